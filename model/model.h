@@ -1,0 +1,47 @@
+/* A model: a store whose tensors are bound to the roles of an architecture. Binding checks that every role is there with the
+ * shape that the configuration says. A model of an unknown family opens too (arch NULL): its matrices can be cast, pruned by
+ * magnitude and quantized by rounding, and what needs a forward pass refuses it by name.
+ */
+#ifndef VISE_MODEL_MODEL_H
+#define VISE_MODEL_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/err.h"
+#include "core/mem.h"
+#include "formats/store.h"
+#include "model/arch.h"
+
+/* One logical tensor of the store, with what the architecture says of it. Same order as the store. */
+typedef struct vise_bound {
+    const vise_logical *tensor;
+    vise_role role;    /* VISE_ROLE_UNKNOWN: not in the table */
+    int layer;         /* -1: outside the blocks */
+    vise_input input;
+    bool is_linear;    /* a Linear (unknown family: any 2-D float ".weight" with a layer number in its name, else false) */
+} vise_bound;
+
+typedef struct vise_model {
+    vise_store *store;      /* owned */
+    const vise_arch *arch;  /* NULL: unknown family */
+    vise_config config;     /* zeros when unknown */
+    char *model_type;       /* of config.json, or NULL */
+    vise_bound *bound;      /* [vise_store_count] */
+    size_t count;
+    size_t *by_role;        /* [(layers + 1) * VISE_ROLE_COUNT]: index into bound, SIZE_MAX: absent; row `layers` is outside blocks */
+    bool tied;              /* the head is the embedding */
+} vise_model;
+
+VISE_MUST_USE vise_status vise_model_open(const char *path, vise_model **out, vise_error *err);
+void vise_model_close(vise_model *model);
+
+/* Index into bound, SIZE_MAX if the model has none. layer -1 for roles outside the blocks. */
+size_t vise_model_role(const vise_model *model, vise_role role, int layer);
+/* VISE_EUNSUPPORTED unless the family has a forward pass; `what` names what needs it. */
+VISE_MUST_USE vise_status vise_model_need_forward(const vise_model *model, const char *what, vise_error *err);
+/* The dtype most of the float weights have. */
+vise_dtype vise_model_dtype(const vise_model *model);
+
+#endif

@@ -1,0 +1,96 @@
+/* The plan: what a run will do, from metadata alone. Every run starts with the same plan that `vise plan` prints; it refuses what could only
+ * fail later and fixes output tensors, shards, bytes and memory before a weight is read.
+ */
+#ifndef VISE_PIPELINE_PLAN_H
+#define VISE_PIPELINE_PLAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/err.h"
+#include "formats/layout.h"
+#include "formats/sink.h"
+#include "model/model.h"
+#include "pipeline/pass.h"
+
+#define VISE_PASSES_MAX 16
+
+typedef struct vise_text_source {
+    const char *path;     /* NULL: none */
+    int64_t length;       /* VISE_UNSET_INT: the smaller of max positions and 2048 */
+    int64_t samples;      /* VISE_UNSET_INT: calibration 128, evaluation all */
+    int64_t skip;
+    bool random;
+    uint64_t seed;
+} vise_text_source;
+
+typedef struct vise_goals { /* NaN or VISE_UNSET_SIZE: not asked */
+    double max_perplexity_ratio;
+    double max_perplexity;
+    double max_kl;
+    double min_top1_agreement;
+    uint64_t max_bytes;
+} vise_goals;
+
+/* What was asked: by a recipe, or by one pass's command line. */
+typedef struct vise_request {
+    const char *input;
+    vise_output output;
+    struct {
+        const vise_pass *pass;
+        void *config;
+    } passes[VISE_PASSES_MAX];
+    size_t n_passes;
+    vise_text_source calibration, evaluation;
+    vise_goals goals;
+    const char *device;
+    uint64_t memory_bytes; /* bound of the resident set; 0: none */
+    int threads;           /* 0: all */
+    uint64_t seed;
+    const char *report_path; /* NULL: OUT/report.json, or OUT.report.json for a one-file OUT */
+    const char *recipe_text; /* of the recipe, or of the equivalent recipe of a command line: part of the journal's identity */
+} vise_request;
+
+/* Stored tensors of one output weight. */
+typedef struct vise_planned_parts {
+    vise_part parts[VISE_PARTS_MAX];
+    int n_parts;
+    size_t ids[VISE_PARTS_MAX]; /* of the sink */
+} vise_planned_parts;
+
+typedef struct vise_plan {
+    vise_model *model;               /* owned */
+    const vise_request *request;
+    vise_arena *arena;
+    vise_pass_run runs[VISE_PASSES_MAX];
+    size_t n_runs;
+    vise_planned *planned;           /* [count] */
+    vise_planned_parts *parts;       /* [count] */
+    vise_spelling *spelling;         /* [count] */
+    size_t count;                    /* of logical tensors, = model->count */
+    size_t *order;                   /* [count]: output order: before the blocks, block by block, after them */
+    const vise_layout *layout;
+    bool packed;
+    unsigned needs;                  /* union of the methods' */
+    unsigned inputs;                 /* bit i: some calibrated pass works on linears of input i */
+    int first_calibrated, last_calibrated; /* layers that calibrated passes touch; -1: none */
+    size_t calibration_windows, calibration_length; /* as asked; the text decides */
+    uint64_t bytes_before, bytes_after; /* of weight files, unpacked, headers included */
+    uint64_t memory_pool_bytes;      /* pool bytes that the run needs at least, for the smallest streams */
+    uint64_t memory_stream_bytes;    /* activations, when kept in memory */
+    double operations;               /* multiply-adds x 2, estimated */
+} vise_plan;
+
+/* Opens the model and plans. The request must outlive the plan. */
+VISE_MUST_USE vise_status vise_plan_make(const vise_request *request, vise_plan **out, vise_error *err);
+void vise_plan_free(vise_plan *plan);
+/* Declares every output tensor to the sink, in order, filling parts[].ids. */
+VISE_MUST_USE vise_status vise_plan_declare(vise_plan *plan, vise_sink *sink, vise_error *err);
+/* Shards and their bytes are those of a dry sink sealed with the plan. */
+VISE_MUST_USE vise_status vise_plan_dry_sink(vise_plan *plan, vise_sink **out, vise_error *err);
+
+/* For `vise plan`: a table for people, or one JSON document. */
+VISE_MUST_USE vise_status vise_plan_print(vise_plan *plan, bool json, vise_buf *out, vise_error *err);
+
+#endif

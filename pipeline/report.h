@@ -1,0 +1,116 @@
+/* The report: what a run did and what it cost, as docs/cli.md fixes it. Filled by the executor, `eval` and `size`; written as JSON, and
+ * rendered from JSON as text, Markdown, HTML (one file, opens offline) and JUnit XML, so that an old report renders the same way.
+ *
+ * Numbers that are not known are NaN, sizes VISE_UNSET_SIZE, texts NULL: their keys are then absent.
+ */
+#ifndef VISE_PIPELINE_REPORT_H
+#define VISE_PIPELINE_REPORT_H
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/buf.h"
+#include "core/err.h"
+#include "core/mem.h"
+
+typedef struct vise_report_file {
+    const char *name;
+    uint64_t bytes;
+    char sha256[65]; /* "": not known */
+} vise_report_file;
+
+typedef struct vise_report_model {
+    const char *path, *format, *layout; /* path NULL: no such model */
+    uint64_t parameters, bytes;
+    vise_report_file *files;
+    size_t n_files;
+} vise_report_model;
+
+typedef struct vise_report_pass {
+    const char *pass, *method;
+    const char *options_json; /* an object */
+    double seconds;
+    uint64_t bytes_before, bytes_after;
+    uint64_t weights; /* worked on */
+    const char **fallbacks;
+    size_t n_fallbacks;
+} vise_report_pass;
+
+typedef struct vise_report_weight {
+    const char *name, *role, *scheme, *note;
+    int64_t rows, cols;
+    double bits_per_weight;
+    uint64_t bytes; /* stored, unpacked, all parts */
+    double sparsity, mse, sqnr_db, loss, damp;
+} vise_report_weight;
+
+typedef struct vise_report_share { /* a line of size.by_role or size.by_scheme */
+    const char *name;
+    uint64_t parameters, before, after;
+} vise_report_share;
+
+typedef struct vise_report_pair {
+    double before, after, ratio, stderr_;
+} vise_report_pair;
+
+typedef struct vise_report_goal {
+    const char *name;
+    double limit, value;
+    bool met;
+} vise_report_goal;
+
+typedef struct vise_report {
+    vise_arena *arena; /* all texts and arrays */
+    struct {
+        const char *device, *cpu_level, *blas;
+        int threads;
+        uint64_t seed;
+    } tool;
+    vise_report_model input, output;
+    vise_report_pass *passes;
+    size_t n_passes;
+    vise_report_weight *weights;
+    size_t n_weights;
+    struct {
+        uint64_t before, after, packed_after;
+        double bits_per_weight;
+        vise_report_share *by_role, *by_scheme;
+        size_t n_roles, n_schemes;
+    } size;
+    struct {
+        uint64_t budget, peak_rss, peak_pool, load_before, load_after, kv_cache_per_token;
+    } memory;
+    struct {
+        const char *text; /* NULL: no accuracy section */
+        uint64_t tokens, length;
+        vise_report_pair perplexity;
+        double bits_per_byte_before, bits_per_byte_after;
+        struct {
+            double mean, p50, p90, p99, max;
+        } kl;
+        double top1_agreement;
+    } accuracy;
+    vise_report_goal *goals;
+    size_t n_goals;
+    const char **warnings;
+    size_t n_warnings, warnings_capacity;
+    double seconds; /* of the whole run */
+} vise_report;
+
+/* Sets everything to "not known". */
+VISE_MUST_USE vise_status vise_report_init(vise_report *report, vise_error *err);
+void vise_report_deinit(vise_report *report);
+VISE_MUST_USE vise_status vise_report_warn(vise_report *report, const char *text, vise_error *err);
+
+/* The JSON document (schema 1). accuracy_only: {"accuracy": {...}} for `eval --json`. */
+VISE_MUST_USE vise_status vise_report_json(const vise_report *report, bool accuracy_only, vise_buf *out,
+                                           vise_error *err);
+
+typedef enum vise_report_format { VISE_REPORT_TEXT, VISE_REPORT_MD, VISE_REPORT_HTML, VISE_REPORT_JUNIT } vise_report_format;
+/* Renders a parsed report; `name` is its path for errors (VISE_EFORMAT when it is no report). */
+VISE_MUST_USE vise_status vise_report_render(const cJSON *json, const char *name, vise_report_format format, vise_buf *out,
+                                             vise_error *err);
+
+#endif

@@ -1,0 +1,38 @@
+/* Tokenizers: text to token ids, equal to what the Hugging Face tokenizers library gives for the same tokenizer.json.
+ *
+ * Held here: BPE models, byte-level (GPT-2, Llama 3 style) and with byte fallback (sentencepiece style, Llama 2), the normalizers
+ * Prepend, Replace, NFC..., the pre-tokenizers ByteLevel, Split, Metaspace, Sequence, added and special tokens, and
+ * the TemplateProcessing post-processor. What is not held is refused by name at open (VISE_EUNSUPPORTED), never approximated.
+ */
+#ifndef VISE_TEXT_TOKENIZER_H
+#define VISE_TEXT_TOKENIZER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/err.h"
+
+typedef struct vise_tokenizer vise_tokenizer;
+
+/* From a model folder: tokenizer.json. VISE_EFORMAT when it is broken; VISE_EUSAGE when the folder has none. */
+VISE_MUST_USE vise_status vise_tokenizer_open(const char *folder, vise_tokenizer **out, vise_error *err);
+void vise_tokenizer_close(vise_tokenizer *tokenizer);
+
+typedef struct vise_ids {
+    int32_t *ids;
+    size_t count, capacity;
+    uint64_t invalid_utf8; /* bytes replaced by U+FFFD */
+} vise_ids;
+void vise_ids_deinit(vise_ids *ids);
+
+/* Appends the ids of text, without the tokens that the post-processor adds. Thread-safe for one tokenizer. */
+VISE_MUST_USE vise_status vise_tokenize(const vise_tokenizer *tokenizer, const char *text, size_t length,
+                                        vise_ids *ids, vise_error *err);
+/* The token that is put in front of a text (BOS), or -1 when the tokenizer adds none. */
+int32_t vise_tokenizer_bos(const vise_tokenizer *tokenizer);
+/* Ids are in [0, size). */
+int32_t vise_tokenizer_size(const vise_tokenizer *tokenizer);
+const char *vise_tokenizer_token(const vise_tokenizer *tokenizer, int32_t id); /* as in the vocabulary; NULL: none */
+
+#endif

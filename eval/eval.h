@@ -1,5 +1,6 @@
-/* How good a network is: perplexity of a text, and, against a reference model on the same windows, KL divergence and top-1 agreement.
- * Both models stream side by side, block by block; nothing the size of the logits of the whole text is kept.
+/* How good a network is: perplexity of a text, and, against a reference model on the same windows, KL divergence and
+ * top-1 agreement. One block of one model is resident at a time; nothing the size of the logits of the whole text is
+ * kept, only one number per token.
  */
 #ifndef VISE_EVAL_EVAL_H
 #define VISE_EVAL_EVAL_H
@@ -16,37 +17,42 @@
 #include "text/windows.h"
 
 typedef struct vise_quality {
-    uint64_t tokens;  /* predictions counted */
-    double nll;       /* mean, nats per token */
-    double stderr_nll;/* standard error of the mean over windows */
+    uint64_t tokens;      /* predictions counted: length - 1 of each window */
+    double nll;           /* mean, nats per token */
+    double stderr_nll;    /* standard error of the mean, from the windows' sums */
     double perplexity;
     double bits_per_byte; /* 0 when the text's bytes are unknown */
 } vise_quality;
 
 typedef struct vise_divergence {
-    double mean, p50, p90, p99, max; /* KL(reference || model), nats per token */
+    double mean, p50, p90, p99, max; /* KL(reference || model), nats per token; percentiles are nearest ranks */
     double top1_agreement;           /* in [0, 1] */
     double perplexity_ratio_stderr;  /* of after / before, from paired differences per window */
 } vise_divergence;
 
 typedef struct vise_eval_options {
     const vise_windows *windows;
+    size_t sets;               /* number of sets that `windows` points at (their lengths may differ); 0 means 1 */
+    bool weights_only;         /* leave out what the file says of quantized activations */
     uint64_t stream_ram_bytes; /* for each model's stream */
     vise_pool *pool;
     vise_workers *workers;
     vise_backend *backend;
 } vise_eval_options;
 
-/* model's quality; with reference (may be NULL) the reference's quality and the divergence too. */
+/* model's quality; with reference (may be NULL, then the last two are not touched) the reference's quality and the
+ * divergence too. Vocabularies that differ in size are VISE_EUSAGE. */
 VISE_MUST_USE vise_status vise_evaluate(const vise_model *model, const vise_model *reference,
                                         const vise_eval_options *options, vise_quality *quality,
-                                        vise_quality *reference_quality, vise_divergence *divergence, vise_error *err);
+                                        vise_quality *reference_quality, vise_divergence *divergence,
+                                        vise_error *err);
 
-/* Logits of rows of ids (all of one length) into one safetensors file: "logits" F32 [rows, length, vocab]. */
-VISE_MUST_USE vise_status vise_save_logits(const vise_model *model, const vise_windows *rows, size_t count,
-                                           const vise_eval_options *options, const char *path, vise_error *err);
+/* Logits of options' windows (all of one length, else VISE_EUSAGE) into one safetensors file, which appears whole or not
+ * at all: "logits" F32 [windows, length, vocab]. */
+VISE_MUST_USE vise_status vise_save_logits(const vise_model *model, const vise_eval_options *options,
+                                           const char *path, vise_error *err);
 
-/* Pool bytes that an evaluation takes at least. */
+/* Pool bytes that an evaluation takes at least, streams spilled and heads read in tiles. reference may be NULL. */
 uint64_t vise_eval_bytes(const vise_model *model, const vise_model *reference, size_t length, int workers);
 
 #endif

@@ -1,9 +1,10 @@
-/* The forward pass, block by block, in float32 from any stored dtype or layout. One block's weights are resident at a time; what
- * flows between blocks is a stream of activations, in memory or spilled to an unlinked file.
+/* The forward pass, block by block, in float32 from any stored dtype or layout. One block's weights are resident at
+ * a time; what flows between blocks is a stream of activations, in memory or spilled to an unlinked file.
  *
- *   stream   [windows][length][hidden]   the residual stream in front of a block
+ *   stream   [tokens of all windows][hidden]   the residual stream in front of a block
  *
- * Windows run in parallel, one task each; a window's result does not depend on the others or on the number of threads.
+ * Windows run in parallel, one task each; a window's result does not depend on the others or on the number of
+ * threads. Within a window all but attention works on tiles of VISE_FORWARD_TILE tokens, so that scratch stays small.
  */
 #ifndef VISE_MODEL_FORWARD_H
 #define VISE_MODEL_FORWARD_H
@@ -15,17 +16,23 @@
 #include "compute/backend.h"
 #include "core/err.h"
 #include "core/mem.h"
+#include "core/workers.h"
 #include "model/model.h"
 #include "text/windows.h"
 
-/* ---- weights of one block ---------------------------------------------------------------------------------------- */
+#define VISE_FORWARD_TILE 256
 
-/* float32 matrices by role, from the pool; NULL where the block has none. The caller may edit them in place (that is what
- * compression does). */
+/* ---- weights of one block ------------------------------------------------------------------------------------ */
+
+/* float32 matrices by role, from the pool; NULL where the block has none. The caller may edit them in place (that is
+ * what compression does). */
 typedef struct vise_block {
     int layer;
     float *weight[VISE_ROLE_COUNT]; /* [rows, cols] */
     float *bias[VISE_ROLE_COUNT];   /* [rows] */
+    /* How a linear's input is quantized when it runs: "int8-token" as the file says or as the caller decides, NULL
+     * for not at all. The input itself, and so its statistics, stay as they are. */
+    const char *activation[VISE_ROLE_COUNT];
     vise_pool *pool;
 } vise_block;
 
@@ -35,26 +42,34 @@ VISE_MUST_USE vise_status vise_block_load(const vise_model *model, int layer, vi
 void vise_block_unload(vise_block *block);
 uint64_t vise_block_bytes(const vise_model *model); /* float32 bytes of the largest block */
 
-/* ---- activation streams -------------------------------------------------------------------------------------------- */
+/* ---- activation streams -------------------------------------------------------------------------------------- */
 
 typedef struct vise_stream vise_stream;
 
-/* Embeds the windows' tokens. ram_bytes bounds what is kept in the pool; more goes to a temporary file. */
+/* Embeds the windows' tokens. ram_bytes bounds what is kept in the pool; windows beyond it go to a temporary file in
+ * $TMPDIR. Ids beyond the vocabulary and windows longer than the model's positions are VISE_EUSAGE. */
 VISE_MUST_USE vise_status vise_stream_open(const vise_model *model, const vise_windows *windows, uint64_t ram_bytes,
-                                           vise_workers *workers, vise_pool *pool, vise_stream **out, vise_error *err);
+                                           vise_workers *workers, vise_pool *pool, vise_stream **out,
+                                           vise_error *err);
+/* The same over several sets of windows, which may differ in length, one after the other. */
+VISE_MUST_USE vise_status vise_stream_open_sets(const vise_model *model, const vise_windows *sets, size_t count,
+                                                uint64_t ram_bytes, vise_workers *workers, vise_pool *pool,
+                                                vise_stream **out, vise_error *err);
 void vise_stream_close(vise_stream *stream);
+size_t vise_stream_tokens(const vise_stream *stream);
 uint64_t vise_stream_bytes(const vise_model *model, size_t windows, size_t length);
 
-/* ---- statistics ------------------------------------------------------------------------------------------------------ */
+/* ---- statistics ---------------------------------------------------------------------------------------------- */
 
 enum { VISE_STAT_NORMS = 1, VISE_STAT_GRAM = 2 };
 
-/* Of one input of the block, over all tokens of all windows. */
+/* Of one input of the block, over all tokens of all windows, in order. Windows are taken in batches whose number
+ * depends on the shapes alone; tokens are summed within a batch as vise_matrix_ops.gram does, batch after batch. */
 typedef struct vise_input_stats {
-    int64_t width;      /* in features; 0: the block has no such input */
+    int64_t width;      /* in features; 0: the block has no such input, or it was not asked for */
     uint64_t tokens;
-    double *square_sum; /* [width]: sum of x_j^2 (the diagonal of the Gram matrix); NULL unless asked */
-    float *gram;        /* [width, width]: upper triangle of sum x x^T; NULL unless asked */
+    double *square_sum; /* [width]: sum of x_j^2 in double; NULL unless asked */
+    float *gram;        /* [width, width]: upper triangle of sum x x^T, zeros below; NULL unless asked */
 } vise_input_stats;
 
 typedef struct vise_block_stats {
@@ -63,30 +78,44 @@ typedef struct vise_block_stats {
 } vise_block_stats;
 
 void vise_block_stats_deinit(vise_block_stats *stats);
-/* Pool bytes of the statistics of one block. */
+/* Pool bytes of the statistics of one block, all inputs. */
 uint64_t vise_stats_bytes(const vise_model *model, unsigned wanted);
 
-/* ---- running ------------------------------------------------------------------------------------------------------------ */
+/* ---- running ------------------------------------------------------------------------------------------------- */
 
-/* Runs the block over the stream without changing it and gathers statistics (VISE_STAT_*) of the inputs in `inputs` (bit i: vise_input i).
- * Work that no statistic needs is left out. A non-finite activation is VISE_EFORMAT naming layer and input. */
+/* Runs the block over the stream without changing it and gathers statistics (VISE_STAT_*) of the inputs in `inputs`
+ * (bit i: vise_input i). Work that no statistic needs is left out. A non-finite activation is VISE_EFORMAT naming layer
+ * and input. stats is filled anew; free it with vise_block_stats_deinit (also fine after a failure). */
 VISE_MUST_USE vise_status vise_block_measure(const vise_model *model, const vise_block *block, vise_stream *stream,
                                              vise_backend *backend, unsigned wanted, unsigned inputs,
                                              vise_block_stats *stats, vise_error *err);
 /* Runs the block and replaces the stream by its output. */
 VISE_MUST_USE vise_status vise_block_forward(const vise_model *model, const vise_block *block, vise_stream *stream,
                                              vise_backend *backend, vise_error *err);
-/* Pool bytes of scratch that measure and forward take for windows of `length`, with `workers` threads. */
+/* Pool bytes of scratch that forward, and measure, take for windows of at most `length` with `workers` threads. */
 uint64_t vise_forward_scratch_bytes(const vise_model *model, size_t length, int workers);
-/* Multiply-add operations x 2 of one forward pass over `tokens` tokens in windows of `length`, head excluded; for progress and plan. */
+uint64_t vise_measure_scratch_bytes(const vise_model *model, size_t length, int workers);
+/* Multiply-add operations x 2 of one forward pass over `tokens` tokens in windows of `length`, head excluded; for
+ * progress and plan. */
 double vise_forward_operations(const vise_model *model, double tokens, size_t length);
 
-/* ---- the head ------------------------------------------------------------------------------------------------------------ */
+/* ---- the head ------------------------------------------------------------------------------------------------ */
 
-/* Final norm and head over the stream, window by window: sink(context, window, logits [length, vocab]) is called for every window, from any
- * worker, in any order. The head is read in row tiles when the pool cannot hold it. */
-typedef vise_status (*vise_logits_sink)(void *context, size_t window, int worker, const float *logits, vise_error *err);
-VISE_MUST_USE vise_status vise_stream_logits(const vise_model *model, vise_stream *stream, vise_backend *backend,
-                                             vise_pool *pool, vise_logits_sink sink, void *context, vise_error *err);
+typedef struct vise_head vise_head;
+
+/* Final norm and head (which may be the embedding). The head is kept in the pool when it takes at most ram_bytes there,
+ * else every call of vise_head_logits reads it anew, in tiles of rows. The model must outlive the head. */
+VISE_MUST_USE vise_status vise_head_open(const vise_model *model, uint64_t ram_bytes, vise_workers *workers,
+                                         vise_pool *pool, vise_head **out, vise_error *err);
+void vise_head_close(vise_head *head);
+bool vise_head_is_resident(const vise_head *head);
+uint64_t vise_head_bytes(const vise_model *model); /* of a resident head */
+/* Pool bytes that vise_head_logits takes for `tokens` tokens, logits aside. */
+uint64_t vise_head_scratch_bytes(const vise_model *model, size_t tokens, bool resident);
+
+/* Logits [tokens, vocab] of tokens [token0, token0 + tokens) of the stream, counted over its windows one after the
+ * other. Runs on all workers of the backend. */
+VISE_MUST_USE vise_status vise_head_logits(const vise_head *head, const vise_stream *stream, vise_backend *backend,
+                                           size_t token0, size_t tokens, float *logits, vise_error *err);
 
 #endif

@@ -1,0 +1,81 @@
+/* A source: the stored tensors of a model and the files beside them, opened from
+ *
+ *   a Hugging Face folder   config.json; model.safetensors, or model.safetensors.index.json and its shards; side files
+ *   one .safetensors file   tensors only
+ *
+ * in plain or packed (*.vise.safetensors) form; a packed tensor shows its original dtype and shape and reads as its original
+ * bytes. Only headers are read at open. Nothing in a file is trusted: the checks are those of the safetensors format in its
+ * order, plus limits, duplicate names, integers beyond 2^63, Git LFS pointers named as such, an index that points outside
+ * the folder or at a tensor that is not there. Failures are VISE_EFORMAT and name file, tensor and remedy.
+ */
+#ifndef VISE_FORMATS_SOURCE_H
+#define VISE_FORMATS_SOURCE_H
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/err.h"
+#include "core/mem.h"
+#include "tensor/dtype.h"
+
+#define VISE_DIMS_MAX 8
+
+typedef struct vise_tensor_info {
+    const char *name;
+    vise_dtype dtype; /* of the original, packed or not */
+    int ndim;
+    int64_t shape[VISE_DIMS_MAX];
+    uint64_t elements;
+    uint64_t bytes;        /* of the original */
+    uint64_t stored_bytes; /* in the file */
+    int file;              /* index of vise_source_file */
+    uint64_t offset;       /* of the stored bytes in the file */
+    bool packed;
+} vise_tensor_info;
+
+typedef struct vise_source vise_source;
+
+VISE_MUST_USE vise_status vise_source_open(const char *path, vise_source **out, vise_error *err);
+void vise_source_close(vise_source *source);
+
+const char *vise_source_path(const vise_source *source);
+bool vise_source_is_folder(const vise_source *source);
+bool vise_source_is_packed(const vise_source *source); /* any tensor is */
+const char *vise_source_format(const vise_source *source); /* "safetensors" */
+
+/* Tensors in file order: by shard, then by offset. */
+size_t vise_source_count(const vise_source *source);
+const vise_tensor_info *vise_source_tensor(const vise_source *source, size_t index);
+/* SIZE_MAX when there is none. */
+size_t vise_source_find(const vise_source *source, const char *name);
+
+/* Reads original bytes [offset, offset + n) of a tensor. Thread-safe. Packed tensors decode the chunks that overlap, with
+ * scratch from `pool` (at most a few chunks a call; NULL: process memory), and verify their checksums. */
+VISE_MUST_USE vise_status vise_source_read(const vise_source *source, size_t index, uint64_t offset, uint64_t n,
+                                           void *bytes, vise_pool *pool, vise_error *err);
+/* Advice: this tensor will be read soon / is done with (lets the page cache go). */
+void vise_source_will_need(const vise_source *source, size_t index);
+void vise_source_done_with(const vise_source *source, size_t index);
+
+/* Weight files (shards) with their sizes, and side files (tokenizer, generation config, chat templates, modules,
+ * *.py; not weights, indexes or reports) that a copy of the model carries along. */
+typedef struct vise_source_file {
+    const char *name; /* within the folder, or the base name */
+    const char *path;
+    uint64_t bytes;
+    char header_sha256[65]; /* of the 8 + N header bytes: the file's identity for the journal */
+    int64_t mtime_ns;
+} vise_source_file;
+size_t vise_source_files(const vise_source *source);
+const vise_source_file *vise_source_file_at(const vise_source *source, size_t index);
+size_t vise_source_side_files(const vise_source *source);
+const char *vise_source_side_file(const vise_source *source, size_t index); /* a name within the folder */
+
+/* config.json, parsed and as text; NULL when there is none. */
+const cJSON *vise_source_config(const vise_source *source);
+const char *vise_source_config_text(const vise_source *source);
+const char *vise_source_config_path(const vise_source *source);
+
+#endif

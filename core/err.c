@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A message is one line for a person: control characters (a file name may hold any) become '?', and a text that had to
- * be cut ends in "..." and not in the middle of a UTF-8 character. */
+/* A message is one line for a person: control characters (a file name may hold any) become '?', and a text that
+ * had to be cut ends in "..." and not in the middle of a UTF-8 character. */
 static void tidy(char message[VISE_ERROR_MESSAGE_MAX], int wanted)
 {
     if (wanted >= VISE_ERROR_MESSAGE_MAX) {

@@ -1,5 +1,6 @@
 /* Progress and log events. The library tells; who listens decides how it looks (cli/progress.c: bar, lines, JSON).
- * One listener a process; events may come from any thread, the listener is called under a lock. */
+ * One listener a process; events may come from any thread, the listener is called under a lock and must not tell
+ * events itself. The texts live until it returns. */
 #ifndef VISE_CORE_EVENT_H
 #define VISE_CORE_EVENT_H
 

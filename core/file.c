@@ -18,7 +18,7 @@ enum { COPY_CHUNK = 1 << 20, TEMPORARY_TRIES = 100 };
 /* off_t is signed: no file has a byte beyond this. */
 #define OFFSET_MAX ((uint64_t)INT64_MAX)
 
-/* ---- reading ------------------------------------------------------------------------------------------------------ */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 static vise_status open_failed(const char *path, int code, vise_error *err)
 {
@@ -144,7 +144,7 @@ done:
     return status;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------------ */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 /* Why something could not be created, written or renamed. */
 static vise_status write_failed(const char *path, const char *what, int code, vise_error *err)
@@ -237,8 +237,8 @@ vise_status vise_file_sync(const vise_file *file, vise_error *err)
     return VISE_OK;
 }
 
-/* Creates a file beside path under a name that nobody else has, with the permissions any new file gets (mkstemp's are for
- * the owner alone). */
+/* Creates a file beside path under a name that nobody else has, with the permissions any new file gets (mkstemp's
+ * are for the owner alone). */
 static vise_status create_sibling(const char *path, vise_file *file, vise_error *err)
 {
     static _Atomic unsigned counter;

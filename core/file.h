@@ -54,8 +54,8 @@ VISE_MUST_USE vise_status vise_folder_remove(const char *path, vise_error *err);
 VISE_MUST_USE vise_status vise_folder_sync(const char *path, vise_error *err);
 /* Sorted names of regular files in the folder (not recursive); free each and the array with vise_free. */
 VISE_MUST_USE vise_status vise_folder_list(const char *path, char ***names, size_t *count, vise_error *err);
-/* Moves `from` (file or folder) to the final name `to`, atomically, and syncs the parent. With replace an existing `to`
- * is exchanged and then removed; without, it is VISE_EUSAGE. */
+/* Moves `from` (file or folder) to the final name `to`, atomically, and syncs the parent. With replace an existing
+ * `to` is exchanged and then removed; without, it is VISE_EUSAGE. */
 VISE_MUST_USE vise_status vise_path_publish(const char *from, const char *to, bool replace, vise_error *err);
 /* Free bytes of the file system that holds path (or its nearest existing parent). */
 VISE_MUST_USE vise_status vise_disk_free(const char *path, uint64_t *bytes, vise_error *err);

@@ -1,7 +1,7 @@
 /* SHA-256 with the SHA extensions (Intel, "New Instructions Supporting the Secure Hash Algorithm", 2013).
  *
- * The instructions keep the eight words of the state in two registers as ABEF and CDGH; sha256rnds2 does two rounds, and
- * sha256msg1 / sha256msg2 extend the message schedule four words at a time. */
+ * The instructions keep the eight words of the state in two registers as ABEF and CDGH; sha256rnds2 does two
+ * rounds, and sha256msg1 / sha256msg2 extend the message schedule four words at a time. */
 #include "core/hash_sha256.h"
 
 #include "core/cpu_features.h"

@@ -1,8 +1,8 @@
 /* JSON, bounded: strict parsing over cJSON, getters that check type and range and name the field in their errors,
  * a writer that cannot produce invalid JSON, and an editor that changes one key and leaves every other byte alone.
  *
- * cJSON keeps numbers as doubles: integers beyond 2^53 are refused here. Documents that need more (safetensors headers)
- * have a parser of their own in formats/.
+ * cJSON keeps numbers as doubles: integers beyond 2^53 are refused here. Documents that need more (safetensors
+ * headers) have a parser of their own in formats/.
  */
 #ifndef VISE_CORE_JSON_H
 #define VISE_CORE_JSON_H
@@ -24,9 +24,9 @@ VISE_MUST_USE vise_status vise_json_parse(const char *name, const char *text, si
                                           vise_error *err);
 VISE_MUST_USE vise_status vise_json_load(const char *path, size_t max_bytes, cJSON **out, vise_error *err);
 
-/* Getters. `name` is the document for the error. `required` false: a missing or null member leaves *out as it was. A
- * wrong type, a fraction where an integer is meant, or a value outside [min, max] is VISE_EFORMAT naming name, key, the
- * value and what is expected. */
+/* Getters. `name` is the document for the error. `required` false: a missing or null member leaves *out as it was.
+ * A wrong type, a fraction where an integer is meant, or a value outside [min, max] is VISE_EFORMAT naming name,
+ * key, the value and what is expected. */
 VISE_MUST_USE vise_status vise_json_int(const char *name, const cJSON *object, const char *key, bool required,
                                         int64_t min, int64_t max, int64_t *out, vise_error *err);
 VISE_MUST_USE vise_status vise_json_double(const char *name, const cJSON *object, const char *key, bool required,

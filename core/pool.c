@@ -1,9 +1,9 @@
 /* The payload pool.
  *
- * A block of 256 KiB or more is a mapping of its own: giving it back to the kernel really lowers the resident set, which
- * is what --memory bounds. Smaller ones come from malloc, which has caches of its own. What counts against the limit is
- * what was asked for (rounded up to 64 bytes), so that a plan can add up its takes and be right to the byte; the header
- * and the rest of the last page, at most 4160 bytes a block, are left out.
+ * A block of 256 KiB or more is a mapping of its own: giving it back to the kernel really lowers the resident set,
+ * which is what --memory bounds. Smaller ones come from malloc, which has caches of its own. What counts against
+ * the limit is what was asked for (rounded up to 64 bytes), so that a plan can add up its takes and be right to
+ * the byte; the header and the rest of the last page, at most 4160 bytes a block, are left out.
  *
  * Cached blocks are handed out again best fit, at most a quarter larger than asked. Under a limit the tail of such a
  * block is unmapped first, so that used bytes are never more than asked bytes. */
@@ -120,7 +120,8 @@ static void note_peak(vise_pool *pool)
 static vise_status count(vise_pool *pool, size_t bytes, const char *what, vise_error *err)
 {
     if (bytes > pool->limit - pool->used) {
-        char wanted[VISE_SIZE_TEXT_MAX], used[VISE_SIZE_TEXT_MAX], limit[VISE_SIZE_TEXT_MAX], more[VISE_SIZE_TEXT_MAX];
+        char wanted[VISE_SIZE_TEXT_MAX], used[VISE_SIZE_TEXT_MAX];
+        char limit[VISE_SIZE_TEXT_MAX], more[VISE_SIZE_TEXT_MAX];
         return VISE_FAIL(err, VISE_ERESOURCE, "no memory for %s: %s wanted, %s of %s in use; raise --memory by %s", what,
                          vise_format_size(bytes, wanted), vise_format_size(pool->used, used),
                          vise_format_size(pool->limit, limit),

@@ -66,9 +66,9 @@ double vise_rng_uniform(vise_rng *rng)
     return (double)(vise_rng_next(rng) >> 11) * 0x1p-53;
 }
 
-/* The natural logarithm of a positive normal number, from + - * / alone: the C library picks its log by CPU, and those
- * differ in the last bit. x = 2^e m with m in [sqrt(1/2), sqrt(2)); log m = 2 atanh(f), f = (m - 1) / (m + 1), |f| <
- * 0.172, where eleven terms of the series leave less than one part in 10^17. */
+/* The natural logarithm of a positive normal number, from + - * / alone: the C library picks its log by CPU, and
+ * those differ in the last bit. x = 2^e m with m in [sqrt(1/2), sqrt(2)); log m = 2 atanh(f), f = (m - 1) / (m +
+ * 1), |f| < 0.172, where eleven terms of the series leave less than one part in 10^17. */
 static double portable_log(double x)
 {
     uint64_t bits;

@@ -1,5 +1,6 @@
-/* Random numbers keyed by (seed, name): what one weight draws does not depend on the order or the thread in which weights
- * are visited. xoshiro256** (Blackman and Vigna 2018), seeded by splitmix64 over the seed and the FNV-1a hash of the name. */
+/* Random numbers keyed by (seed, name): what one weight draws does not depend on the order or the thread in which
+ * weights are visited. xoshiro256** (Blackman and Vigna 2018), seeded by splitmix64 over the seed and the FNV-1a
+ * hash of the name. */
 #ifndef VISE_CORE_RNG_H
 #define VISE_CORE_RNG_H
 

@@ -67,8 +67,8 @@ vise_status vise_check_interrupt(vise_error *err)
     return VISE_OK;
 }
 
-/* Claims indices until none are left, a task failed, or the user interrupted. As indices are claimed in order, all below
- * a failing one have been claimed before, so the lowest failing index is always found. */
+/* Claims indices until none are left, a task failed, or the user interrupted. As indices are claimed in order, all
+ * below a failing one have been claimed before, so the lowest failing index is always found. */
 static void run_share(vise_workers *w, int worker)
 {
     current_workers = w;
@@ -199,8 +199,8 @@ int vise_workers_count(const vise_workers *workers)
     return workers ? workers->count : 1;
 }
 
-/* On this thread alone. Inside a task of the same workers it goes on with that task's worker index, whose scratch memory
- * is this thread's. */
+/* On this thread alone. Inside a task of the same workers it goes on with that task's worker index, whose scratch
+ * memory is this thread's. */
 static vise_status run_serially(vise_workers *workers, size_t n, vise_task task, void *context, vise_error *err)
 {
     int worker = inside_loop && workers == current_workers ? current_worker : 0;

@@ -1,7 +1,7 @@
 /* A pool of worker threads for data-parallel loops, and the interruption flag.
  *
- * Determinism: a loop is cut into tasks by the caller, by shape alone; how many workers there are decides only who runs a
- * task, never what it computes.
+ * Determinism: a loop is cut into tasks by the caller, by shape alone; how many workers there are decides only who
+ * runs a task, never what it computes.
  */
 #ifndef VISE_CORE_WORKERS_H
 #define VISE_CORE_WORKERS_H
@@ -21,9 +21,10 @@ int vise_workers_count(const vise_workers *workers); /* 1 for NULL */
 /* worker is in [0, count) and is this task's alone while it runs: an index for scratch memory. */
 typedef vise_status (*vise_task)(void *context, size_t index, int worker, vise_error *err);
 
-/* Runs task(context, i, ...) for i in [0, n), in any order, and returns when all ended. On failures the error of the lowest
- * failing index is reported and tasks not yet started are dropped. workers NULL runs them in order on this thread. Loops do
- * not nest: a loop started inside a task runs serially on that thread. */
+/* Runs task(context, i, ...) for i in [0, n), in any order, and returns when all ended. On failures the error of
+ * the lowest failing index is reported and tasks not yet started are dropped. workers NULL runs them in order on
+ * this thread. Loops do not nest: a loop started inside a task runs serially on that thread (one task alone is a
+ * plain call, and a loop inside it may be parallel). */
 VISE_MUST_USE vise_status vise_parallel(vise_workers *workers, size_t n, vise_task task, void *context,
                                         vise_error *err);
 

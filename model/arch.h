@@ -62,13 +62,16 @@ typedef struct vise_config {
     int64_t hidden, ffn, layers, heads, kv_heads, head_dim, vocab, max_positions;
     double norm_eps;
     double rope_theta;
-    bool tied;
-    int32_t bos; /* -1: none */
+    bool tied;           /* tie_word_embeddings; whether the head is the embedding is vise_model's to say */
+    bool attention_bias; /* q, k, v and o have biases */
+    bool mlp_bias;       /* gate, up and down have biases */
+    int32_t bos;         /* -1: none */
     const char *dtype; /* config's (torch_)dtype, or NULL; borrowed from the JSON */
 } vise_config;
 
 typedef struct vise_arch {
-    const char *model_type; /* config.json's model_type */
+    const char *model_type;   /* config.json's model_type */
+    const char *architecture; /* the one of config.json's `architectures` with a forward pass; absent counts as it */
     const char *summary;
     const vise_arch_row *rows;
     size_t n_rows;
@@ -81,5 +84,12 @@ typedef struct vise_arch {
 const vise_arch *vise_architectures(size_t *count);
 const vise_arch *vise_arch_find(const char *model_type); /* NULL: unknown */
 int64_t vise_config_dim(const vise_config *config, vise_dim dim);
+/* The configuration keys behind a dimension, for errors: "num_attention_heads x head_dim". */
+const char *vise_dim_keys(vise_dim dim);
+/* True if the row stands once per block: its module has a %d. */
+bool vise_arch_row_in_block(const vise_arch_row *row);
+/* The row's module ("model.layers.3.mlp.up_proj") with `suffix` behind it; layer is ignored outside blocks. */
+#define VISE_MODULE_MAX 160
+const char *vise_arch_module(const vise_arch_row *row, int layer, const char *suffix, char buffer[VISE_MODULE_MAX]);
 
 #endif

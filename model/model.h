@@ -17,9 +17,10 @@
 /* One logical tensor of the store, with what the architecture says of it. Same order as the store. */
 typedef struct vise_bound {
     const vise_logical *tensor;
-    vise_role role;    /* VISE_ROLE_UNKNOWN: not in the table */
+    vise_role role;    /* of the weight, or of the weight that a bias belongs to; VISE_ROLE_UNKNOWN: not in the table */
     int layer;         /* -1: outside the blocks */
     vise_input input;
+    bool is_bias;      /* the module's bias: never is_linear */
     bool is_linear;    /* a Linear (unknown family: any 2-D float ".weight" with a layer number in its name, else false) */
 } vise_bound;
 
@@ -31,14 +32,19 @@ typedef struct vise_model {
     vise_bound *bound;      /* [vise_store_count] */
     size_t count;
     size_t *by_role;        /* [(layers + 1) * VISE_ROLE_COUNT]: index into bound, SIZE_MAX: absent; row `layers` is outside blocks */
+    size_t *bias_by_role;   /* the same for biases */
     bool tied;              /* the head is the embedding */
 } vise_model;
 
+/* tie_word_embeddings with a stored lm_head.weight: the stored head is used and `tied` is false. That is what transformers 5
+ * computes, which ties the two only if they are equal (version 4 ignored the stored head). */
 VISE_MUST_USE vise_status vise_model_open(const char *path, vise_model **out, vise_error *err);
 void vise_model_close(vise_model *model);
 
-/* Index into bound, SIZE_MAX if the model has none. layer -1 for roles outside the blocks. */
+/* Index into bound of the weight, SIZE_MAX if the model has none. layer -1 for roles outside the blocks. The head of a tied
+ * model is its embedding. */
 size_t vise_model_role(const vise_model *model, vise_role role, int layer);
+size_t vise_model_bias(const vise_model *model, vise_role role, int layer);
 /* VISE_EUNSUPPORTED unless the family has a forward pass; `what` names what needs it. */
 VISE_MUST_USE vise_status vise_model_need_forward(const vise_model *model, const char *what, vise_error *err);
 /* The dtype most of the float weights have. */

@@ -37,6 +37,9 @@ typedef struct vise_texts {
     size_t count, capacity;
 } vise_texts;
 
+/* Appends a copy; texts and array live in the arena. */
+VISE_MUST_USE vise_status vise_texts_add(vise_texts *texts, const char *text, vise_arena *arena, vise_error *err);
+
 typedef struct vise_option {
     const char *name;    /* "damp": --damp on the command line, "damp" in a recipe ('-' becomes '_') */
     char letter;         /* 'o' for -o, or 0 */
@@ -53,7 +56,7 @@ typedef struct vise_option {
 typedef struct vise_options {
     const vise_option *rows;
     size_t count;
-    const char *title; /* heading in help: "Options", "Output", "Common" */
+    const char *title; /* heading in help: "Options", "Output", "Common"; NULL: goes on under the last heading */
     void *values;      /* the struct */
 } vise_options;
 

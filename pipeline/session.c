@@ -7,11 +7,11 @@
 
 #include "core/cpu.h"
 
-/* ---- warming up --------------------------------------------------------------------------------------------
+/* ---- warming up -------------------------------------------------------------------------------------
  * BLAS allocates its packing buffers when a thread first multiplies. One product per worker makes them
  * resident, so that they are part of what is measured. */
 
-#define WARM_DIM 512
+#define WARM_DIM     512
 #define WARM_DIM_REF 32 /* the plain-C product has no buffers */
 
 typedef struct warm_up {
@@ -49,7 +49,7 @@ static vise_status warm_task(void *context, size_t index, int worker, vise_error
 
 static vise_status warm(vise_session *session, vise_error *err)
 {
-    warm_up context = { .backend = session->backend, .workers = vise_workers_count(session->workers) };
+    warm_up context = {.backend = session->backend, .workers = vise_workers_count(session->workers)};
     vise_pool *pool = NULL;
     vise_status status;
     size_t elements;
@@ -70,7 +70,7 @@ cleanup:
     return status;
 }
 
-/* ---- the session ----------------------------------------------------------------------------------------- */
+/* ---- the session ------------------------------------------------------------------------------------ */
 
 static vise_status bound_pool(vise_session *session, vise_error *err)
 {
@@ -80,11 +80,12 @@ static vise_status bound_pool(vise_session *session, vise_error *err)
 
     if (session->memory_bytes != 0) {
         if (session->memory_bytes < least)
-            return VISE_FAIL(err, VISE_ERESOURCE,
-                             "--memory %s is too small: %s are resident before any weight is read; the smallest "
-                             "that would do is %zuMB",
-                             vise_format_size(session->memory_bytes, given),
-                             vise_format_size(session->fixed_bytes, fixed), (least + 999999) / 1000000);
+            return VISE_FAIL(
+                err, VISE_ERESOURCE,
+                "--memory %s is too small: %s are resident before any weight is read; the smallest "
+                "that would do is %zuMB",
+                vise_format_size(session->memory_bytes, given), vise_format_size(session->fixed_bytes, fixed),
+                (least + 999999) / 1000000);
         limit = session->memory_bytes - session->fixed_bytes;
     }
     return vise_pool_new(limit, &session->pool, err);

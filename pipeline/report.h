@@ -14,6 +14,7 @@
 #include "core/buf.h"
 #include "core/err.h"
 #include "core/mem.h"
+#include "pipeline/option.h" /* VISE_UNSET_SIZE */
 
 typedef struct vise_report_file {
     const char *name;

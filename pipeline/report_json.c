@@ -1,0 +1,280 @@
+/* The report as its JSON document. A key without a value is absent. */
+#include <math.h>
+
+#include "core/json.h"
+#include "core/version.h"
+#include "pipeline/option.h"
+#include "pipeline/report.h"
+
+/* ---- members that may be absent ---------------------------------------------------------------------- */
+
+static void put_text(vise_json_writer *to, const char *key, const char *value)
+{
+    if (!value)
+        return;
+    vise_json_key(to, key);
+    vise_json_put_text(to, value);
+}
+
+static void put_size(vise_json_writer *to, const char *key, uint64_t value)
+{
+    if (value == VISE_UNSET_SIZE)
+        return;
+    vise_json_key(to, key);
+    vise_json_put_uint(to, value);
+}
+
+static void put_number(vise_json_writer *to, const char *key, double value)
+{
+    if (!isfinite(value))
+        return;
+    vise_json_key(to, key);
+    vise_json_put_double(to, value);
+}
+
+static void open_object(vise_json_writer *to, const char *key)
+{
+    vise_json_key(to, key);
+    vise_json_object(to);
+}
+
+static void open_array(vise_json_writer *to, const char *key)
+{
+    vise_json_key(to, key);
+    vise_json_array(to);
+}
+
+static double ratio_of(uint64_t before, uint64_t after)
+{
+    if (before == VISE_UNSET_SIZE || after == VISE_UNSET_SIZE || after == 0)
+        return NAN;
+    return (double)before / (double)after;
+}
+
+/* ---- sections ---------------------------------------------------------------------------------------- */
+
+static void put_tool(vise_json_writer *to, const vise_report *report)
+{
+    open_object(to, "tool");
+    put_text(to, "version", vise_version());
+    put_text(to, "commit", vise_commit());
+    put_text(to, "device", report->tool.device);
+    put_text(to, "cpu_level", report->tool.cpu_level);
+    put_text(to, "blas", report->tool.blas);
+    if (report->tool.threads > 0) {
+        vise_json_key(to, "threads");
+        vise_json_put_int(to, report->tool.threads);
+    }
+    vise_json_key(to, "seed");
+    vise_json_put_uint(to, report->tool.seed);
+    vise_json_object_end(to);
+}
+
+static void put_model(vise_json_writer *to, const char *key, const vise_report_model *model)
+{
+    if (!model->path)
+        return;
+    open_object(to, key);
+    put_text(to, "path", model->path);
+    put_text(to, "format", model->format);
+    put_text(to, "layout", model->layout);
+    put_size(to, "parameters", model->parameters);
+    put_size(to, "bytes", model->bytes);
+    open_array(to, "files");
+    for (size_t i = 0; i < model->n_files; i++) {
+        vise_json_object(to);
+        put_text(to, "name", model->files[i].name);
+        put_size(to, "bytes", model->files[i].bytes);
+        if (model->files[i].sha256[0])
+            put_text(to, "sha256", model->files[i].sha256);
+        vise_json_object_end(to);
+    }
+    vise_json_array_end(to);
+    vise_json_object_end(to);
+}
+
+static void put_texts(vise_json_writer *to, const char *key, const char *const *texts, size_t count)
+{
+    open_array(to, key);
+    for (size_t i = 0; i < count; i++)
+        vise_json_put_text(to, texts[i]);
+    vise_json_array_end(to);
+}
+
+static void put_passes(vise_json_writer *to, const vise_report *report)
+{
+    open_array(to, "passes");
+    for (size_t i = 0; i < report->n_passes; i++) {
+        const vise_report_pass *pass = &report->passes[i];
+
+        vise_json_object(to);
+        put_text(to, "pass", pass->pass);
+        put_text(to, "method", pass->method);
+        if (pass->options_json) {
+            vise_json_key(to, "options");
+            vise_json_put_raw(to, pass->options_json);
+        }
+        put_number(to, "seconds", pass->seconds);
+        put_size(to, "bytes_before", pass->bytes_before);
+        put_size(to, "bytes_after", pass->bytes_after);
+        put_size(to, "weights", pass->weights);
+        put_texts(to, "fallbacks", pass->fallbacks, pass->n_fallbacks);
+        vise_json_object_end(to);
+    }
+    vise_json_array_end(to);
+}
+
+static void put_weight(vise_json_writer *to, const vise_report_weight *weight)
+{
+    vise_json_object(to);
+    put_text(to, "name", weight->name);
+    put_text(to, "role", weight->role);
+    open_array(to, "shape");
+    vise_json_put_int(to, weight->rows);
+    vise_json_put_int(to, weight->cols);
+    vise_json_array_end(to);
+    put_text(to, "scheme", weight->scheme);
+    put_number(to, "bits_per_weight", weight->bits_per_weight);
+    put_size(to, "bytes", weight->bytes);
+    put_number(to, "sparsity", weight->sparsity);
+    put_number(to, "mse", weight->mse);
+    put_number(to, "sqnr_db", weight->sqnr_db);
+    put_number(to, "loss", weight->loss);
+    put_number(to, "damp", weight->damp);
+    put_text(to, "note", weight->note);
+    vise_json_object_end(to);
+}
+
+static void put_shares(vise_json_writer *to, const char *key, const vise_report_share *shares, size_t count)
+{
+    if (count == 0)
+        return;
+    open_array(to, key);
+    for (size_t i = 0; i < count; i++) {
+        vise_json_object(to);
+        put_text(to, "name", shares[i].name);
+        put_size(to, "parameters", shares[i].parameters);
+        put_size(to, "before", shares[i].before);
+        put_size(to, "after", shares[i].after);
+        vise_json_object_end(to);
+    }
+    vise_json_array_end(to);
+}
+
+static void put_size_section(vise_json_writer *to, const vise_report *report)
+{
+    if (report->size.before == VISE_UNSET_SIZE && report->size.after == VISE_UNSET_SIZE)
+        return;
+    open_object(to, "size");
+    put_size(to, "before", report->size.before);
+    put_size(to, "after", report->size.after);
+    put_number(to, "ratio", ratio_of(report->size.before, report->size.after));
+    put_number(to, "bits_per_weight", report->size.bits_per_weight);
+    put_shares(to, "by_role", report->size.by_role, report->size.n_roles);
+    put_shares(to, "by_scheme", report->size.by_scheme, report->size.n_schemes);
+    put_size(to, "packed_after", report->size.packed_after);
+    vise_json_object_end(to);
+}
+
+static void put_memory(vise_json_writer *to, const vise_report *report)
+{
+    open_object(to, "memory");
+    put_size(to, "budget", report->memory.budget);
+    put_size(to, "peak_rss", report->memory.peak_rss);
+    put_size(to, "peak_pool", report->memory.peak_pool);
+    put_size(to, "load_before", report->memory.load_before);
+    put_size(to, "load_after", report->memory.load_after);
+    put_size(to, "kv_cache_per_token", report->memory.kv_cache_per_token);
+    vise_json_object_end(to);
+}
+
+static void put_pair(vise_json_writer *to, const char *key, double before, double after, double ratio,
+                     double stderr_)
+{
+    if (!isfinite(before) && !isfinite(after))
+        return;
+    open_object(to, key);
+    put_number(to, "before", before);
+    put_number(to, "after", after);
+    put_number(to, "ratio", ratio);
+    put_number(to, "stderr", stderr_);
+    vise_json_object_end(to);
+}
+
+static void put_accuracy(vise_json_writer *to, const vise_report *report)
+{
+    const vise_report_pair *perplexity = &report->accuracy.perplexity;
+
+    if (!report->accuracy.text)
+        return;
+    open_object(to, "accuracy");
+    put_text(to, "text", report->accuracy.text);
+    put_size(to, "tokens", report->accuracy.tokens);
+    put_size(to, "length", report->accuracy.length);
+    put_pair(to, "perplexity", perplexity->before, perplexity->after, perplexity->ratio, perplexity->stderr_);
+    put_pair(to, "bits_per_byte", report->accuracy.bits_per_byte_before, report->accuracy.bits_per_byte_after,
+             NAN, NAN);
+    if (isfinite(report->accuracy.kl.mean)) {
+        open_object(to, "kl");
+        put_number(to, "mean", report->accuracy.kl.mean);
+        put_number(to, "p50", report->accuracy.kl.p50);
+        put_number(to, "p90", report->accuracy.kl.p90);
+        put_number(to, "p99", report->accuracy.kl.p99);
+        put_number(to, "max", report->accuracy.kl.max);
+        vise_json_object_end(to);
+    }
+    put_number(to, "top1_agreement", report->accuracy.top1_agreement);
+    vise_json_object_end(to);
+}
+
+static void put_goals(vise_json_writer *to, const vise_report *report)
+{
+    open_array(to, "goals");
+    for (size_t i = 0; i < report->n_goals; i++) {
+        vise_json_object(to);
+        put_text(to, "name", report->goals[i].name);
+        put_number(to, "limit", report->goals[i].limit);
+        put_number(to, "value", report->goals[i].value);
+        vise_json_key(to, "met");
+        vise_json_put_bool(to, report->goals[i].met);
+        vise_json_object_end(to);
+    }
+    vise_json_array_end(to);
+}
+
+/* ---- the document ------------------------------------------------------------------------------------ */
+
+static void put_report(vise_json_writer *to, const vise_report *report)
+{
+    vise_json_key(to, "schema");
+    vise_json_put_int(to, 1);
+    put_tool(to, report);
+    put_model(to, "input", &report->input);
+    put_model(to, "output", &report->output);
+    put_passes(to, report);
+    put_size_section(to, report);
+    put_memory(to, report);
+    put_accuracy(to, report);
+    put_goals(to, report);
+    put_texts(to, "warnings", report->warnings, report->n_warnings);
+    put_number(to, "seconds", report->seconds);
+    open_array(to, "weights");
+    for (size_t i = 0; i < report->n_weights; i++)
+        put_weight(to, &report->weights[i]);
+    vise_json_array_end(to);
+}
+
+vise_status vise_report_json(const vise_report *report, bool accuracy_only, vise_buf *out, vise_error *err)
+{
+    vise_json_writer writer;
+
+    vise_json_begin(&writer, out, 2);
+    vise_json_object(&writer);
+    if (accuracy_only)
+        put_accuracy(&writer, report);
+    else
+        put_report(&writer, report);
+    vise_json_object_end(&writer);
+    vise_buf_add_char(out, '\n');
+    return vise_buf_check(out, "the report", err);
+}

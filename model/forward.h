@@ -104,9 +104,10 @@ double vise_forward_operations(const vise_model *model, double tokens, size_t le
 typedef struct vise_head vise_head;
 
 /* Final norm and head (which may be the embedding). The head is kept in the pool when it takes at most ram_bytes there,
- * else every call of vise_head_logits reads it anew, in tiles of rows. The model must outlive the head. */
-VISE_MUST_USE vise_status vise_head_open(const vise_model *model, uint64_t ram_bytes, vise_workers *workers,
-                                         vise_pool *pool, vise_head **out, vise_error *err);
+ * else every call of vise_head_logits reads it anew, in tiles of rows. weights_only leaves out what the file says of
+ * its input's quantization. The model must outlive the head. */
+VISE_MUST_USE vise_status vise_head_open(const vise_model *model, uint64_t ram_bytes, bool weights_only,
+                                         vise_workers *workers, vise_pool *pool, vise_head **out, vise_error *err);
 void vise_head_close(vise_head *head);
 bool vise_head_is_resident(const vise_head *head);
 uint64_t vise_head_bytes(const vise_model *model); /* of a resident head */

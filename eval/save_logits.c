@@ -1,0 +1,81 @@
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/event.h"
+#include "core/file.h"
+#include "eval/run.h"
+
+/* The 8 bytes of length and the JSON of a safetensors header with one tensor, padded to a multiple of 8 bytes. */
+static vise_status write_header(const vise_file *file, size_t rows, size_t length, int64_t vocab, uint64_t *data,
+                                vise_error *err)
+{
+    char header[8 + 256];
+    uint64_t bytes = (uint64_t)rows * length * (uint64_t)vocab * sizeof(float);
+    int n = snprintf(header + 8, sizeof header - 8,
+                     "{\"logits\":{\"dtype\":\"F32\",\"shape\":[%zu,%zu,%lld],\"data_offsets\":[0,%llu]}}", rows, length,
+                     (long long)vocab, (unsigned long long)bytes);
+    size_t used = (size_t)n;
+    while (used % 8 != 0)
+        header[8 + used++] = ' ';
+    for (int i = 0; i < 8; i++)
+        header[i] = (char)(used >> (8 * i) & 0xff);
+    *data = 8 + used;
+    VISE_TRY(vise_file_reserve(file, *data + bytes, err));
+    return vise_file_write_at(file, 0, header, 8 + used, err);
+}
+
+static vise_status write_logits(const vise_eval_run *run, const vise_eval_options *options, size_t step,
+                                const vise_file *file, uint64_t data, double *done, double total, vise_error *err)
+{
+    size_t tokens = vise_stream_tokens(run->stream), row = (size_t)run->model->config.vocab * sizeof(float);
+    for (size_t token = 0; token < tokens; token += step) {
+        size_t n = tokens - token < step ? tokens - token : step;
+        VISE_TRY(vise_head_logits(run->head, run->stream, options->backend, token, n, run->logits, err));
+        VISE_TRY(vise_file_write_at(file, data + (uint64_t)token * row, run->logits, n * row, err));
+        *done += 2.0 * (double)n * (double)run->model->config.vocab * (double)run->model->config.hidden;
+        vise_progress("logits", "head", *done, total);
+    }
+    return VISE_OK;
+}
+
+vise_status vise_save_logits(const vise_model *model, const vise_eval_options *options, const char *path,
+                             vise_error *err)
+{
+    vise_eval_run run = {0};
+    vise_eval_run *const runs[1] = {&run};
+    vise_file file = {.fd = -1};
+    char *partial = NULL;
+    size_t length = options->windows[0].length, rows = 0, step = 0;
+    uint64_t data = 0;
+    double done = 0.0, total = 0.0;
+    vise_status status = VISE_OK;
+
+    VISE_TRY(vise_model_need_forward(model, "computing logits", err));
+    for (size_t s = 0; s < vise_eval_sets(options); s++) {
+        if (options->windows[s].length != length)
+            return VISE_FAIL(err, VISE_EUSAGE,
+                             "logits of rows of different lengths (%zu and %zu) do not make one tensor", length,
+                             options->windows[s].length);
+        rows += options->windows[s].count;
+    }
+    total = vise_eval_run_operations(model, options) +
+            2.0 * (double)rows * (double)length * (double)model->config.vocab * (double)model->config.hidden;
+    VISE_TRY(vise_strfmt(&partial, err, "%s.vise-partial", path));
+    VISE_TRY_TO(done, vise_file_create(partial, &file, err));
+    VISE_TRY_TO(done, write_header(&file, rows, length, model->config.vocab, &data, err));
+    VISE_TRY_TO(done, vise_eval_run_blocks(&run, model, options, &done, total, err));
+    VISE_TRY_TO(done, vise_eval_run_heads(runs, 1, options, &step, err));
+    VISE_TRY_TO(done, write_logits(&run, options, step, &file, data, &done, total, err));
+    VISE_TRY_TO(done, vise_file_sync(&file, err));
+    status = vise_path_publish(partial, path, true, err);
+done:
+    vise_eval_run_deinit(&run);
+    if (file.fd >= 0) {
+        vise_file_close(&file);
+        if (status != VISE_OK)
+            unlink(partial);
+    }
+    vise_free(partial);
+    return status;
+}

@@ -36,7 +36,7 @@ size_t vise_utf8_length(const char *text, size_t length)
     const unsigned char *b = (const unsigned char *)text;
     if (b[0] < 0x80)
         return 1;
-    /* RFC 3629: no overlong forms, no surrogates, nothing beyond U+10FFFF; all of that is in the second byte's range. */
+    /* RFC 3629: no overlong forms, no surrogates, nothing beyond U+10FFFF; the second byte's range says it all. */
     size_t n;
     unsigned char low = 0x80, high = 0xBF;
     if (b[0] >= 0xC2 && b[0] <= 0xDF) {

@@ -122,8 +122,8 @@ static vise_status count(vise_pool *pool, size_t bytes, const char *what, vise_e
     if (bytes > pool->limit - pool->used) {
         char wanted[VISE_SIZE_TEXT_MAX], used[VISE_SIZE_TEXT_MAX];
         char limit[VISE_SIZE_TEXT_MAX], more[VISE_SIZE_TEXT_MAX];
-        return VISE_FAIL(err, VISE_ERESOURCE, "no memory for %s: %s wanted, %s of %s in use; raise --memory by %s", what,
-                         vise_format_size(bytes, wanted), vise_format_size(pool->used, used),
+        return VISE_FAIL(err, VISE_ERESOURCE, "no memory for %s: %s wanted, %s of %s in use; raise --memory by %s",
+                         what, vise_format_size(bytes, wanted), vise_format_size(pool->used, used),
                          vise_format_size(pool->limit, limit),
                          vise_format_size(bytes - (pool->limit - pool->used), more));
     }

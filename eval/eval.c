@@ -66,7 +66,7 @@ static vise_status init_scores(const vise_eval_options *options, bool compares, 
     return VISE_OK;
 }
 
-/* ---- scoring a batch --------------------------------------------------------------------------------------------- */
+/* ---- scoring a batch ----------------------------------------------------------------------------------------- */
 
 typedef struct batch {
     vise_eval_run *const *runs;
@@ -146,7 +146,7 @@ done:
     return status;
 }
 
-/* ---- figures ------------------------------------------------------------------------------------------------------ */
+/* ---- figures ------------------------------------------------------------------------------------------------- */
 
 /* Standard error of sum(x) / sum(n) over windows with sums x and counts n: the ratio estimator's residuals. */
 static double standard_error(const double *x, const double *minus, const uint64_t *n, size_t windows, double mean,
@@ -219,7 +219,7 @@ static void diverge(const scores *s, const vise_quality *model, const vise_quali
     };
 }
 
-/* ---- the whole ---------------------------------------------------------------------------------------------------- */
+/* ---- the whole ----------------------------------------------------------------------------------------------- */
 
 vise_status vise_evaluate(const vise_model *model, const vise_model *reference, const vise_eval_options *options,
                           vise_quality *quality, vise_quality *reference_quality, vise_divergence *divergence,

@@ -47,8 +47,8 @@ VISE_MUST_USE vise_status vise_evaluate(const vise_model *model, const vise_mode
                                         vise_quality *reference_quality, vise_divergence *divergence,
                                         vise_error *err);
 
-/* Logits of options' windows (all of one length, else VISE_EUSAGE) into one safetensors file, which appears whole or not
- * at all: "logits" F32 [windows, length, vocab]. */
+/* Logits of options' windows (all of one length, else VISE_EUSAGE) into one safetensors file, which appears whole or
+ * not at all and replaces one that is there: "logits" F32 [windows, length, vocab]. */
 VISE_MUST_USE vise_status vise_save_logits(const vise_model *model, const vise_eval_options *options,
                                            const char *path, vise_error *err);
 

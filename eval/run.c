@@ -48,7 +48,7 @@ vise_status vise_eval_run_blocks(vise_eval_run *run, const vise_model *model, co
     return VISE_OK;
 }
 
-/* ---- heads ------------------------------------------------------------------------------------------------------- */
+/* ---- heads --------------------------------------------------------------------------------------------------- */
 
 static uint64_t logits_row_bytes(const vise_model *model)
 {
@@ -116,7 +116,7 @@ void vise_eval_run_deinit(vise_eval_run *run)
     *run = (vise_eval_run){0};
 }
 
-/* ---- the least ---------------------------------------------------------------------------------------------------- */
+/* ---- the least ----------------------------------------------------------------------------------------------- */
 
 /* Reading weights: scratch of the store for one tile of about 1 MiB a worker, in what the file holds and decoded. */
 enum { READ_SCRATCH_BYTES = 4 << 20 };

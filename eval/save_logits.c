@@ -1,28 +1,30 @@
-#include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
+#include "core/buf.h"
 #include "core/event.h"
 #include "core/file.h"
 #include "eval/run.h"
+#include "formats/safetensors.h"
 
-/* The 8 bytes of length and the JSON of a safetensors header with one tensor, padded to a multiple of 8 bytes. */
+/* The header of a safetensors file with one tensor; *data is where its values start. */
 static vise_status write_header(const vise_file *file, size_t rows, size_t length, int64_t vocab, uint64_t *data,
                                 vise_error *err)
 {
-    char header[8 + 256];
+    const int64_t shape[] = {(int64_t)rows, (int64_t)length, vocab};
     uint64_t bytes = (uint64_t)rows * length * (uint64_t)vocab * sizeof(float);
-    int n = snprintf(header + 8, sizeof header - 8,
-                     "{\"logits\":{\"dtype\":\"F32\",\"shape\":[%zu,%zu,%lld],\"data_offsets\":[0,%llu]}}", rows, length,
-                     (long long)vocab, (unsigned long long)bytes);
-    size_t used = (size_t)n;
-    while (used % 8 != 0)
-        header[8 + used++] = ' ';
-    for (int i = 0; i < 8; i++)
-        header[i] = (char)(used >> (8 * i) & 0xff);
-    *data = 8 + used;
-    VISE_TRY(vise_file_reserve(file, *data + bytes, err));
-    return vise_file_write_at(file, 0, header, 8 + used, err);
+    const vise_st_tensor logits = {"logits", VISE_DTYPE_F32, 3, shape, 0, bytes};
+    vise_buf header;
+    vise_buf_init(&header, 4096);
+    vise_status status = vise_st_write_header(&logits, 1, NULL, 0, &header, err);
+    if (status == VISE_OK)
+        status = vise_buf_check(&header, "the header of the logits", err);
+    *data = header.length;
+    if (status == VISE_OK)
+        status = vise_file_reserve(file, *data + bytes, err);
+    if (status == VISE_OK)
+        status = vise_file_write_at(file, 0, header.data, header.length, err);
+    vise_buf_deinit(&header);
+    return status;
 }
 
 static vise_status write_logits(const vise_eval_run *run, const vise_eval_options *options, size_t step,

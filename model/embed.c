@@ -61,13 +61,13 @@ vise_status vise_embed(const vise_model *model, const int32_t *ids, size_t n, vi
     VISE_TRY(vise_pool_take(pool, bytes, "the order of tokens by id", &memory, err));
     size_t *first = memory, *order = first + tiles + 2;
 
-    /* Counting sort of the tokens by tile: first[t + 2] counts tile t, then first[t + 1] walks from its start to its end. */
+    /* Counting sort of the tokens by tile: first[t + 2] counts tile t, then first[t + 1] walks from start to end. */
     memset(first, 0, (tiles + 2) * sizeof *first);
     vise_status status = VISE_OK;
     for (size_t i = 0; i < n; i++) {
         if (ids[i] < 0 || ids[i] >= model->config.vocab) {
             status = VISE_FAIL(err, VISE_EUSAGE,
-                               "token id %d is outside the model's vocabulary of %lld; do text and tokenizer belong to it?",
+                               "token id %d is outside the model's vocabulary of %lld; is the tokenizer its own?",
                                ids[i], (long long)model->config.vocab);
             goto done;
         }

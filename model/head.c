@@ -94,7 +94,7 @@ bool vise_head_is_resident(const vise_head *head)
     return head->matrix != NULL;
 }
 
-/* ---- logits ------------------------------------------------------------------------------------------------------ */
+/* ---- logits -------------------------------------------------------------------------------------------------- */
 
 typedef struct norm_job {
     const vise_head *head;

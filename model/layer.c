@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- shapes --------------------------------------------------------------------------------------------------- */
+/* ---- shapes -------------------------------------------------------------------------------------------------- */
 
 static const vise_arch_row *input_row(const vise_model *model, vise_input input)
 {
@@ -97,7 +97,7 @@ double vise_forward_operations(const vise_model *model, double tokens, size_t le
     return per_token * (double)model->config.layers * tokens;
 }
 
-/* ---- a run ------------------------------------------------------------------------------------------------------ */
+/* ---- a run --------------------------------------------------------------------------------------------------- */
 
 vise_status vise_layer_run_init(vise_layer_run *run, const vise_model *model, const vise_block *block,
                                 vise_stream *stream, vise_backend *backend, vise_input last, vise_error *err)
@@ -132,7 +132,7 @@ void vise_layer_run_deinit(vise_layer_run *run)
     *run = (vise_layer_run){0};
 }
 
-/* ---- the network ------------------------------------------------------------------------------------------------ */
+/* ---- the network --------------------------------------------------------------------------------------------- */
 
 /* out [t, rows of the role] = x W^T + bias, or added to what is there. */
 typedef struct product {
@@ -283,7 +283,7 @@ vise_status vise_layer_run_window(const vise_layer_run *run, size_t window, int 
     return x == s.x ? vise_stream_write(stream, token0, tokens, x, err) : VISE_OK;
 }
 
-/* ---- forward ---------------------------------------------------------------------------------------------------- */
+/* ---- forward ------------------------------------------------------------------------------------------------- */
 
 static vise_status forward_window(void *context, size_t window, int worker, vise_error *err)
 {

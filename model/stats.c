@@ -1,7 +1,7 @@
 /* Statistics of the inputs of a block's linears.
  *
- * Windows are taken in batches. First all windows of a batch run in parallel and leave their inputs in buffers [tokens of
- * the batch, width]; then every statistic is brought up to date over the whole batch, its tokens in order. How many
+ * Windows are taken in batches. First all windows of a batch run in parallel and leave their inputs in buffers [tokens
+ * of the batch, width]; then every statistic is brought up to date over the whole batch, its tokens in order. How many
  * windows a batch has follows from shapes alone, so the sums have the same bits for any number of threads, and they do
  * not depend on which other inputs are asked for.
  */
@@ -37,7 +37,7 @@ uint64_t vise_measure_scratch_bytes(const vise_model *model, size_t length, int 
            batch_windows(model, length) * captured_bytes(model, length);
 }
 
-/* ---- the statistics of a block ---------------------------------------------------------------------------------- */
+/* ---- the statistics of a block ------------------------------------------------------------------------------- */
 
 uint64_t vise_stats_bytes(const vise_model *model, unsigned wanted)
 {
@@ -97,7 +97,7 @@ static vise_status init_stats(const vise_model *model, vise_pool *pool, unsigned
     return VISE_OK;
 }
 
-/* ---- phase 1: run the windows of a batch and keep the inputs ------------------------------------------------------ */
+/* ---- phase 1: run the windows of a batch and keep the inputs ------------------------------------------------- */
 
 typedef struct batch {
     vise_layer_run run;
@@ -119,7 +119,7 @@ static vise_status capture_window(void *context, size_t index, int worker, vise_
     return vise_layer_run_window(&job->run, window, worker, capture, err);
 }
 
-/* ---- phase 2: sums over a batch ------------------------------------------------------------------------------------ */
+/* ---- phase 2: sums over a batch ------------------------------------------------------------------------------ */
 
 typedef struct norm_job {
     int64_t tokens, width;

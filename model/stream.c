@@ -66,7 +66,7 @@ vise_status vise_stream_write(const vise_stream *stream, size_t token0, size_t t
                               (tokens - near) * token_bytes(stream), err);
 }
 
-/* ---- opening -------------------------------------------------------------------------------------------------- */
+/* ---- opening ------------------------------------------------------------------------------------------------- */
 
 /* Where each window starts. */
 static vise_status lay_out(const vise_model *model, const vise_windows *sets, size_t count, vise_stream *stream,

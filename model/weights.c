@@ -19,7 +19,7 @@ vise_status vise_weight_read(const vise_model *model, size_t index, int64_t row0
     size_t bad = 0;
     if (vise_count_nonfinite(values, (size_t)(rows * tensor->cols), &bad) > 0)
         return VISE_FAIL(err, VISE_EFORMAT,
-                         "%s: value at row %lld, column %lld is not finite; the model is damaged or overflowed in training",
+                         "%s: the value at row %lld, column %lld is not finite; the model is damaged or diverged",
                          tensor->name, (long long)(row0 + (int64_t)bad / tensor->cols),
                          (long long)((int64_t)bad % tensor->cols));
     return VISE_OK;

@@ -55,6 +55,11 @@ bool vise_sink_has(const vise_sink *sink, size_t id);
 /* The partial folder, for reading back finished shards. */
 const char *vise_sink_partial_path(const vise_sink *sink);
 
+/* The finished shards of a resumed run as a model of their own: a folder inside the partial folder with config_json as its
+ * config.json, an index of what the shards hold and links to them. It goes away at finish. *path is freed with vise_free. */
+VISE_MUST_USE vise_status vise_sink_finished_folder(vise_sink *sink, const char *config_json, char **path,
+                                                    vise_error *err);
+
 VISE_MUST_USE vise_status vise_sink_write(vise_sink *sink, size_t id, uint64_t offset, const void *bytes,
                                           size_t n, vise_error *err);
 

@@ -32,8 +32,7 @@ static size_t role_slot(const vise_model *model, vise_role role, int layer)
     return row * VISE_ROLE_COUNT + (size_t)role;
 }
 
-/* ---- known families
- * ------------------------------------------------------------------------------------------- */
+/* ---- known families -------------------------------------------------------------------------------- */
 
 static vise_status check_dtype(const vise_model *model, const vise_logical *tensor, vise_error *err)
 {
@@ -96,6 +95,8 @@ static vise_status bind_weight(vise_model *model, const vise_arch_row *row, int 
     size_t index = vise_store_find(model->store, vise_arch_module(row, layer, ".weight", name));
 
     if (index == SIZE_MAX) {
+        if (model->partial)
+            return VISE_OK;
         if (row->role == VISE_ROLE_HEAD && model->config.tied) {
             model->tied = true;
             return VISE_OK;
@@ -123,7 +124,7 @@ static vise_status bind_bias(vise_model *model, const vise_arch_row *row, int la
     size_t index =
         row->linear ? vise_store_find(model->store, vise_arch_module(row, layer, ".bias", name)) : SIZE_MAX;
 
-    if (index == SIZE_MAX && !wanted)
+    if (index == SIZE_MAX && (!wanted || model->partial))
         return VISE_OK;
     if (index == SIZE_MAX)
         return VISE_FAIL(err, VISE_EFORMAT, "%s: tensor %s is missing, but config.json says \"%s\": true",
@@ -157,8 +158,7 @@ static vise_status bind_rows(vise_model *model, vise_error *err)
     return VISE_OK;
 }
 
-/* ---- unknown families
- * ----------------------------------------------------------------------------------------- */
+/* ---- unknown families ------------------------------------------------------------------------------ */
 
 /* The first all-digit part of a dotted name, or -1. */
 static int layer_in_name(const char *name)
@@ -191,8 +191,7 @@ static void bind_by_shape(vise_model *model)
     }
 }
 
-/* ---- opening
- * --------------------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------------- */
 
 /* The family whose forward pass fits, or NULL: model_type must be known and architectures, when it is there,
  * must name the one that the family has (a classifier on the same blocks has another head). */
@@ -232,7 +231,7 @@ static vise_status make_index(vise_model *model, vise_error *err)
     return VISE_OK;
 }
 
-vise_status vise_model_open(const char *path, vise_model **out, vise_error *err)
+static vise_status open_model(const char *path, bool partial, vise_model **out, vise_error *err)
 {
     vise_model *model;
     const cJSON *json;
@@ -240,6 +239,7 @@ vise_status vise_model_open(const char *path, vise_model **out, vise_error *err)
 
     *out = NULL;
     VISE_TRY(vise_calloc(1, sizeof *model, (void **)&model, err));
+    model->partial = partial;
     VISE_TRY_TO(fail, vise_store_open(path, &model->store, err));
     model->count = vise_store_count(model->store);
     json = vise_source_config(vise_store_source(model->store));
@@ -259,6 +259,16 @@ fail:
     return status;
 }
 
+vise_status vise_model_open(const char *path, vise_model **out, vise_error *err)
+{
+    return open_model(path, false, out, err);
+}
+
+vise_status vise_model_open_partial(const char *path, vise_model **out, vise_error *err)
+{
+    return open_model(path, true, out, err);
+}
+
 void vise_model_close(vise_model *model)
 {
     if (model == NULL)
@@ -271,8 +281,7 @@ void vise_model_close(vise_model *model)
     vise_free(model);
 }
 
-/* ---- asking
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- asking ---------------------------------------------------------------------------------------- */
 
 size_t vise_model_role(const vise_model *model, vise_role role, int layer)
 {

@@ -34,11 +34,15 @@ typedef struct vise_model {
     size_t *by_role;        /* [(layers + 1) * VISE_ROLE_COUNT]: index into bound, SIZE_MAX: absent; row `layers` is outside blocks */
     size_t *bias_by_role;   /* the same for biases */
     bool tied;              /* the head is the embedding */
+    bool partial;           /* roles may be missing */
 } vise_model;
 
 /* tie_word_embeddings with a stored lm_head.weight: the stored head is used and `tied` is false. That is what transformers 5
  * computes, which ties the two only if they are equal (version 4 ignored the stored head). */
 VISE_MUST_USE vise_status vise_model_open(const char *path, vise_model **out, vise_error *err);
+/* The same for part of a model, such as the finished shards of an interrupted run: roles that are not there are absent
+ * instead of errors. */
+VISE_MUST_USE vise_status vise_model_open_partial(const char *path, vise_model **out, vise_error *err);
 void vise_model_close(vise_model *model);
 
 /* Index into bound of the weight, SIZE_MAX if the model has none. layer -1 for roles outside the blocks. The head of a tied

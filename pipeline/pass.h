@@ -1,16 +1,15 @@
-/* What a pass is. A descriptor in the table of passes (cli/passes.c): name, option rows, and the methods among which `--method` chooses.
- * A method says what it needs to know of the network and supplies hooks, all optional; the executor (pipeline/run.h) walks over the blocks
- * once and calls them.
+/* What a pass is. A descriptor in the table of passes (cli/passes.c): name, option rows, and the methods
+ * among which `--method` chooses. A method says what it needs to know of the network and supplies hooks, all
+ * optional; the executor (pipeline/run.h) walks over the blocks once and calls them.
  *
- *   plan     metadata only: for every selected weight, say what becomes of it; refuse what could only fail later
- *   begin    once, before the walk
- *   measure  a first walk over the weights (row tiles), for what must be known of a whole weight: thresholds, ranges
- *   weight   pure map of a row tile of one weight: any order, any worker. For methods that need weights alone
- *   group    the linears of a block that share one input, with the statistics of that input. In block order, groups in forward order
- *   end      once, after the walk
+ *   plan     metadata only: for every selected weight, say what becomes of it; refuse what could only fail
+ * later begin    once, before the walk measure  a first walk over the weights (row tiles), for what must be
+ * known of a whole weight: thresholds, ranges weight   pure map of a row tile of one weight: any order, any
+ * worker. For methods that need weights alone group    the linears of a block that share one input, with the
+ * statistics of that input. In block order, groups in forward order end      once, after the walk
  *
- * A sparsity mask is an artifact: once a pass has pruned a weight its mask travels with it, and every later pass leaves pruned weights
- * at zero; the executor verifies it.
+ * A sparsity mask is an artifact: once a pass has pruned a weight its mask travels with it, and every later
+ * pass leaves pruned weights at zero; the executor verifies it.
  */
 #ifndef VISE_PIPELINE_PASS_H
 #define VISE_PIPELINE_PASS_H
@@ -28,30 +27,31 @@
 #include "tensor/mask.h"
 #include "tensor/scheme.h"
 
-/* ---- what becomes of a tensor ------------------------------------------------------------------------------------------ */
+/* ---- what becomes of a tensor ---------------------------------------------------------------------- */
 
 typedef struct vise_planned {
     const vise_bound *bound;
-    size_t index;         /* in the model */
-    uint64_t passes;      /* bit i: pass i works on it */
-    vise_dtype dtype;     /* output: stored dtype of a plain tensor; dtype of the scales of a quantized one */
-    vise_scheme scheme;   /* output; type NULL: plain */
-    bool carried;         /* no pass works on it and its stored form stays: bytes or codes are copied */
-    bool masked;          /* some pass prunes it */
-    double sparsity;      /* that the passes aim at, 0 when dense */
-    const char *note;     /* fallback taken, for plan and report; NULL: none. In the plan's arena */
+    size_t index;       /* in the model */
+    uint64_t passes;    /* bit i: pass i works on it */
+    vise_dtype dtype;   /* output: stored dtype of a plain tensor; dtype of the scales of a quantized one */
+    vise_scheme scheme; /* output; type NULL: plain */
+    bool carried;       /* no pass works on it and its stored form stays: bytes or codes are copied */
+    bool masked;        /* some pass prunes it */
+    double sparsity;    /* that the passes aim at, 0 when dense */
+    const char *note;   /* fallback taken, for plan and report; NULL: none. In the plan's arena */
 } vise_planned;
 
-/* ---- a weight in flight ------------------------------------------------------------------------------------------------- */
+/* ---- a weight in flight ---------------------------------------------------------------------------- */
 
 /* Rows [row0, row0 + rows) of a weight. A whole weight has row0 0. */
 typedef struct vise_weight {
     const vise_planned *plan;
     int64_t row0, rows, cols;
-    float *values;    /* [rows, cols] */
-    uint8_t *mask;    /* [rows, mask row bytes], 1 = kept; NULL when plan->masked is false */
-    vise_qweight *q;  /* carved for plan->scheme when that quantizes; NULL otherwise. A quantizing hook fills it and sets values to its decoding */
-    bool quantized;   /* set by the hook that filled q */
+    float *values;   /* [rows, cols] */
+    uint8_t *mask;   /* [rows, mask row bytes], 1 = kept; NULL when plan->masked is false */
+    vise_qweight *q; /* carved for plan->scheme when that quantizes; NULL otherwise. A quantizing hook fills
+                        it and sets values to its decoding */
+    bool quantized;  /* set by the hook that filled q */
     /* Written by group hooks for the report; NaN when not known. */
     double loss;      /* proxy loss: 1/2 tr((W - Q) H (W - Q)^T) / tokens */
     double damp;      /* damping fraction that the factorization took */
@@ -68,7 +68,7 @@ typedef struct vise_group {
     size_t count;
 } vise_group;
 
-/* ---- what a pass gets --------------------------------------------------------------------------------------------------- */
+/* ---- what a pass gets ------------------------------------------------------------------------------ */
 
 struct vise_method;
 struct vise_output;
@@ -77,18 +77,19 @@ struct vise_pass;
 typedef struct vise_pass_run {
     const struct vise_pass *pass;
     const struct vise_method *method;
-    int index;              /* position among the run's passes */
-    const void *config;     /* the pass's option struct */
-    void *state;            /* the method's own, made by begin, freed by end */
+    int index;          /* position among the run's passes */
+    const void *config; /* the pass's option struct */
+    void *state;        /* the method's own, made by begin, freed by end */
     const vise_model *model;
-    vise_planned *planned;  /* [model->count] */
-    bool *selected;         /* [model->count]: tensors that the selectors give to this pass */
-    bool calibrated;        /* the run has calibration text */
+    vise_planned *planned; /* [model->count] */
+    bool *selected;        /* [model->count]: tensors that the selectors give to this pass */
+    bool calibrated;       /* the run has calibration text */
     uint64_t seed;
-    vise_arena *arena;      /* of the plan: texts of notes */
-    vise_pool *pool;
+    int threads;       /* that will work, known while planning too */
+    vise_arena *arena; /* of the plan: texts of notes */
+    vise_pool *pool;   /* these three are NULL while planning */
     vise_workers *workers;
-    vise_backend *backend;  /* NULL while planning */
+    vise_backend *backend;
 } vise_pass_run;
 
 enum { VISE_NEED_NORMS = VISE_STAT_NORMS, VISE_NEED_GRAM = VISE_STAT_GRAM };
@@ -103,7 +104,8 @@ typedef struct vise_method {
     uint64_t (*group_bytes)(const vise_pass_run *run);
     /* Bytes of scratch per worker that weight needs for a tile. */
     size_t (*weight_bytes)(const vise_pass_run *run, int64_t rows, int64_t cols);
-    bool (*wants_measure)(const vise_pass_run *run); /* NULL: never */
+    bool (*wants_measure)(
+        const vise_pass_run *run); /* asked before the walk, and again after each measured; NULL: never */
     vise_status (*measure)(vise_pass_run *run, const vise_weight *tile, vise_error *err);
     vise_status (*measured)(vise_pass_run *run, vise_error *err); /* after the walk of measure */
     vise_status (*weight)(vise_pass_run *run, vise_weight *tile, void *scratch, vise_error *err);
@@ -112,7 +114,7 @@ typedef struct vise_method {
 } vise_method;
 
 typedef struct vise_pass {
-    const char *name;    /* "quant" */
+    const char *name; /* "quant" */
     const char *summary;
     const vise_option *options;
     size_t n_options;
@@ -120,9 +122,12 @@ typedef struct vise_pass {
     const vise_method *const *methods; /* NULL-terminated */
     /* Chooses the method for these options (explicit or by default); VISE_EUSAGE says what is missing. */
     vise_status (*choose)(const void *config, bool calibrated, const vise_method **method, vise_error *err);
-    /* The selectors within the option struct. */
+    /* The selectors (vise_texts) within the option struct. */
     size_t include_offset, exclude_offset;
-    /* Options that belong to the output as a whole: a dtype for floats that no pass quantizes (VISE_DTYPE_COUNT: none), dequantize. NULL: none. */
+    bool every_tensor; /* without --include the pass works on every float tensor, not on the blocks' linears
+                          alone */
+    /* Options that belong to the output as a whole: a dtype for floats that no pass quantizes
+     * (VISE_DTYPE_COUNT: none), dequantize. NULL: none. */
     vise_status (*output)(const void *config, struct vise_output *output, vise_error *err);
     const char *example; /* a command line for help */
 } vise_pass;
@@ -130,11 +135,11 @@ typedef struct vise_pass {
 /* What the output is, as a whole. */
 typedef struct vise_output {
     const char *path;
-    const char *layout;        /* NULL: by scheme, else the input's */
+    const char *layout; /* NULL: by scheme, else the input's */
     bool pack, unpack;
     bool dequantize;
     bool replace, resume;
-    uint64_t max_shard_bytes;  /* 0: one file */
+    uint64_t max_shard_bytes; /* 0: one file */
 } vise_output;
 
 #endif

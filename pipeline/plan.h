@@ -1,5 +1,6 @@
-/* The plan: what a run will do, from metadata alone. Every run starts with the same plan that `vise plan` prints; it refuses what could only
- * fail later and fixes output tensors, shards, bytes and memory before a weight is read.
+/* The plan: what a run will do, from metadata alone. Every run starts with the same plan that `vise plan`
+ * prints; it refuses what could only fail later and fixes output tensors, shards, bytes and memory before a
+ * weight is read.
  */
 #ifndef VISE_PIPELINE_PLAN_H
 #define VISE_PIPELINE_PLAN_H
@@ -17,9 +18,9 @@
 #define VISE_PASSES_MAX 16
 
 typedef struct vise_text_source {
-    const char *path;     /* NULL: none */
-    int64_t length;       /* VISE_UNSET_INT: the smaller of max positions and 2048 */
-    int64_t samples;      /* VISE_UNSET_INT: calibration 128, evaluation all */
+    const char *path; /* NULL: none */
+    int64_t length;   /* VISE_UNSET_INT: the smaller of max positions and 2048 */
+    int64_t samples;  /* VISE_UNSET_INT: calibration 128, evaluation all */
     int64_t skip;
     bool random;
     uint64_t seed;
@@ -49,7 +50,8 @@ typedef struct vise_request {
     int threads;           /* 0: all */
     uint64_t seed;
     const char *report_path; /* NULL: OUT/report.json, or OUT.report.json for a one-file OUT */
-    const char *recipe_text; /* of the recipe, or of the equivalent recipe of a command line: part of the journal's identity */
+    const char
+        *recipe_text; /* of the recipe, or of a command line's equivalent: part of the journal's identity */
 } vise_request;
 
 /* Stored tensors of one output weight. */
@@ -59,27 +61,38 @@ typedef struct vise_planned_parts {
     size_t ids[VISE_PARTS_MAX]; /* of the sink */
 } vise_planned_parts;
 
+/* Pool bytes that a run takes at least: the greatest of its phases. */
+typedef struct vise_plan_memory {
+    uint64_t stream_weights; /* row tiles in flight, packing queues */
+    uint64_t
+        block; /* a calibrated block: weights, codes, masks, statistics, scratch of measuring and solving */
+    uint64_t evaluate;
+    uint64_t least;       /* the greatest of these */
+    uint64_t activations; /* of the calibration text when kept in memory; spilled to disk otherwise */
+} vise_plan_memory;
+
 typedef struct vise_plan {
-    vise_model *model;               /* owned */
+    vise_model *model; /* owned */
     const vise_request *request;
     vise_arena *arena;
     vise_pass_run runs[VISE_PASSES_MAX];
     size_t n_runs;
-    vise_planned *planned;           /* [count] */
-    vise_planned_parts *parts;       /* [count] */
-    vise_spelling *spelling;         /* [count] */
-    size_t count;                    /* of logical tensors, = model->count */
-    size_t *order;                   /* [count]: output order: before the blocks, block by block, after them */
+    int threads;
+    size_t count;              /* of logical tensors, = model->count */
+    vise_planned *planned;     /* [count] */
+    vise_planned_parts *parts; /* [count] */
+    vise_spelling *spelling;   /* [count] */
+    size_t *order;             /* [count]: output order: before the blocks, block by block, after them */
     const vise_layout *layout;
     bool packed;
-    unsigned needs;                  /* union of the methods' */
-    unsigned inputs;                 /* bit i: some calibrated pass works on linears of input i */
-    int first_calibrated, last_calibrated; /* layers that calibrated passes touch; -1: none */
-    size_t calibration_windows, calibration_length; /* as asked; the text decides */
-    uint64_t bytes_before, bytes_after; /* of weight files, unpacked, headers included */
-    uint64_t memory_pool_bytes;      /* pool bytes that the run needs at least, for the smallest streams */
-    uint64_t memory_stream_bytes;    /* activations, when kept in memory */
-    double operations;               /* multiply-adds x 2, estimated */
+    unsigned needs;      /* union of what the methods need */
+    unsigned inputs;     /* bit i: some calibrated pass works on linears of input i */
+    int last_calibrated; /* last layer that calibrated passes touch; -1: no pass needs the network */
+    size_t calibration_length, evaluation_length;
+    uint64_t bytes_before; /* of weight files, as they are */
+    uint64_t bytes_after;  /* of weight files before packing, headers included */
+    vise_plan_memory memory;
+    double operations; /* multiply-adds x 2 of calibration and evaluation, estimated */
 } vise_plan;
 
 /* Opens the model and plans. The request must outlive the plan. */
@@ -87,8 +100,16 @@ VISE_MUST_USE vise_status vise_plan_make(const vise_request *request, vise_plan 
 void vise_plan_free(vise_plan *plan);
 /* Declares every output tensor to the sink, in order, filling parts[].ids. */
 VISE_MUST_USE vise_status vise_plan_declare(vise_plan *plan, vise_sink *sink, vise_error *err);
-/* Shards and their bytes are those of a dry sink sealed with the plan. */
-VISE_MUST_USE vise_status vise_plan_dry_sink(vise_plan *plan, vise_sink **out, vise_error *err);
+/* Bytes of weight i as stored by the plan, all parts. */
+uint64_t vise_plan_stored_bytes(const vise_plan *plan, size_t index);
+
+/* Rows of a tile in which weights of `cols` columns are streamed: a multiple of VISE_TILE_ROWS, by shape
+ * alone. */
+int64_t vise_tile_rows(int64_t rows, int64_t cols);
+/* Pool bytes of one worker's tile of weight i, and of copying one. */
+size_t vise_plan_tile_bytes(const vise_plan *plan, size_t index);
+/* Fills plan->memory. */
+void vise_plan_measure_memory(vise_plan *plan);
 
 /* For `vise plan`: a table for people, or one JSON document. */
 VISE_MUST_USE vise_status vise_plan_print(vise_plan *plan, bool json, vise_buf *out, vise_error *err);

@@ -1,0 +1,376 @@
+/* Making a plan: choose methods, let the passes edit metadata, choose the layout, spell every output tensor.
+ */
+#include "pipeline/plan.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/cpu.h"
+#include "core/event.h"
+#include "pipeline/selector.h"
+
+/* ---- passes ---------------------------------------------------------------------------------------- */
+
+static void plan_input(vise_plan *plan)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        const vise_bound *bound = &plan->model->bound[i];
+        plan->planned[i] = (vise_planned){.bound = bound,
+                                          .index = i,
+                                          .dtype = bound->tensor->dtype,
+                                          .scheme = bound->tensor->scheme,
+                                          .carried = true};
+    }
+}
+
+static const vise_texts *texts_at(const vise_pass_run *run, size_t offset)
+{
+    return (const vise_texts *)(const void *)((const char *)run->config + offset);
+}
+
+static bool is_excluded(const vise_plan *plan, const vise_texts *exclude, size_t index)
+{
+    for (size_t i = 0; i < exclude->count; i++)
+        if (vise_selector_matches(exclude->items[i], plan->model, &plan->model->bound[index]))
+            return true;
+    return false;
+}
+
+static vise_status select_targets(vise_plan *plan, vise_pass_run *run, vise_error *err)
+{
+    const vise_texts *include = texts_at(run, run->pass->include_offset);
+    const vise_texts *exclude = texts_at(run, run->pass->exclude_offset);
+    if (!run->pass->every_tensor || include->count > 0)
+        return vise_select(plan->model, include, exclude, run->selected, err);
+    for (size_t i = 0; i < plan->count; i++) {
+        const vise_logical *tensor = plan->model->bound[i].tensor;
+        run->selected[i] = (tensor->scheme.type != NULL || vise_dtype_of(tensor->dtype)->is_float) &&
+                           !is_excluded(plan, exclude, i);
+    }
+    return VISE_OK;
+}
+
+/* A method that works on groups of a block sees only linears inside blocks of a known family. */
+static vise_status check_calibrated_targets(const vise_plan *plan, const vise_pass_run *run, vise_error *err)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        const vise_bound *bound = &plan->model->bound[i];
+        if ((plan->planned[i].passes >> run->index & 1) == 0 ||
+            (bound->layer >= 0 && bound->input != VISE_INPUT_NONE))
+            continue;
+        return VISE_FAIL(err, VISE_EUSAGE,
+                         "%s: --method %s works on linears inside the blocks, whose inputs calibration sees; "
+                         "exclude it, or treat "
+                         "it in a pass of its own with a method that needs weights alone",
+                         bound->tensor->module, run->method->name);
+    }
+    return VISE_OK;
+}
+
+static vise_status plan_pass(vise_plan *plan, size_t index, vise_error *err)
+{
+    const vise_request *request = plan->request;
+    vise_pass_run *run = &plan->runs[index];
+    *run = (vise_pass_run){.pass = request->passes[index].pass,
+                           .index = (int)index,
+                           .config = request->passes[index].config,
+                           .model = plan->model,
+                           .planned = plan->planned,
+                           .calibrated = request->calibration.path != NULL,
+                           .seed = request->seed,
+                           .threads = plan->threads,
+                           .arena = plan->arena};
+    plan->n_runs = index + 1;
+    VISE_TRY(vise_arena_take(plan->arena, plan->count * sizeof(bool) + 1, (void **)&run->selected, err));
+    VISE_TRY(run->pass->choose(run->config, run->calibrated, &run->method, err));
+    if (run->method->needs != 0) {
+        char what[96];
+        snprintf(what, sizeof what, "%s --method %s", run->pass->name, run->method->name);
+        if (!run->calibrated)
+            return VISE_FAIL(
+                err, VISE_EUSAGE,
+                "%s needs calibration text; give --calibration FILE, or \"calibration\" in a recipe", what);
+        VISE_TRY(vise_model_need_forward(plan->model, what, err));
+    }
+    VISE_TRY(select_targets(plan, run, err));
+    VISE_TRY(run->method->plan(run, err));
+    if (run->method->group != NULL) {
+        VISE_TRY(check_calibrated_targets(plan, run, err));
+        plan->needs |= run->method->needs;
+        for (size_t i = 0; i < plan->count; i++) {
+            const vise_bound *bound = &plan->model->bound[i];
+            if ((plan->planned[i].passes >> index & 1) == 0)
+                continue;
+            plan->inputs |= 1u << bound->input;
+            if (bound->layer > plan->last_calibrated)
+                plan->last_calibrated = bound->layer;
+        }
+    }
+    return VISE_OK;
+}
+
+/* ---- layout and spelling --------------------------------------------------------------------------- */
+
+/* Known to the ecosystem and to the contract, not written by this version. */
+static const char *const other_layouts[] = {"gptq", "gptq-v2", "awq", "bitsandbytes", "fp8", "gguf"};
+
+static vise_status layout_by_name(const char *name, const vise_layout **layout, vise_error *err)
+{
+    *layout = vise_layout_find(name);
+    if (*layout != NULL)
+        return VISE_OK;
+    for (size_t i = 0; i < sizeof other_layouts / sizeof other_layouts[0]; i++)
+        if (strcmp(name, other_layouts[i]) == 0)
+            return VISE_FAIL(
+                err, VISE_EUNSUPPORTED,
+                "layout %s is not written by this version; vise inspect --layouts lists those that are",
+                name);
+    size_t n;
+    const vise_layout *rows = vise_layouts(&n);
+    const char *names[16];
+    size_t n_names = n < 16 ? n : 16;
+    for (size_t i = 0; i < n_names; i++)
+        names[i] = rows[i].name;
+    const char *near = vise_nearest(name, names, n_names);
+    return VISE_FAIL(err, VISE_EUSAGE, "unknown layout \"%s\"%s%s; vise inspect --layouts lists them", name,
+                     near != NULL ? "; did you mean " : "", near != NULL ? near : "");
+}
+
+static vise_status choose_layout(vise_plan *plan, vise_error *err)
+{
+    const vise_output *output = &plan->request->output;
+    if (output->layout != NULL)
+        return layout_by_name(output->layout, &plan->layout, err);
+    plan->layout = vise_store_layout(plan->model->store);
+    const char *chosen = NULL, *module = NULL;
+    bool any = false;
+    for (size_t i = 0; i < plan->count; i++) {
+        const vise_planned *planned = &plan->planned[i];
+        any = any || planned->scheme.type != NULL;
+        if (planned->scheme.type == NULL || planned->carried)
+            continue;
+        const char *wanted = planned->scheme.type->default_layout;
+        if (chosen != NULL && strcmp(chosen, wanted) != 0)
+            return VISE_FAIL(err, VISE_EUSAGE,
+                             "%s goes to layout %s by default and %s to %s; choose one with --layout", module,
+                             chosen, planned->bound->tensor->module, wanted);
+        chosen = wanted;
+        module = planned->bound->tensor->module;
+    }
+    if (chosen != NULL)
+        return layout_by_name(chosen, &plan->layout, err);
+    return any ? VISE_OK : layout_by_name("safetensors", &plan->layout, err);
+}
+
+static vise_status spell_weight(vise_plan *plan, size_t index, vise_error *err)
+{
+    const vise_planned *planned = &plan->planned[index];
+    const vise_logical *tensor = planned->bound->tensor;
+    vise_spelling *spelling = &plan->spelling[index];
+    vise_planned_parts *parts = &plan->parts[index];
+    *spelling = (vise_spelling){.module = tensor->module,
+                                .name = tensor->name,
+                                .rows = tensor->rows,
+                                .cols = tensor->cols,
+                                .dtype = planned->dtype,
+                                .scheme = planned->scheme,
+                                .is_linear = planned->bound->is_linear};
+    if (planned->scheme.type != NULL)
+        return plan->layout->spell(spelling, parts->parts, &parts->n_parts, err);
+    parts->n_parts = 1;
+    uint64_t bytes;
+    if (!vise_dtype_bytes(planned->dtype, tensor->elements, &bytes))
+        return VISE_FAIL(err, VISE_EFORMAT, "%s: its size overflows", tensor->name);
+    parts->parts[0] = (vise_part){.suffix = "", .dtype = planned->dtype, .bytes = bytes};
+    return VISE_OK;
+}
+
+static int section_of(const vise_plan *plan, size_t index)
+{
+    const vise_bound *bound = &plan->model->bound[index];
+    if (bound->layer >= 0)
+        return 1 + bound->layer;
+    bool after = bound->role == VISE_ROLE_HEAD || bound->role == VISE_ROLE_FINAL_NORM;
+    return after ? 1 + (int)plan->model->config.layers : 0;
+}
+
+/* Counting sort by section; file order within one. Layers of unknown families may exceed the configuration's.
+ */
+static vise_status order_tensors(vise_plan *plan, vise_error *err)
+{
+    int last = 1 + (int)plan->model->config.layers;
+    for (size_t i = 0; i < plan->count; i++)
+        last = section_of(plan, i) > last ? section_of(plan, i) : last;
+    size_t *start;
+    VISE_TRY(vise_arena_take(plan->arena, ((size_t)last + 2) * sizeof *start, (void **)&start, err));
+    for (size_t i = 0; i < plan->count; i++)
+        start[section_of(plan, i) + 1]++;
+    for (int s = 0; s <= last; s++)
+        start[s + 1] += start[s];
+    for (size_t i = 0; i < plan->count; i++)
+        plan->order[start[section_of(plan, i)]++] = i;
+    return VISE_OK;
+}
+
+vise_status vise_plan_declare(vise_plan *plan, vise_sink *sink, vise_error *err)
+{
+    for (size_t k = 0; k < plan->count; k++) {
+        size_t i = plan->order[k];
+        const vise_logical *tensor = plan->planned[i].bound->tensor;
+        vise_planned_parts *parts = &plan->parts[i];
+        for (int p = 0; p < parts->n_parts; p++) {
+            const vise_part *part = &parts->parts[p];
+            if (plan->planned[i].scheme.type == NULL) {
+                VISE_TRY(vise_sink_declare(sink, tensor->name, part->dtype, tensor->ndim, tensor->shape,
+                                           (int)k, &parts->ids[p], err));
+                continue;
+            }
+            char *name;
+            VISE_TRY(vise_strfmt(&name, err, "%s%s", tensor->module, part->suffix));
+            vise_status status = vise_sink_declare(sink, name, part->dtype, part->ndim, part->shape, (int)k,
+                                                   &parts->ids[p], err);
+            vise_free(name);
+            VISE_TRY(status);
+        }
+    }
+    return VISE_OK;
+}
+
+uint64_t vise_plan_stored_bytes(const vise_plan *plan, size_t index)
+{
+    uint64_t bytes = 0;
+    for (int p = 0; p < plan->parts[index].n_parts; p++)
+        bytes += plan->parts[index].parts[p].bytes;
+    return bytes;
+}
+
+static vise_status plan_bytes(vise_plan *plan, vise_error *err)
+{
+    const vise_source *source = vise_store_source(plan->model->store);
+    for (size_t i = 0; i < vise_source_files(source); i++)
+        plan->bytes_before += vise_source_file_at(source, i)->bytes;
+    vise_sink *sink;
+    VISE_TRY(vise_sink_dry(plan->request->output.max_shard_bytes, plan->packed, &sink, err));
+    vise_status status = vise_plan_declare(plan, sink, err);
+    if (status == VISE_OK)
+        status = vise_sink_seal(sink, err);
+    for (size_t s = 0; status == VISE_OK && s < vise_sink_shards(sink); s++) {
+        uint64_t bytes;
+        vise_sink_shard(sink, s, &bytes);
+        plan->bytes_after += bytes;
+    }
+    vise_sink_close(sink, true);
+    return status;
+}
+
+/* ---- the whole
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+static size_t window_length(const vise_plan *plan, const vise_text_source *text)
+{
+    if (text->length != VISE_UNSET_INT)
+        return (size_t)text->length;
+    int64_t positions = plan->model->config.max_positions;
+    return positions > 0 && positions < 2048 ? (size_t)positions : 2048;
+}
+
+static vise_status check_request(const vise_plan *plan, vise_error *err)
+{
+    const vise_request *request = plan->request;
+    const vise_text_source *texts[] = {&request->calibration, &request->evaluation};
+    for (size_t i = 0; i < 2; i++) {
+        int64_t length = texts[i]->length;
+        if (texts[i]->path == NULL || length == VISE_UNSET_INT)
+            continue;
+        if (length < 2)
+            return VISE_FAIL(err, VISE_EUSAGE,
+                             "windows of %lld tokens predict nothing; --length must be at least 2",
+                             (long long)length);
+        if (plan->model->config.max_positions > 0 && length > plan->model->config.max_positions)
+            return VISE_FAIL(
+                err, VISE_EUSAGE,
+                "windows of %lld tokens are longer than the model's %lld positions; give a smaller --length",
+                (long long)length, (long long)plan->model->config.max_positions);
+    }
+    if (request->evaluation.path != NULL)
+        VISE_TRY(vise_model_need_forward(plan->model, "evaluation", err));
+    return VISE_OK;
+}
+
+static void estimate_operations(vise_plan *plan)
+{
+    const vise_request *request = plan->request;
+    if (plan->model->arch == NULL)
+        return;
+    if (plan->last_calibrated >= 0) {
+        double samples =
+            request->calibration.samples == VISE_UNSET_INT ? 128.0 : (double)request->calibration.samples;
+        double tokens = samples * (double)plan->calibration_length;
+        plan->operations += 2.0 * vise_forward_operations(plan->model, tokens, plan->calibration_length);
+        for (size_t i = 0; i < plan->count; i++) {
+            const vise_logical *tensor = plan->planned[i].bound->tensor;
+            double d = (double)tensor->cols, r = (double)tensor->rows;
+            if ((plan->needs & VISE_NEED_GRAM) != 0 && plan->planned[i].scheme.type != NULL &&
+                !plan->planned[i].carried)
+                plan->operations += r * d * d;
+        }
+    }
+}
+
+static vise_status make(vise_plan *plan, vise_error *err)
+{
+    const vise_request *request = plan->request;
+    VISE_TRY(vise_arena_new(&plan->arena, err));
+    if (request->n_passes > VISE_PASSES_MAX)
+        return VISE_FAIL(err, VISE_EUSAGE, "%zu passes; a run takes at most %d", request->n_passes,
+                         VISE_PASSES_MAX);
+    VISE_TRY(vise_model_open(request->input, &plan->model, err));
+    plan->count = plan->model->count;
+    plan->threads = request->threads > 0 ? request->threads : vise_cpu_usable_cores();
+    plan->last_calibrated = -1;
+    size_t n = plan->count + 1;
+    VISE_TRY(vise_arena_take(plan->arena, n * sizeof *plan->planned, (void **)&plan->planned, err));
+    VISE_TRY(vise_arena_take(plan->arena, n * sizeof *plan->parts, (void **)&plan->parts, err));
+    VISE_TRY(vise_arena_take(plan->arena, n * sizeof *plan->spelling, (void **)&plan->spelling, err));
+    VISE_TRY(vise_arena_take(plan->arena, n * sizeof *plan->order, (void **)&plan->order, err));
+    VISE_TRY(check_request(plan, err));
+    plan->calibration_length = window_length(plan, &request->calibration);
+    plan->evaluation_length = window_length(plan, &request->evaluation);
+    plan_input(plan);
+    for (size_t i = 0; i < request->n_passes; i++)
+        VISE_TRY(plan_pass(plan, i, err));
+    VISE_TRY(choose_layout(plan, err));
+    for (size_t i = 0; i < plan->count; i++)
+        VISE_TRY(spell_weight(plan, i, err));
+    plan->packed = request->output.pack ||
+                   (vise_source_is_packed(vise_store_source(plan->model->store)) && !request->output.unpack);
+    VISE_TRY(order_tensors(plan, err));
+    VISE_TRY(plan_bytes(plan, err));
+    estimate_operations(plan);
+    vise_plan_measure_memory(plan);
+    return VISE_OK;
+}
+
+vise_status vise_plan_make(const vise_request *request, vise_plan **out, vise_error *err)
+{
+    vise_plan *plan;
+    VISE_TRY(vise_calloc(1, sizeof *plan, (void **)&plan, err));
+    plan->request = request;
+    vise_status status = make(plan, err);
+    if (status != VISE_OK) {
+        vise_plan_free(plan);
+        plan = NULL;
+    }
+    *out = plan;
+    return status;
+}
+
+void vise_plan_free(vise_plan *plan)
+{
+    if (plan == NULL)
+        return;
+    vise_model_close(plan->model);
+    vise_arena_free(plan->arena);
+    vise_free(plan);
+}

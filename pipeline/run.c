@@ -1,0 +1,438 @@
+/* The executor. A run is: plan, session, sink, walk, side files, finish, evaluate, report, publish. */
+#include "pipeline/run.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/buf.h"
+#include "core/cpu.h"
+#include "core/event.h"
+#include "core/file.h"
+#include "core/json.h"
+#include "eval/eval.h"
+#include "pipeline/run_report.h"
+#include "pipeline/run_walk.h"
+#include "text/tokenizer.h"
+
+double vise_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+/* ---- preparation ----------------------------------------------------------------------------------- */
+
+static vise_status check_memory(const vise_plan *plan, const vise_session *session, vise_error *err)
+{
+    const size_t limit = vise_pool_limit(session->pool);
+    if (limit == 0 || limit >= plan->memory.least)
+        return VISE_OK;
+    char have[VISE_SIZE_TEXT_MAX], need[VISE_SIZE_TEXT_MAX];
+    const uint64_t megabyte = 1000000;
+    const uint64_t least = (plan->memory.least + session->fixed_bytes + megabyte - 1) / megabyte * megabyte;
+    return VISE_FAIL(err, VISE_ERESOURCE,
+                     "--memory %s is too small: this run needs at least %s; give --memory %lluMB or more, or "
+                     "fewer --threads",
+                     vise_format_size(session->memory_bytes, have), vise_format_size(least, need),
+                     (unsigned long long)(least / megabyte));
+}
+
+/* What must be equal for an interrupted run to be continued. */
+static vise_status identity_of(const vise_plan *plan, const vise_session *session, vise_buf *buf,
+                               vise_error *err)
+{
+    const vise_request *request = plan->request;
+    const vise_source *source = vise_store_source(plan->model->store);
+    vise_json_writer writer;
+    vise_buf_init(buf, (size_t)64 << 20);
+    vise_json_begin(&writer, buf, 0);
+    vise_json_object(&writer);
+    vise_json_key(&writer, "recipe");
+    vise_json_put_text(&writer, request->recipe_text != NULL ? request->recipe_text : "");
+    vise_json_key(&writer, "seed");
+    vise_json_put_uint(&writer, request->seed);
+    vise_json_key(&writer, "input");
+    vise_json_array(&writer);
+    for (size_t i = 0; i < vise_source_files(source); i++) {
+        const vise_source_file *file = vise_source_file_at(source, i);
+        vise_json_put_text(&writer, file->name);
+        vise_json_put_uint(&writer, file->bytes);
+        vise_json_put_int(&writer, file->mtime_ns);
+        vise_json_put_text(&writer, file->header_sha256);
+    }
+    vise_json_array_end(&writer);
+    if (plan->last_calibrated >= 0) { /* passes that need weights alone give the same bytes everywhere */
+        vise_json_key(&writer, "cpu_level");
+        vise_json_put_text(&writer, vise_cpu_level_name(vise_cpu()));
+        vise_json_key(&writer, "blas");
+        vise_json_put_text(&writer, vise_blas_text());
+        vise_json_key(&writer, "device");
+        vise_json_put_text(&writer, session->backend->name);
+    }
+    vise_json_object_end(&writer);
+    return vise_buf_check(buf, "the journal's identity", err);
+}
+
+static vise_status load_windows(const vise_plan *plan, const vise_text_source *text, size_t length,
+                                size_t samples, vise_windows *windows, vise_error *err)
+{
+    vise_tokenizer *tokenizer;
+    VISE_TRY(vise_tokenizer_open(plan->request->input, &tokenizer, err));
+    vise_window_options options = {.length = length,
+                                   .samples = samples,
+                                   .skip = (size_t)text->skip,
+                                   .random = text->random,
+                                   .seed = text->seed};
+    vise_status status =
+        vise_windows_load(text->path, tokenizer, (int32_t)plan->model->config.vocab, &options, windows, err);
+    vise_tokenizer_close(tokenizer);
+    return status;
+}
+
+/* ---- resuming
+ * -----------------------------------------------------------------------------------------------------------
+ */
+
+bool vise_walk_has(const vise_walk *walk, size_t index)
+{
+    const vise_planned_parts *parts = &walk->plan->parts[index];
+    for (int p = 0; p < parts->n_parts; p++)
+        if (!vise_sink_has(walk->sink, parts->ids[p]))
+            return false;
+    return true;
+}
+
+/* ---- the walk
+ * -------------------------------------------------------------------------------------------------------------
+ */
+
+vise_status vise_walk_stream(vise_walk *walk, size_t index, vise_error *err)
+{
+    const vise_logical *tensor = walk->plan->model->bound[index].tensor;
+    if (!vise_walk_has(walk, index)) {
+        VISE_TRY(vise_check_interrupt(err));
+        vise_progress("compress", tensor->module, walk->bytes_done, walk->bytes_total);
+        VISE_TRY(vise_tile_stream(walk->plan, index, walk->sink, walk->session->workers, walk->session->pool,
+                                  &walk->outcomes[index].loss, err));
+    }
+    walk->bytes_done += (double)tensor->stored_bytes;
+    return VISE_OK;
+}
+
+static vise_status measure_walks(vise_walk *walk, vise_error *err)
+{
+    vise_plan *plan = walk->plan;
+    for (size_t p = 0; p < plan->n_runs; p++) {
+        vise_pass_run *run = &plan->runs[p];
+        while (run->method->wants_measure != NULL && run->method->wants_measure(run)) {
+            double done = 0.0;
+            for (size_t k = 0; k < plan->count; k++) {
+                size_t i = plan->order[k];
+                done += (double)plan->model->bound[i].tensor->stored_bytes;
+                if ((plan->planned[i].passes >> p & 1) == 0)
+                    continue;
+                VISE_TRY(vise_check_interrupt(err));
+                vise_progress("measure", plan->model->bound[i].tensor->module, done, walk->bytes_total);
+                VISE_TRY(vise_tile_measure(plan, run, i, walk->session->workers, walk->session->pool, err));
+            }
+            if (run->method->measured != NULL)
+                VISE_TRY(run->method->measured(run, err));
+        }
+    }
+    return VISE_OK;
+}
+
+static vise_status walk_all(vise_walk *walk, vise_error *err)
+{
+    vise_plan *plan = walk->plan;
+    size_t next = 0;
+    VISE_TRY(measure_walks(walk, err));
+    double start = vise_seconds();
+    if (plan->last_calibrated >= 0)
+        VISE_TRY(vise_walk_blocks(walk, &next, err));
+    for (; next < plan->count; next++)
+        VISE_TRY(vise_walk_stream(walk, plan->order[next], err));
+    vise_progress("compress", NULL, walk->bytes_total, walk->bytes_total);
+    /* Streamed passes share one walk: its time is theirs together. */
+    for (size_t p = 0; p < plan->n_runs; p++)
+        if (plan->runs[p].method->group == NULL && plan->last_calibrated < 0)
+            walk->pass_seconds[p] = vise_seconds() - start;
+    return VISE_OK;
+}
+
+static vise_status with_passes(vise_walk *walk, vise_error *err)
+{
+    vise_plan *plan = walk->plan;
+    size_t begun = 0;
+    vise_status status = VISE_OK;
+    for (; begun < plan->n_runs && status == VISE_OK; begun++) {
+        vise_pass_run *run = &plan->runs[begun];
+        run->pool = walk->session->pool;
+        run->workers = walk->session->workers;
+        run->backend = walk->session->backend;
+        if (run->method->begin != NULL)
+            status = run->method->begin(run, err);
+    }
+    if (status == VISE_OK)
+        status = walk_all(walk, err);
+    for (size_t p = 0; p < begun; p++)
+        if (plan->runs[p].method->end != NULL)
+            plan->runs[p].method->end(&plan->runs[p]);
+    return status;
+}
+
+/* ---- files beside the weights ---------------------------------------------------------------------- */
+
+/* The dtype that all float tensors of the output have, or VISE_DTYPE_COUNT. */
+static vise_dtype common_dtype(const vise_plan *plan)
+{
+    vise_dtype common = VISE_DTYPE_COUNT;
+    for (size_t i = 0; i < plan->count; i++) {
+        if (!vise_dtype_of(plan->planned[i].dtype)->is_float)
+            continue;
+        if (common != VISE_DTYPE_COUNT && common != plan->planned[i].dtype)
+            return VISE_DTYPE_COUNT;
+        common = plan->planned[i].dtype;
+    }
+    return common;
+}
+
+static bool dtypes_changed(const vise_plan *plan)
+{
+    for (size_t i = 0; i < plan->count; i++)
+        if (plan->planned[i].dtype != plan->model->bound[i].tensor->dtype)
+            return true;
+    return false;
+}
+
+static vise_status edit(const char *path, char **text, const char *key, const char *json, vise_error *err)
+{
+    char *edited;
+    VISE_TRY(vise_json_edit(path, *text, key, json, &edited, err));
+    vise_free(*text);
+    *text = edited;
+    return VISE_OK;
+}
+
+/* config.json as it was, with what the passes changed. */
+static vise_status config_text(const vise_plan *plan, char **out, vise_error *err)
+{
+    const vise_source *source = vise_store_source(plan->model->store);
+    const char *path = vise_source_config_path(source);
+    const cJSON *config = vise_source_config(source);
+    vise_buf quantization;
+    vise_buf_init(&quantization, (size_t)64 << 20);
+    vise_status status = vise_strdup(vise_source_config_text(source), out, err);
+    if (status != VISE_OK)
+        return status;
+    bool quantized = false;
+    for (size_t i = 0; i < plan->count; i++)
+        quantized = quantized || plan->planned[i].scheme.type != NULL;
+    if (quantized) {
+        VISE_TRY_TO(done, plan->layout->config(plan->spelling, plan->count, &quantization, err));
+        VISE_TRY_TO(done, vise_buf_check(&quantization, "quantization_config", err));
+        VISE_TRY_TO(done, edit(path, out, "quantization_config", quantization.data, err));
+    } else if (cJSON_GetObjectItemCaseSensitive(config, "quantization_config") != NULL) {
+        VISE_TRY_TO(done, edit(path, out, "quantization_config", NULL, err));
+    }
+    vise_dtype dtype = common_dtype(plan);
+    if (dtypes_changed(plan) && dtype != VISE_DTYPE_COUNT && vise_dtype_of(dtype)->torch_name != NULL) {
+        char json[48];
+        snprintf(json, sizeof json, "\"%s\"", vise_dtype_of(dtype)->torch_name);
+        bool newer = cJSON_GetObjectItemCaseSensitive(config, "dtype") != NULL;
+        VISE_TRY_TO(done, edit(path, out, newer ? "dtype" : "torch_dtype", json, err));
+    }
+done:
+    vise_buf_deinit(&quantization);
+    if (status != VISE_OK) {
+        vise_free(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+static bool writes_one_file(const vise_output *output)
+{
+    size_t n = strlen(output->path);
+    return n > 12 && strcmp(output->path + n - 12, ".safetensors") == 0;
+}
+
+static vise_status put_side_files(const vise_plan *plan, vise_sink *sink, vise_error *err)
+{
+    const vise_source *source = vise_store_source(plan->model->store);
+    if (writes_one_file(&plan->request->output))
+        return VISE_OK;
+    if (vise_source_config(source) != NULL) {
+        char *text;
+        VISE_TRY(config_text(plan, &text, err));
+        vise_status status = vise_sink_put_file(sink, "config.json", text, strlen(text), err);
+        vise_free(text);
+        VISE_TRY(status);
+    }
+    for (size_t i = 0; i < vise_source_side_files(source); i++) {
+        const char *name = vise_source_side_file(source, i);
+        char *from;
+        VISE_TRY(vise_path_join(vise_source_path(source), name, &from, err));
+        vise_status status = vise_sink_copy_file(sink, name, from, err);
+        vise_free(from);
+        VISE_TRY(status);
+    }
+    return VISE_OK;
+}
+
+/* The blocks that finished shards hold, opened as a model: a folder of links beside them with the output's
+ * config and an index of what is there. */
+static vise_status open_finished(vise_walk *walk, vise_error *err)
+{
+    vise_plan *plan = walk->plan;
+    bool any = false;
+    for (size_t i = 0; i < plan->count; i++)
+        any = any || vise_walk_has(walk, i);
+    if (!any || plan->last_calibrated < 0)
+        return VISE_OK;
+    char *config = NULL, *folder = NULL;
+    VISE_TRY(config_text(plan, &config, err));
+    vise_status status = vise_sink_finished_folder(walk->sink, config, &folder, err);
+    if (status == VISE_OK)
+        status = vise_model_open_partial(folder, &walk->finished, err);
+    vise_free(folder);
+    vise_free(config);
+    return status;
+}
+
+/* ---- evaluation
+ * ----------------------------------------------------------------------------------------------------------------
+ */
+
+static vise_status evaluate(vise_walk *walk, vise_report *report, vise_error *err)
+{
+    vise_plan *plan = walk->plan;
+    const vise_text_source *text = &plan->request->evaluation;
+    vise_session *session = walk->session;
+    if (text->path == NULL)
+        return VISE_OK;
+    vise_windows windows = {0};
+    vise_model *after = NULL;
+    vise_quality quality, reference;
+    vise_divergence divergence;
+    vise_status status = VISE_OK;
+    VISE_TRY_TO(done,
+                load_windows(plan, text, plan->evaluation_length,
+                             text->samples == VISE_UNSET_INT ? 0 : (size_t)text->samples, &windows, err));
+    VISE_TRY_TO(done, vise_model_open(vise_sink_partial_path(walk->sink), &after, err));
+    const size_t limit = vise_pool_limit(session->pool);
+    uint64_t ram = limit == 0                      ? UINT64_MAX
+                   : limit > plan->memory.evaluate ? (limit - plan->memory.evaluate) / 2
+                                                   : 0;
+    vise_eval_options options = {.windows = &windows,
+                                 .stream_ram_bytes = ram,
+                                 .pool = session->pool,
+                                 .workers = session->workers,
+                                 .backend = session->backend};
+    VISE_TRY_TO(done, vise_evaluate(after, plan->model, &options, &quality, &reference, &divergence, err));
+    VISE_TRY_TO(done, vise_report_accuracy(report, text->path, windows.length, &quality, &reference,
+                                           &divergence, err));
+done:
+    vise_model_close(after);
+    vise_windows_deinit(&windows);
+    return status;
+}
+
+/* ---- the whole
+ * ------------------------------------------------------------------------------------------------------------------
+ */
+
+static vise_status finish(vise_walk *walk, vise_report *report, vise_input_hash *hash, double start,
+                          vise_error *err)
+{
+    vise_plan *plan = walk->plan;
+    VISE_TRY(put_side_files(plan, walk->sink, err));
+    VISE_TRY(vise_sink_finish(walk->sink, err));
+    VISE_TRY(evaluate(walk, report, err));
+    VISE_TRY(vise_input_hash_wait(hash, err));
+    VISE_TRY(vise_report_run(report, walk, hash, err));
+    vise_status goals = vise_report_goals(report, &plan->request->goals, err);
+    if (goals != VISE_OK && goals != VISE_EGOAL)
+        return goals;
+    report->seconds = vise_seconds() - start;
+    VISE_TRY(vise_report_write(report, plan->request, walk->sink, err));
+    VISE_TRY(vise_sink_publish(walk->sink, err));
+    vise_status beside = vise_report_write_beside(report, plan->request, err);
+    return beside != VISE_OK ? beside : goals;
+}
+
+static vise_status run_session(vise_plan *plan, vise_session *session, vise_report *report, double start,
+                               vise_error *err)
+{
+    const vise_request *request = plan->request;
+    vise_walk walk = {.plan = plan, .session = session};
+    vise_buf identity = {0};
+    vise_input_hash *hash = NULL;
+    vise_status status = VISE_OK;
+    VISE_TRY_TO(done, check_memory(plan, session, err));
+    VISE_TRY_TO(done, identity_of(plan, session, &identity, err));
+    VISE_TRY_TO(done, vise_calloc(plan->count + 1, sizeof *walk.outcomes, (void **)&walk.outcomes, err));
+    for (size_t i = 0; i < plan->count; i++) {
+        walk.outcomes[i] = (vise_outcome){.proxy_loss = NAN, .damp = NAN};
+        walk.bytes_total += (double)plan->model->bound[i].tensor->stored_bytes;
+    }
+    if (plan->last_calibrated >= 0) {
+        const vise_text_source *text = &request->calibration;
+        VISE_TRY_TO(done, load_windows(plan, text, plan->calibration_length,
+                                       text->samples == VISE_UNSET_INT ? 128 : (size_t)text->samples,
+                                       &walk.calibration, err));
+    }
+    vise_sink_options options = {.path = request->output.path,
+                                 .replace = request->output.replace,
+                                 .resume = request->output.resume,
+                                 .pack = plan->packed,
+                                 .max_shard_bytes = request->output.max_shard_bytes,
+                                 .identity = identity.data,
+                                 .pool = session->pool};
+    VISE_TRY_TO(done, vise_sink_open(&options, &walk.sink, err));
+    VISE_TRY_TO(done, vise_plan_declare(plan, walk.sink, err));
+    VISE_TRY_TO(done, vise_sink_seal(walk.sink, err));
+    VISE_TRY_TO(done, open_finished(&walk, err));
+    VISE_TRY_TO(done, vise_input_hash_start(vise_store_source(plan->model->store), &hash, err));
+    VISE_TRY_TO(done, with_passes(&walk, err));
+    status = finish(&walk, report, hash, start, err);
+done:
+    vise_input_hash_free(hash);
+    const bool resumable = status == VISE_EINTERRUPTED || status == VISE_ERESOURCE;
+    if (walk.sink != NULL)
+        vise_sink_close(walk.sink, status != VISE_OK && status != VISE_EGOAL && !resumable);
+    vise_model_close(walk.finished);
+    vise_windows_deinit(&walk.calibration);
+    vise_buf_deinit(&identity);
+    vise_free(walk.outcomes);
+    return status;
+}
+
+vise_status vise_run(const vise_request *request, vise_report *report, vise_error *err)
+{
+    const double start = vise_seconds();
+    vise_plan *plan;
+    vise_session session;
+    VISE_TRY(vise_report_init(report, err));
+    if (request->output.path == NULL)
+        return VISE_FAIL(err, VISE_EUSAGE, "no output: give -o OUT");
+    if (!request->output.replace && !request->output.resume && vise_path_exists(request->output.path))
+        return VISE_FAIL(err, VISE_EUSAGE, "%s exists; choose another output, or give --force to replace it",
+                         request->output.path);
+    if (vise_path_exists(request->output.path) && vise_path_same(request->output.path, request->input))
+        return VISE_FAIL(err, VISE_EUSAGE, "%s is the input; vise never writes over what it reads",
+                         request->output.path);
+    VISE_TRY(vise_plan_make(request, &plan, err));
+    bool computes = plan->last_calibrated >= 0 || request->evaluation.path != NULL;
+    vise_status status =
+        vise_session_open(request->device, plan->threads, request->memory_bytes, computes, &session, err);
+    if (status == VISE_OK) {
+        status = run_session(plan, &session, report, start, err);
+        vise_session_close(&session);
+    }
+    vise_plan_free(plan);
+    return status;
+}

@@ -1,0 +1,339 @@
+/* The calibrated part of the walk: read block i, measure its inputs, let the passes work on it, recompute its
+ * output with the compressed weights, write, forget. Resident: one block and the activations (on disk when
+ * the memory bound says so), never the model.
+ */
+#include "pipeline/run_walk.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/event.h"
+#include "core/workers.h"
+#include "tensor/mask.h"
+
+/* The block in flight. */
+typedef struct block_work {
+    vise_walk *walk;
+    vise_block block;
+    vise_block_stats stats;
+    vise_weight weights[VISE_ROLE_COUNT];
+    vise_qweight codes[VISE_ROLE_COUNT];
+    void *code_bytes[VISE_ROLE_COUNT];
+    bool worked[VISE_ROLE_COUNT]; /* some pass works on the role's weight */
+} block_work;
+
+static void close_work(block_work *work)
+{
+    vise_pool *pool = work->walk->session->pool;
+    for (int role = 0; role < VISE_ROLE_COUNT; role++) {
+        vise_pool_give(pool, work->code_bytes[role]);
+        vise_pool_give(pool, work->weights[role].mask);
+    }
+    vise_block_stats_deinit(&work->stats);
+    vise_block_unload(&work->block);
+}
+
+static vise_status open_weight(block_work *work, int role, const vise_planned *planned, vise_error *err)
+{
+    vise_pool *pool = work->walk->session->pool;
+    const vise_logical *tensor = planned->bound->tensor;
+    vise_weight *weight = &work->weights[role];
+    *weight = (vise_weight){.plan = planned,
+                            .rows = tensor->rows,
+                            .cols = tensor->cols,
+                            .values = work->block.weight[role],
+                            .loss = NAN,
+                            .damp = NAN};
+    work->worked[role] = true;
+    if (planned->masked) {
+        size_t bytes = (size_t)tensor->rows * vise_mask_row_bytes(tensor->cols);
+        VISE_TRY(vise_pool_take(pool, bytes, "sparsity masks", (void **)&weight->mask, err));
+        memset(weight->mask, 0xFF, bytes);
+    }
+    if (planned->scheme.type != NULL && !planned->carried) {
+        VISE_TRY(vise_pool_take(pool, vise_qweight_bytes(&planned->scheme, tensor->rows, tensor->cols),
+                                "codes of a block", &work->code_bytes[role], err));
+        vise_qweight_carve(&work->codes[role], &planned->scheme, planned->dtype, tensor->rows, tensor->cols,
+                           work->code_bytes[role]);
+        weight->q = &work->codes[role];
+        work->block.activation[role] = planned->scheme.activation;
+    }
+    return VISE_OK;
+}
+
+static vise_status open_work(block_work *work, int layer, vise_error *err)
+{
+    vise_walk *walk = work->walk;
+    vise_plan *plan = walk->plan;
+    VISE_TRY(
+        vise_block_load(plan->model, layer, walk->session->workers, walk->session->pool, &work->block, err));
+    for (int role = 0; role < VISE_ROLE_COUNT; role++) {
+        size_t i = vise_model_role(plan->model, (vise_role)role, layer);
+        if (i != SIZE_MAX && plan->planned[i].passes != 0)
+            VISE_TRY(open_weight(work, role, &plan->planned[i], err));
+    }
+    return VISE_OK;
+}
+
+/* ---- passes over a block --------------------------------------------------------------------------- */
+
+typedef struct rows_job {
+    vise_pass_run *run;
+    vise_weight *weight;
+    int64_t tile_rows;
+    char **scratch; /* [workers] */
+} rows_job;
+
+static vise_status weight_rows(void *context, size_t index, int worker, vise_error *err)
+{
+    const rows_job *job = context;
+    const vise_weight *whole = job->weight;
+    vise_weight tile = *whole;
+    tile.row0 = (int64_t)index * job->tile_rows;
+    tile.rows = whole->rows - tile.row0 < job->tile_rows ? whole->rows - tile.row0 : job->tile_rows;
+    tile.values += tile.row0 * whole->cols;
+    if (tile.mask != NULL)
+        tile.mask += (size_t)tile.row0 * vise_mask_row_bytes(whole->cols);
+    vise_qweight q;
+    if (tile.q != NULL) {
+        q = *whole->q;
+        q.rows = tile.rows;
+        q.codes += tile.row0 * q.cols;
+        if (q.scheme.granularity != VISE_PER_TENSOR) {
+            q.scales += tile.row0 * q.groups;
+            if (q.zeros != NULL)
+                q.zeros += tile.row0 * q.groups;
+        }
+        tile.q = &q;
+    }
+    return job->run->method->weight(job->run, &tile, job->scratch[worker], err);
+}
+
+/* The weight hook over a whole resident weight, in the row tiles that the streaming walk takes. */
+static vise_status run_weight_hook(block_work *work, vise_pass_run *run, vise_weight *weight, vise_error *err)
+{
+    vise_session *session = work->walk->session;
+    const size_t workers = (size_t)vise_workers_count(session->workers);
+    rows_job job = {.run = run, .weight = weight, .tile_rows = vise_tile_rows(weight->rows, weight->cols)};
+    const size_t tiles = (size_t)((weight->rows + job.tile_rows - 1) / job.tile_rows);
+    const size_t bytes =
+        run->method->weight_bytes != NULL ? run->method->weight_bytes(run, job.tile_rows, weight->cols) : 0;
+    vise_status status = VISE_OK;
+    VISE_TRY(vise_calloc(workers, sizeof *job.scratch, (void **)&job.scratch, err));
+    for (size_t w = 0; bytes > 0 && w < workers && w < tiles; w++)
+        VISE_TRY_TO(done,
+                    vise_pool_take(session->pool, bytes, "scratch of a pass", (void **)&job.scratch[w], err));
+    VISE_TRY_TO(done, vise_parallel(session->workers, tiles, weight_rows, &job, err));
+    weight->quantized = weight->quantized || weight->q != NULL;
+done:
+    for (size_t w = 0; w < workers; w++)
+        vise_pool_give(session->pool, job.scratch[w]);
+    vise_free(job.scratch);
+    return status;
+}
+
+static bool groups_follow(const vise_plan *plan, size_t pass)
+{
+    for (size_t p = pass + 1; p < plan->n_runs; p++)
+        if (plan->runs[p].method->group != NULL)
+            return true;
+    return false;
+}
+
+static vise_status run_group_hook(block_work *work, vise_pass_run *run, vise_error *err)
+{
+    for (int input = 0; input < VISE_INPUT_COUNT; input++) {
+        vise_weight *members[VISE_ROLE_COUNT];
+        vise_group group = {.layer = work->block.layer,
+                            .input = (vise_input)input,
+                            .stats = &work->stats.input[input],
+                            .stats_shared = groups_follow(work->walk->plan, (size_t)run->index),
+                            .weights = members};
+        for (int role = 0; role < VISE_ROLE_COUNT; role++)
+            if (work->worked[role] && work->weights[role].plan->bound->input == (vise_input)input &&
+                (work->weights[role].plan->passes >> run->index & 1) != 0)
+                members[group.count++] = &work->weights[role];
+        if (group.count > 0)
+            VISE_TRY(run->method->group(run, &group, err));
+        VISE_TRY(vise_check_interrupt(err));
+    }
+    return VISE_OK;
+}
+
+static vise_status run_pass(block_work *work, vise_pass_run *run, vise_error *err)
+{
+    double start = vise_seconds();
+    if (run->method->group != NULL)
+        VISE_TRY(run_group_hook(work, run, err));
+    for (int role = 0; role < VISE_ROLE_COUNT; role++)
+        if (run->method->group == NULL && run->method->weight != NULL && work->worked[role] &&
+            (work->weights[role].plan->passes >> run->index & 1) != 0)
+            VISE_TRY(run_weight_hook(work, run, &work->weights[role], err));
+    work->walk->pass_seconds[run->index] += vise_seconds() - start;
+    return VISE_OK;
+}
+
+/* Weights that stay floats are rounded as they will be stored, so that what the next block sees is what a
+ * reader will compute. */
+typedef struct round_job {
+    vise_weight *weight;
+    int64_t tile_rows;
+} round_job;
+
+static vise_status round_rows(void *context, size_t index, int worker, vise_error *err)
+{
+    (void)worker;
+    (void)err;
+    enum { RUN = 1024 };
+    uint64_t stored[RUN];
+    const round_job *job = context;
+    const vise_weight *weight = job->weight;
+    int64_t row0 = (int64_t)index * job->tile_rows;
+    int64_t rows = weight->rows - row0 < job->tile_rows ? weight->rows - row0 : job->tile_rows;
+    float *values = weight->values + row0 * weight->cols;
+    const size_t n = (size_t)(rows * weight->cols);
+    for (size_t i = 0; i < n; i += RUN) {
+        size_t run = n - i < RUN ? n - i : RUN;
+        vise_from_f32(weight->plan->dtype, values + i, stored, run);
+        vise_to_f32(weight->plan->dtype, stored, values + i, run);
+    }
+    return VISE_OK;
+}
+
+static vise_status round_plain(block_work *work, vise_error *err)
+{
+    for (int role = 0; role < VISE_ROLE_COUNT; role++) {
+        vise_weight *weight = &work->weights[role];
+        if (!work->worked[role] || weight->q != NULL || weight->plan->scheme.type != NULL)
+            continue;
+        round_job job = {weight, vise_tile_rows(weight->rows, weight->cols)};
+        size_t tiles = (size_t)((weight->rows + job.tile_rows - 1) / job.tile_rows);
+        VISE_TRY(vise_parallel(work->walk->session->workers, tiles, round_rows, &job, err));
+    }
+    return VISE_OK;
+}
+
+/* ---- one block
+ * --------------------------------------------------------------------------------------------------------------
+ */
+
+/* Position in plan->order behind the tensors of `layer` (-1: those in front of the blocks), from `from` on.
+ */
+static size_t end_of_layer(const vise_plan *plan, size_t from, int layer)
+{
+    size_t k = from;
+    for (; k < plan->count; k++) {
+        const vise_bound *bound = &plan->model->bound[plan->order[k]];
+        bool before_blocks =
+            bound->layer < 0 && bound->role != VISE_ROLE_HEAD && bound->role != VISE_ROLE_FINAL_NORM;
+        if (layer < 0 ? !before_blocks : bound->layer != layer)
+            break;
+    }
+    return k;
+}
+
+static vise_status store_block(block_work *work, size_t from, size_t to, vise_error *err)
+{
+    vise_walk *walk = work->walk;
+    for (size_t k = from; k < to; k++) {
+        size_t i = walk->plan->order[k];
+        const vise_role role = walk->plan->model->bound[i].role;
+        const bool resident =
+            role < VISE_ROLE_COUNT && work->worked[role] && work->weights[role].plan->index == i;
+        if (!resident) {
+            VISE_TRY(vise_walk_stream(walk, i, err));
+            continue;
+        }
+        if (vise_walk_has(walk, i))
+            continue;
+        const vise_weight *weight = &work->weights[role];
+        vise_outcome *outcome = &walk->outcomes[i];
+        VISE_TRY(vise_tile_store(walk->plan, weight, walk->sink, walk->session->workers, walk->session->pool,
+                                 &outcome->loss, err));
+        outcome->proxy_loss = weight->loss;
+        outcome->damp = weight->damp;
+        outcome->note = weight->note;
+        walk->bytes_done += (double)weight->plan->bound->tensor->stored_bytes;
+    }
+    return VISE_OK;
+}
+
+static vise_status work_on_block(block_work *work, vise_stream *stream, size_t from, size_t to,
+                                 vise_error *err)
+{
+    vise_walk *walk = work->walk;
+    vise_plan *plan = walk->plan;
+    const int layer = work->block.layer;
+    VISE_TRY(vise_block_measure(plan->model, &work->block, stream, walk->session->backend, plan->needs,
+                                plan->inputs, &work->stats, err));
+    for (size_t p = 0; p < plan->n_runs; p++)
+        VISE_TRY(run_pass(work, &plan->runs[p], err));
+    vise_block_stats_deinit(&work->stats);
+    VISE_TRY(round_plain(work, err));
+    if (layer < plan->last_calibrated)
+        VISE_TRY(vise_block_forward(plan->model, &work->block, stream, walk->session->backend, err));
+    return store_block(work, from, to, err);
+}
+
+static bool layer_is_finished(const vise_walk *walk, size_t from, size_t to)
+{
+    for (size_t k = from; k < to; k++)
+        if (!vise_walk_has(walk, walk->plan->order[k]))
+            return false;
+    return walk->finished != NULL && to > from;
+}
+
+/* A block that an interrupted run has finished: its stored form moves the activations on. */
+static vise_status replay_block(vise_walk *walk, int layer, vise_stream *stream, size_t from, size_t to,
+                                vise_error *err)
+{
+    vise_block block = {0};
+    for (size_t k = from; k < to; k++)
+        walk->bytes_done += (double)walk->plan->model->bound[walk->plan->order[k]].tensor->stored_bytes;
+    if (layer == walk->plan->last_calibrated)
+        return VISE_OK;
+    VISE_TRY(
+        vise_block_load(walk->finished, layer, walk->session->workers, walk->session->pool, &block, err));
+    vise_status status = vise_block_forward(walk->finished, &block, stream, walk->session->backend, err);
+    vise_block_unload(&block);
+    return status;
+}
+
+vise_status vise_walk_blocks(vise_walk *walk, size_t *next, vise_error *err)
+{
+    vise_plan *plan = walk->plan;
+    vise_session *session = walk->session;
+    const size_t limit = vise_pool_limit(session->pool);
+    const uint64_t ram = limit == 0                   ? UINT64_MAX
+                         : limit > plan->memory.block ? limit - plan->memory.block
+                                                      : 0;
+    vise_stream *stream;
+    VISE_TRY(vise_stream_open(plan->model, &walk->calibration, ram, session->workers, session->pool, &stream,
+                              err));
+    vise_status status = VISE_OK;
+    size_t from = 0, to = end_of_layer(plan, 0, -1);
+    for (; from < to; from++)
+        VISE_TRY_TO(done, vise_walk_stream(walk, plan->order[from], err));
+    for (int layer = 0; layer <= plan->last_calibrated; layer++, from = to) {
+        to = end_of_layer(plan, from, layer);
+        char item[48];
+        snprintf(item, sizeof item, "block %d of %lld", layer + 1, (long long)plan->model->config.layers);
+        vise_progress("compress", item, walk->bytes_done, walk->bytes_total);
+        if (layer_is_finished(walk, from, to)) {
+            VISE_TRY_TO(done, replay_block(walk, layer, stream, from, to, err));
+            continue;
+        }
+        block_work work = {.walk = walk};
+        status = open_work(&work, layer, err);
+        if (status == VISE_OK)
+            status = work_on_block(&work, stream, from, to, err);
+        close_work(&work);
+        if (status != VISE_OK)
+            goto done;
+    }
+    *next = from;
+done:
+    vise_stream_close(stream);
+    return status;
+}

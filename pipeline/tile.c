@@ -1,0 +1,347 @@
+/* Row tiles. See tile.h. */
+#include "pipeline/tile.h"
+
+#include <string.h>
+
+#include "core/workers.h"
+#include "tensor/mask.h"
+
+static size_t align64(size_t n)
+{
+    return (n + 63) / 64 * 64;
+}
+
+static size_t max_size(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+bool vise_tile_copies_bytes(const vise_plan *plan, size_t index)
+{
+    const vise_planned *planned = &plan->planned[index];
+    return planned->carried && planned->scheme.type == NULL;
+}
+
+size_t vise_tile_layout(const vise_plan *plan, size_t index, vise_tile_parts *parts)
+{
+    const vise_planned *planned = &plan->planned[index];
+    const vise_logical *tensor = planned->bound->tensor;
+    const int64_t rows = vise_tile_rows(tensor->rows, tensor->cols), cols = tensor->cols;
+    const size_t values = (size_t)(rows * cols);
+    size_t end = 0, scratch = 0;
+    *parts = (vise_tile_parts){.rows = rows};
+    parts->values = end;
+    end += align64(values * sizeof(float));
+    parts->original = end;
+    end += planned->passes != 0 ? align64(values * sizeof(float)) : 0;
+    parts->mask = end;
+    end += planned->masked ? align64((size_t)rows * vise_mask_row_bytes(cols)) : 0;
+    parts->codes = end;
+    end += planned->scheme.type != NULL ? align64(vise_qweight_bytes(&planned->scheme, rows, cols)) : 0;
+    parts->stored = end;
+    end += planned->scheme.type == NULL
+               ? align64(values * (size_t)(vise_dtype_of(planned->dtype)->bits + 7) / 8)
+               : align64(plan->layout->store_scratch(&plan->spelling[index], rows));
+    for (size_t p = 0; p < plan->n_runs; p++) {
+        const vise_method *method = plan->runs[p].method;
+        if ((planned->passes >> p & 1) != 0 && method->weight_bytes != NULL)
+            scratch = max_size(scratch, method->weight_bytes(&plan->runs[p], rows, cols));
+    }
+    parts->scratch = end;
+    return end + align64(scratch);
+}
+
+/* ---- storing --------------------------------------------------------------------------------------- */
+
+typedef struct part_target {
+    vise_sink *sink;
+    const vise_planned_parts *parts;
+} part_target;
+
+static vise_status write_part(void *context, int part, uint64_t offset, const void *bytes, size_t n,
+                              vise_error *err)
+{
+    const part_target *target = context;
+    return vise_sink_write(target->sink, target->parts->ids[part], offset, bytes, n, err);
+}
+
+/* Stores the tile in its planned form; `stored` is scratch of the tile's layout. */
+static vise_status store_tile(const vise_plan *plan, const vise_weight *tile, vise_sink *sink, void *stored,
+                              vise_error *err)
+{
+    const size_t index = tile->plan->index;
+    const vise_planned_parts *parts = &plan->parts[index];
+    part_target target = {sink, parts};
+    if (tile->plan->scheme.type != NULL) {
+        vise_part_writer writer = {write_part, &target};
+        return plan->layout->store(&plan->spelling[index], tile->row0, tile->q, stored, &writer, err);
+    }
+    const vise_dtype dtype = tile->plan->dtype;
+    const size_t n = (size_t)(tile->rows * tile->cols);
+    const size_t element = (size_t)vise_dtype_of(dtype)->bits / 8;
+    vise_cast_stats stats = {0};
+    vise_from_f32_counted(dtype, tile->values, stored, n, &stats);
+    if (stats.overflowed > 0)
+        return VISE_FAIL(err, VISE_EUSAGE,
+                         "%s: %llu values are beyond the range of %s (largest %g) and would become infinite; "
+                         "choose another "
+                         "dtype such as bf16, or exclude it",
+                         tile->plan->bound->tensor->name, (unsigned long long)stats.overflowed,
+                         vise_dtype_of(dtype)->name, vise_dtype_of(dtype)->max);
+    return write_part(&target, 0, (uint64_t)(tile->row0 * tile->cols) * element, stored, n * element, err);
+}
+
+static vise_tile_loss loss_of(const float *original, const float *values, size_t n)
+{
+    vise_tile_loss loss = {.known = true};
+    /* Short float runs summed in double: exact enough, and eight times the speed of a double loop. */
+    for (size_t start = 0; start < n; start += 256) {
+        size_t end = start + 256 < n ? start + 256 : n;
+        float error = 0.0f, signal = 0.0f;
+        unsigned zeros = 0;
+        for (size_t i = start; i < end; i++) {
+            float difference = original[i] - values[i];
+            error += difference * difference;
+            signal += original[i] * original[i];
+            zeros += values[i] == 0.0f;
+        }
+        loss.error += (double)error;
+        loss.signal += (double)signal;
+        loss.zeros += zeros;
+    }
+    return loss;
+}
+
+static void add_loss(vise_tile_loss *sum, const vise_tile_loss *tile)
+{
+    sum->error += tile->error;
+    sum->signal += tile->signal;
+    sum->zeros += tile->zeros;
+    sum->known = sum->known || tile->known;
+}
+
+/* A pruned weight that came back to life is a bug of the pass after it. */
+static vise_status check_mask(const vise_weight *tile, vise_error *err)
+{
+    if (tile->mask == NULL)
+        return VISE_OK;
+    for (int64_t row = 0; row < tile->rows; row++)
+        for (int64_t col = 0; col < tile->cols; col++)
+            if (tile->values[row * tile->cols + col] != 0.0f &&
+                !vise_mask_get(tile->mask, tile->cols, row, col))
+                return VISE_FAIL(
+                    err, VISE_EINTERNAL, "%s: pruned weight [%lld, %lld] is not zero after the later passes",
+                    tile->plan->bound->tensor->name, (long long)(tile->row0 + row), (long long)col);
+    return VISE_OK;
+}
+
+/* ---- one walk over the tiles of a weight ----------------------------------------------------------- */
+
+typedef struct tile_walk {
+    vise_plan *plan;
+    size_t index;
+    vise_sink *sink;
+    vise_pool *pool;
+    vise_tile_parts parts;
+    char **block;             /* [workers]: scratch */
+    vise_tile_loss *losses;   /* [tiles] */
+    const vise_weight *whole; /* finished weight to store, or NULL */
+    vise_pass_run *measuring; /* pass whose measure hook is called, or NULL */
+} tile_walk;
+
+static vise_status check_finite(const vise_weight *tile, vise_error *err)
+{
+    size_t at;
+    size_t bad = vise_count_nonfinite(tile->values, (size_t)(tile->rows * tile->cols), &at);
+    if (bad == 0)
+        return VISE_OK;
+    return VISE_FAIL(
+        err, VISE_EFORMAT,
+        "%s: %s at [%lld, %lld] (%zu such values in these rows); the checkpoint is damaged or "
+        "overflowed when it was saved: repair it, or exclude this module",
+        tile->plan->bound->tensor->name, tile->values[at] != tile->values[at] ? "NaN" : "infinity",
+        (long long)(tile->row0 + (int64_t)at / tile->cols), (long long)((int64_t)at % tile->cols), bad);
+}
+
+static vise_weight tile_at(const tile_walk *walk, size_t tile_index, char *block, vise_qweight *q)
+{
+    const vise_planned *planned = &walk->plan->planned[walk->index];
+    const vise_logical *tensor = planned->bound->tensor;
+    vise_weight tile = {
+        .plan = planned, .row0 = (int64_t)tile_index * walk->parts.rows, .cols = tensor->cols};
+    tile.rows = tensor->rows - tile.row0 < walk->parts.rows ? tensor->rows - tile.row0 : walk->parts.rows;
+    tile.values = (float *)(void *)(block + walk->parts.values);
+    if (planned->masked) {
+        tile.mask = (uint8_t *)block + walk->parts.mask;
+        memset(tile.mask, 0xFF, (size_t)tile.rows * vise_mask_row_bytes(tile.cols));
+    }
+    if (planned->scheme.type != NULL) {
+        vise_qweight_carve(q, &planned->scheme, planned->dtype, tile.rows, tile.cols,
+                           block + walk->parts.codes);
+        tile.q = q;
+    }
+    return tile;
+}
+
+static vise_status read_tile(const tile_walk *walk, const vise_weight *tile, float *values, vise_error *err)
+{
+    return vise_store_read_f32(walk->plan->model->store, walk->index, tile->row0, tile->rows, values,
+                               walk->pool, err);
+}
+
+static vise_status measure_tile(void *context, size_t index, int worker, vise_error *err)
+{
+    const tile_walk *walk = context;
+    vise_qweight q;
+    vise_weight tile = tile_at(walk, index, walk->block[worker], &q);
+    VISE_TRY(read_tile(walk, &tile, tile.values, err));
+    VISE_TRY(check_finite(&tile, err));
+    /* What earlier passes do to the rows comes first. */
+    for (size_t p = 0; p < (size_t)walk->measuring->index; p++) {
+        vise_pass_run *run = &walk->plan->runs[p];
+        if ((tile.plan->passes >> p & 1) != 0 && run->method->weight != NULL)
+            VISE_TRY(run->method->weight(run, &tile, walk->block[worker] + walk->parts.scratch, err));
+    }
+    return walk->measuring->method->measure(walk->measuring, &tile, err);
+}
+
+static vise_status stream_tile(void *context, size_t index, int worker, vise_error *err)
+{
+    const tile_walk *walk = context;
+    vise_plan *plan = walk->plan;
+    char *block = walk->block[worker];
+    vise_qweight q;
+    vise_weight tile = tile_at(walk, index, block, &q);
+    const size_t n = (size_t)(tile.rows * tile.cols);
+    if (tile.plan->carried) { /* a quantized weight that no pass touches, perhaps in another layout */
+        VISE_TRY(vise_store_read_codes(plan->model->store, walk->index, tile.row0, tile.q, walk->pool, err));
+        return store_tile(plan, &tile, walk->sink, block + walk->parts.stored, err);
+    }
+    VISE_TRY(read_tile(walk, &tile, tile.values, err));
+    VISE_TRY(check_finite(&tile, err));
+    float *original = (float *)(void *)(block + walk->parts.original);
+    memcpy(original, tile.values, n * sizeof(float));
+    for (size_t p = 0; p < plan->n_runs; p++) {
+        vise_pass_run *run = &plan->runs[p];
+        if ((tile.plan->passes >> p & 1) != 0 && run->method->weight != NULL)
+            VISE_TRY(run->method->weight(run, &tile, block + walk->parts.scratch, err));
+    }
+    VISE_TRY(check_mask(&tile, err));
+    VISE_TRY(store_tile(plan, &tile, walk->sink, block + walk->parts.stored, err));
+    walk->losses[index] = loss_of(original, tile.values, n);
+    return VISE_OK;
+}
+
+static vise_status store_whole(void *context, size_t index, int worker, vise_error *err)
+{
+    const tile_walk *walk = context;
+    const vise_weight *whole = walk->whole;
+    char *block = walk->block[worker];
+    vise_qweight q;
+    vise_weight tile = tile_at(walk, index, block, &q);
+    float *original = tile.values;
+    tile.values = whole->values + tile.row0 * whole->cols;
+    if (whole->mask != NULL)
+        tile.mask = whole->mask + (size_t)tile.row0 * vise_mask_row_bytes(whole->cols);
+    if (whole->q != NULL) {
+        q = *whole->q;
+        q.rows = tile.rows;
+        q.codes += tile.row0 * q.cols;
+        if (q.scheme.granularity != VISE_PER_TENSOR) {
+            q.scales += tile.row0 * q.groups;
+            if (q.zeros != NULL)
+                q.zeros += tile.row0 * q.groups;
+        }
+    }
+    VISE_TRY(check_mask(&tile, err));
+    VISE_TRY(store_tile(walk->plan, &tile, walk->sink, block + walk->parts.stored, err));
+    VISE_TRY(read_tile(walk, &tile, original, err));
+    walk->losses[index] = loss_of(original, tile.values, (size_t)(tile.rows * tile.cols));
+    return VISE_OK;
+}
+
+static vise_status walk_tiles(tile_walk *walk, vise_task task, vise_workers *workers, vise_tile_loss *loss,
+                              vise_error *err)
+{
+    const vise_logical *tensor = walk->plan->planned[walk->index].bound->tensor;
+    const size_t n_workers = (size_t)vise_workers_count(workers);
+    const size_t bytes = vise_tile_layout(walk->plan, walk->index, &walk->parts);
+    const size_t tiles =
+        walk->parts.rows > 0 ? (size_t)((tensor->rows + walk->parts.rows - 1) / walk->parts.rows) : 0;
+    vise_status status = VISE_OK;
+    VISE_TRY_TO(done, vise_calloc(n_workers, sizeof *walk->block, (void **)&walk->block, err));
+    VISE_TRY_TO(done, vise_calloc(tiles + 1, sizeof *walk->losses, (void **)&walk->losses, err));
+    for (size_t w = 0; w < n_workers && w < tiles; w++)
+        VISE_TRY_TO(done,
+                    vise_pool_take(walk->pool, bytes, "tiles of weights", (void **)&walk->block[w], err));
+    VISE_TRY_TO(done, vise_parallel(workers, tiles, task, walk, err));
+    for (size_t t = 0; loss != NULL && t < tiles; t++)
+        add_loss(loss, &walk->losses[t]);
+done:
+    for (size_t w = 0; walk->block != NULL && w < n_workers; w++)
+        vise_pool_give(walk->pool, walk->block[w]);
+    vise_free(walk->losses);
+    vise_free(walk->block);
+    return status;
+}
+
+/* ---- copying
+ * ---------------------------------------------------------------------------------------------------------------
+ */
+
+typedef struct copy_job {
+    const vise_plan *plan;
+    size_t index;
+    vise_sink *sink;
+    vise_pool *pool;
+} copy_job;
+
+static vise_status copy_piece(void *context, size_t piece, int worker, vise_error *err)
+{
+    (void)worker;
+    const copy_job *job = context;
+    const uint64_t total = vise_plan_stored_bytes(job->plan, job->index);
+    const uint64_t offset = (uint64_t)piece * VISE_COPY_BYTES;
+    const size_t n = total - offset < VISE_COPY_BYTES ? (size_t)(total - offset) : VISE_COPY_BYTES;
+    void *bytes;
+    VISE_TRY(vise_pool_take(job->pool, n, "copied bytes", &bytes, err));
+    vise_status status =
+        vise_store_read_raw(job->plan->model->store, job->index, offset, n, bytes, job->pool, err);
+    if (status == VISE_OK)
+        status = vise_sink_write(job->sink, job->plan->parts[job->index].ids[0], offset, bytes, n, err);
+    vise_pool_give(job->pool, bytes);
+    return status;
+}
+
+/* ---- the interface
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+vise_status vise_tile_stream(vise_plan *plan, size_t index, vise_sink *sink, vise_workers *workers,
+                             vise_pool *pool, vise_tile_loss *loss, vise_error *err)
+{
+    *loss = (vise_tile_loss){0};
+    if (vise_tile_copies_bytes(plan, index)) {
+        copy_job job = {plan, index, sink, pool};
+        uint64_t pieces = (vise_plan_stored_bytes(plan, index) + VISE_COPY_BYTES - 1) / VISE_COPY_BYTES;
+        return vise_parallel(workers, (size_t)pieces, copy_piece, &job, err);
+    }
+    tile_walk walk = {.plan = plan, .index = index, .sink = sink, .pool = pool};
+    return walk_tiles(&walk, stream_tile, workers, loss, err);
+}
+
+vise_status vise_tile_store(vise_plan *plan, const vise_weight *weight, vise_sink *sink,
+                            vise_workers *workers, vise_pool *pool, vise_tile_loss *loss, vise_error *err)
+{
+    *loss = (vise_tile_loss){0};
+    tile_walk walk = {
+        .plan = plan, .index = weight->plan->index, .sink = sink, .pool = pool, .whole = weight};
+    return walk_tiles(&walk, store_whole, workers, loss, err);
+}
+
+vise_status vise_tile_measure(vise_plan *plan, vise_pass_run *run, size_t index, vise_workers *workers,
+                              vise_pool *pool, vise_error *err)
+{
+    tile_walk walk = {.plan = plan, .index = index, .pool = pool, .measuring = run};
+    return walk_tiles(&walk, measure_tile, workers, NULL, err);
+}

@@ -1,0 +1,415 @@
+/* GPTQ (Frantar et al. 2022, arXiv:2210.17323): columns are rounded one after the other, and the error of
+ * each is made up for by those that follow, weighted by the inverse Gram matrix of the linear's input.
+ *
+ *   H = X^T X + damp * mean(diag) * I          X: the calibration inputs [tokens, cols]; linears with one
+ * input share H U upper with H^-1 = U^T U                  compute/backend.h, inverse_factor q_j =
+ * round(w_j);  w_k -= (w_j - q_j) / U_jj * U_jk  for k > j       compute/solve.h
+ *
+ * Grids are fixed before the first column from the original weights, with scales as they will be stored
+ * (--range original). "static" activation order solves columns by falling diag(H) but leaves groups and
+ * columns in place on disk, as compressed-tensors' "weight" order and GPTQ's --static-groups do: no index is
+ * stored and no runtime pays for it.
+ *
+ * Columns that no calibration token excites (diag(H) = 0) get a unit diagonal: they are rounded to nearest,
+ * neither zeroed nor fed. A Gram matrix that does not factorize is damped ten times more, up to 1; one that
+ * never does leaves the group to plain rounding, and the report says so. Weights that a pruning pass has set
+ * to zero stay zero: their error is made up for like any other.
+ */
+#include "quant/quant.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define GPTQ_BLOCK     128
+#define GPTQ_TILE_ROWS 64 /* rows of one task outside the solver */
+#define LANES          VISE_SOLVE_LANES
+
+typedef struct gptq_job {
+    const vise_quant_config *config;
+    vise_weight *weight;
+    int64_t rows, cols, group, groups;
+    const int32_t *order; /* [cols]: column solved at position j; NULL: left to right */
+    bool updated_ranges;
+    float top; /* 2^bits - 1 */
+    /* Grids transposed, so that the lanes of a tile lie together: [groups][rows padded to LANES]. */
+    float *scale, *zero;
+    int64_t padded;
+    float *row_scratch; /* [workers][cols] */
+    bool inverse;       /* permute_rows: back into place */
+} gptq_job;
+
+/* ---- grids
+ * ----------------------------------------------------------------------------------------------------------------
+ */
+
+static void put_grid(gptq_job *job, int64_t row, int64_t g, float scale, uint8_t zero)
+{
+    vise_qweight *q = job->weight->q;
+    q->scales[row * q->groups + g] = scale;
+    if (q->zeros != NULL)
+        q->zeros[row * q->groups + g] = zero;
+    job->scale[g * job->padded + row] = scale;
+    job->zero[g * job->padded + row] = (float)zero;
+}
+
+static uint8_t middle(const vise_scheme *scheme)
+{
+    return (uint8_t)(1u << (scheme->type->bits - 1));
+}
+
+static vise_status fit_rows(void *context, size_t index, int worker, vise_error *err)
+{
+    (void)worker;
+    (void)err;
+    gptq_job *job = context;
+    const vise_qweight *q = job->weight->q;
+    int64_t row0 = (int64_t)index * GPTQ_TILE_ROWS;
+    int64_t end = row0 + GPTQ_TILE_ROWS < job->rows ? row0 + GPTQ_TILE_ROWS : job->rows;
+    for (int64_t row = row0; row < end; row++) {
+        for (int64_t g = 0; g < job->groups; g++) {
+            float scale;
+            uint8_t zero = middle(&q->scheme);
+            vise_grid_fit(&q->scheme, q->scale_dtype, vise_quant_clip(job->config),
+                          job->weight->values + row * job->cols + g * job->group, NULL, job->group, &scale,
+                          &zero);
+            put_grid(job, row, g, scale, zero);
+        }
+    }
+    return VISE_OK;
+}
+
+/* One grid for the whole weight. */
+static void fit_tensor(gptq_job *job)
+{
+    const vise_qweight *q = job->weight->q;
+    float min, max, scale;
+    uint8_t zero = middle(&q->scheme);
+    vise_range(job->weight->values, (size_t)(job->rows * job->cols), &min, &max);
+    vise_grid_from_range(&q->scheme, q->scale_dtype, min, max, &scale, &zero);
+    q->scales[0] = scale;
+    if (q->zeros != NULL)
+        q->zeros[0] = zero;
+    for (int64_t row = 0; row < job->padded; row++) {
+        job->scale[row] = scale;
+        job->zero[row] = (float)zero;
+    }
+}
+
+/* enter: the grid of the group that starts at col, from the weights as updated so far; values [group][LANES].
+ */
+static void fit_updated(void *context, int64_t row0, int n, int64_t col, const float *values)
+{
+    gptq_job *job = context;
+    const vise_qweight *q = job->weight->q;
+    for (int lane = 0; lane < n; lane++) {
+        float min = 0.0f, max = 0.0f, scale;
+        uint8_t zero = middle(&q->scheme);
+        for (int64_t j = 0; j < job->group; j++) {
+            min = fminf(min, values[j * LANES + lane]);
+            max = fmaxf(max, values[j * LANES + lane]);
+        }
+        vise_grid_from_range(&q->scheme, q->scale_dtype, min, max, &scale, &zero);
+        put_grid(job, row0 + lane, col / job->group, scale, zero);
+    }
+}
+
+/* ---- projection
+ * ---------------------------------------------------------------------------------------------------------------
+ */
+
+/* LANES values onto their grids. Rounding to nearest even by adding and taking away 1.5 * 2^23, exact for the
+ * clamped range; equal bits from every clone, since division, addition and comparison are exact operations.
+ */
+__attribute__((target_clones("avx512f", "avx2", "default"))) static void project_lanes(
+    const float *restrict values, const float *restrict scale, const float *restrict zero, float top,
+    float *restrict projected)
+{
+    const float magic = 12582912.0f;
+    for (int lane = 0; lane < LANES; lane++) {
+        float low = -zero[lane], high = top - zero[lane];
+        float x = values[lane] / scale[lane];
+        x = x < low ? low : x;
+        x = x > high ? high : x;
+        x = (x + magic) - magic;
+        projected[lane] = scale[lane] > 0.0f ? x * scale[lane] : 0.0f; /* an empty grid holds zero alone */
+    }
+}
+
+static void project(void *context, int64_t row0, int n, int64_t position, const float *values,
+                    float *projected)
+{
+    const gptq_job *job = context;
+    int64_t col = job->order != NULL ? job->order[position] : position;
+    int64_t g = job->weight->q->scheme.granularity == VISE_PER_TENSOR ? 0 : col / job->group;
+    project_lanes(values, job->scale + g * job->padded + row0, job->zero + g * job->padded + row0, job->top,
+                  projected);
+    if (job->weight->mask == NULL)
+        return;
+    const size_t stride = vise_mask_row_bytes(job->cols);
+    const uint8_t *bits = job->weight->mask + (size_t)row0 * stride + (size_t)(col >> 3);
+    for (int lane = 0; lane < n; lane++)
+        if ((bits[(size_t)lane * stride] >> (col & 7) & 1) == 0)
+            projected[lane] = 0.0f;
+}
+
+/* ---- order of columns
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+typedef struct ranked {
+    float activity;
+    int32_t column;
+} ranked;
+
+static int by_falling_activity(const void *a, const void *b)
+{
+    const ranked *x = a, *y = b;
+    if (x->activity != y->activity)
+        return x->activity > y->activity ? -1 : 1;
+    return x->column < y->column ? -1 : 1;
+}
+
+static vise_status order_columns(const float *gram, int64_t cols, int32_t *order, vise_pool *pool,
+                                 vise_error *err)
+{
+    ranked *rank;
+    VISE_TRY(vise_pool_take(pool, (size_t)cols * sizeof *rank, "column order", (void **)&rank, err));
+    for (int64_t j = 0; j < cols; j++)
+        rank[j] = (ranked){gram[j * cols + j], (int32_t)j};
+    qsort(rank, (size_t)cols, sizeof *rank, by_falling_activity);
+    for (int64_t j = 0; j < cols; j++)
+        order[j] = rank[j].column;
+    vise_pool_give(pool, rank);
+    return VISE_OK;
+}
+
+/* Columns of rows [index * GPTQ_TILE_ROWS, ...) into solving order, or back. */
+static vise_status permute_rows(void *context, size_t index, int worker, vise_error *err)
+{
+    (void)err;
+    gptq_job *job = context;
+    float *row_copy = job->row_scratch + (int64_t)worker * job->cols;
+    int64_t row0 = (int64_t)index * GPTQ_TILE_ROWS;
+    int64_t end = row0 + GPTQ_TILE_ROWS < job->rows ? row0 + GPTQ_TILE_ROWS : job->rows;
+    for (int64_t row = row0; row < end; row++) {
+        float *values = job->weight->values + row * job->cols;
+        memcpy(row_copy, values, (size_t)job->cols * sizeof(float));
+        if (job->inverse)
+            for (int64_t j = 0; j < job->cols; j++)
+                values[job->order[j]] = row_copy[j];
+        else
+            for (int64_t j = 0; j < job->cols; j++)
+                values[j] = row_copy[job->order[j]];
+    }
+    return VISE_OK;
+}
+
+static vise_status encode_rows(void *context, size_t index, int worker, vise_error *err)
+{
+    (void)worker;
+    (void)err;
+    const gptq_job *job = context;
+    vise_qweight tile = *job->weight->q;
+    int64_t row0 = (int64_t)index * GPTQ_TILE_ROWS;
+    tile.rows = row0 + GPTQ_TILE_ROWS < job->rows ? GPTQ_TILE_ROWS : job->rows - row0;
+    tile.codes += row0 * tile.cols;
+    if (tile.scheme.granularity != VISE_PER_TENSOR) {
+        tile.scales += row0 * tile.groups;
+        if (tile.zeros != NULL)
+            tile.zeros += row0 * tile.groups;
+    }
+    float *values = job->weight->values + row0 * job->cols;
+    /* The values are on the grid already; encoding them finds their codes, decoding fixes the last bit. */
+    vise_encode_on_grid(values, &tile);
+    vise_decode(&tile, values);
+    return VISE_OK;
+}
+
+/* ---- the Gram matrix
+ * ---------------------------------------------------------------------------------------------------------------
+ */
+
+/* h = gram, in solving order, damped; upper triangle. */
+typedef struct damp_job {
+    const float *gram;
+    const int32_t *order;
+    float *h;
+    int64_t cols;
+    double added;
+} damp_job;
+
+static vise_status damp_rows(void *context, size_t index, int worker, vise_error *err)
+{
+    (void)worker;
+    (void)err;
+    const damp_job *job = context;
+    const int64_t d = job->cols;
+    int64_t row0 = (int64_t)index * GPTQ_TILE_ROWS;
+    int64_t end = row0 + GPTQ_TILE_ROWS < d ? row0 + GPTQ_TILE_ROWS : d;
+    for (int64_t i = row0; i < end; i++) {
+        int64_t a = job->order != NULL ? job->order[i] : i;
+        for (int64_t j = i; j < d; j++) {
+            int64_t b = job->order != NULL ? job->order[j] : j;
+            job->h[i * d + j] = a <= b ? job->gram[a * d + b] : job->gram[b * d + a];
+        }
+        float diagonal = job->h[i * d + i];
+        job->h[i * d + i] = diagonal > 0.0f ? (float)((double)diagonal + job->added) : 1.0f;
+    }
+    return VISE_OK;
+}
+
+static vise_status factorize(vise_pass_run *run, const float *gram, const int32_t *order, int64_t d, float *h,
+                             double *damp, bool *failed, vise_error *err)
+{
+    const vise_quant_config *config = run->config;
+    double sum = 0.0;
+    for (int64_t j = 0; j < d; j++)
+        sum += (double)gram[j * d + j];
+    size_t tiles = (size_t)((d + GPTQ_TILE_ROWS - 1) / GPTQ_TILE_ROWS);
+    for (double fraction = config->damp;; fraction = fraction > 0.0 ? fraction * 10.0 : 1e-4) {
+        if (fraction > 1.0 && *damp < 1.0)
+            fraction = 1.0;
+        damp_job job = {.gram = gram, .order = order, .h = h, .cols = d, .added = fraction * sum / (double)d};
+        VISE_TRY(vise_parallel(run->workers, tiles, damp_rows, &job, err));
+        VISE_TRY(run->backend->factor->inverse_factor(run->backend, d, h, failed, err));
+        *damp = fraction;
+        if (!*failed || fraction >= 1.0)
+            return VISE_OK;
+    }
+}
+
+/* ---- a group
+ * -----------------------------------------------------------------------------------------------------------------------
+ */
+
+static vise_status solve_weight(vise_pass_run *run, vise_weight *weight, const float *u, const int32_t *order,
+                                float *row_scratch, double tokens, vise_error *err)
+{
+    const vise_quant_config *config = run->config;
+    const vise_scheme *scheme = &weight->plan->scheme;
+    gptq_job job = {.config = config,
+                    .weight = weight,
+                    .rows = weight->rows,
+                    .cols = weight->cols,
+                    .order = order,
+                    .row_scratch = row_scratch};
+    job.groups = weight->q->groups;
+    job.group = job.cols / job.groups;
+    job.top = (float)((1 << scheme->type->bits) - 1);
+    job.padded = (job.rows + LANES - 1) / LANES * LANES;
+    job.updated_ranges = strcmp(config->range, "updated") == 0 && scheme->granularity == VISE_PER_GROUP;
+    const size_t grid_bytes = (size_t)(job.padded * job.groups) * sizeof(float);
+    const size_t tiles = (size_t)((job.rows + GPTQ_TILE_ROWS - 1) / GPTQ_TILE_ROWS);
+    vise_status status = VISE_OK;
+    VISE_TRY_TO(done, vise_pool_take(run->pool, grid_bytes, "grids", (void **)&job.scale, err));
+    VISE_TRY_TO(done, vise_pool_take(run->pool, grid_bytes, "grids", (void **)&job.zero, err));
+    memset(job.scale, 0, grid_bytes);
+    memset(job.zero, 0, grid_bytes);
+    if (scheme->granularity == VISE_PER_TENSOR)
+        fit_tensor(&job);
+    else
+        VISE_TRY_TO(done, vise_parallel(run->workers, tiles, fit_rows, &job, err));
+    if (order != NULL)
+        VISE_TRY_TO(done, vise_parallel(run->workers, tiles, permute_rows, &job, err));
+    vise_solve problem = {.rows = job.rows,
+                          .cols = job.cols,
+                          .w = weight->values,
+                          .ldw = job.cols,
+                          .u = u,
+                          .ldu = job.cols,
+                          .block = GPTQ_BLOCK,
+                          .project = project,
+                          .context = &job};
+    if (job.updated_ranges) {
+        problem.enter = fit_updated;
+        problem.period = job.group;
+        problem.block = job.group > GPTQ_BLOCK ? job.group : GPTQ_BLOCK / job.group * job.group;
+    }
+    double loss = 0.0;
+    VISE_TRY_TO(done, run->backend->factor->solve_columns(run->backend, &problem, &loss, err));
+    weight->loss = loss / tokens;
+    job.inverse = true;
+    if (order != NULL)
+        VISE_TRY_TO(done, vise_parallel(run->workers, tiles, permute_rows, &job, err));
+    VISE_TRY_TO(done, vise_parallel(run->workers, tiles, encode_rows, &job, err));
+    weight->quantized = true;
+done:
+    vise_pool_give(run->pool, job.zero);
+    vise_pool_give(run->pool, job.scale);
+    return status;
+}
+
+static void round_to_nearest(vise_pass_run *run, vise_weight *weight)
+{
+    float min, max;
+    vise_range(weight->values, (size_t)(weight->rows * weight->cols), &min, &max);
+    vise_encode(weight->values, vise_quant_clip(run->config), min, max, weight->q);
+    vise_decode(weight->q, weight->values);
+    weight->quantized = true;
+    weight->note = "rounded to nearest: the Gram matrix of its input does not factorize";
+}
+
+static vise_status gptq_group(vise_pass_run *run, vise_group *group, vise_error *err)
+{
+    const vise_quant_config *config = run->config;
+    const int64_t d = group->stats->width;
+    const float *gram = group->stats->gram; /* [d, d], upper */
+    float *h = NULL, *row_scratch = NULL;
+    int32_t *order = NULL;
+    double damp = 0.0;
+    bool failed = false;
+    vise_status status = VISE_OK;
+    VISE_TRY_TO(done, vise_pool_take(run->pool, (size_t)(d * d) * sizeof(float), "Gram matrix factor",
+                                     (void **)&h, err));
+    VISE_TRY_TO(done, vise_pool_take(run->pool,
+                                     (size_t)vise_workers_count(run->workers) * (size_t)d * sizeof(float),
+                                     "column order", (void **)&row_scratch, err));
+    if (strcmp(config->actorder, "static") == 0) {
+        VISE_TRY_TO(
+            done, vise_pool_take(run->pool, (size_t)d * sizeof *order, "column order", (void **)&order, err));
+        VISE_TRY_TO(done, order_columns(gram, d, order, run->pool, err));
+    }
+    VISE_TRY_TO(done, factorize(run, gram, order, d, h, &damp, &failed, err));
+    for (size_t w = 0; w < group->count; w++) {
+        vise_weight *weight = group->weights[w];
+        if (failed) {
+            round_to_nearest(run, weight);
+            continue;
+        }
+        VISE_TRY_TO(done,
+                    solve_weight(run, weight, h, order, row_scratch, (double)group->stats->tokens, err));
+        weight->damp = damp;
+        if (damp > config->damp)
+            weight->note = "damped more than asked: the Gram matrix of its input is close to singular";
+    }
+done:
+    vise_pool_give(run->pool, order);
+    vise_pool_give(run->pool, row_scratch);
+    vise_pool_give(run->pool, h);
+    return status;
+}
+
+static uint64_t gptq_group_bytes(const vise_pass_run *run)
+{
+    uint64_t most = 0, workers = (uint64_t)run->threads;
+    for (size_t i = 0; i < run->model->count; i++) {
+        if ((run->planned[i].passes >> run->index & 1) == 0)
+            continue;
+        const vise_logical *tensor = run->planned[i].bound->tensor;
+        uint64_t d = (uint64_t)tensor->cols, rows = ((uint64_t)tensor->rows + LANES - 1) / LANES * LANES;
+        uint64_t groups = (uint64_t)vise_scheme_groups(&run->planned[i].scheme, tensor->cols);
+        uint64_t bytes = 4 * (d * d + workers * d + d + 2 * d) + 8 * rows * groups;
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+const vise_method vise_method_gptq = {
+    .name = "gptq",
+    .summary = "error feedback by the inputs' Gram matrix (arXiv:2210.17323); needs calibration text",
+    .needs = VISE_NEED_GRAM,
+    .plan = vise_quant_plan,
+    .group_bytes = gptq_group_bytes,
+    .group = gptq_group,
+};

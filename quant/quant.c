@@ -1,0 +1,180 @@
+/* The quant pass: options, choice of method, planning. */
+#include "quant/quant.h"
+
+#include <stddef.h>
+#include <string.h>
+
+static const vise_option quant_options[] = {
+    {.name = "scheme",
+     .type = VISE_OPTION_TEXT,
+     .offset = offsetof(vise_quant_config, scheme),
+     .value = "SCHEME",
+     .help = "what weights become, such as int4-g128, int8-channel, int3-g32-asym (vise inspect --schemes)"},
+    {.name = "method",
+     .type = VISE_OPTION_CHOICE,
+     .offset = offsetof(vise_quant_config, method),
+     .choices = "rtn|gptq",
+     .value = "METHOD",
+     .help = "how codes are chosen (default: gptq with calibration text, else rtn)"},
+    {.name = "otherwise",
+     .type = VISE_OPTION_TEXT,
+     .offset = offsetof(vise_quant_config, otherwise),
+     .value = "SCHEME",
+     .help = "scheme for weights that --scheme cannot hold, or \"float\" to leave them as they are"},
+    {.name = "clip",
+     .type = VISE_OPTION_CHOICE,
+     .offset = offsetof(vise_quant_config, clip),
+     .choices = "none|mse",
+     .initial = "none",
+     .value = "HOW",
+     .help = "shrink the range of each group to the least error, or take it as it is"},
+    {.name = "damp",
+     .type = VISE_OPTION_NUMBER,
+     .offset = offsetof(vise_quant_config, damp),
+     .min = 0.0,
+     .max = 1.0,
+     .initial = "0.01",
+     .value = "F",
+     .help = "gptq: fraction of the mean diagonal added to the Gram matrix"},
+    {.name = "actorder",
+     .type = VISE_OPTION_CHOICE,
+     .offset = offsetof(vise_quant_config, actorder),
+     .choices = "static|none",
+     .initial = "static",
+     .value = "HOW",
+     .help =
+         "gptq: solve columns by falling activation, groups kept in place (static), or from left to right"},
+    {.name = "range",
+     .type = VISE_OPTION_CHOICE,
+     .offset = offsetof(vise_quant_config, range),
+     .choices = "original|updated",
+     .initial = "original",
+     .value = "OF",
+     .help = "gptq: take group ranges from the original weights, or from those updated so far (with "
+             "--actorder none)"},
+    {.name = "allow-requantize",
+     .type = VISE_OPTION_FLAG,
+     .offset = offsetof(vise_quant_config, allow_requantize),
+     .help = "quantize weights that are quantized already"},
+    {.name = "include",
+     .type = VISE_OPTION_LIST,
+     .offset = offsetof(vise_quant_config, include),
+     .value = "SELECTOR",
+     .help = "quantize only these modules (a glob on module names, or role:NAME); may be given again"},
+    {.name = "exclude",
+     .type = VISE_OPTION_LIST,
+     .offset = offsetof(vise_quant_config, exclude),
+     .value = "SELECTOR",
+     .help = "do not quantize these modules; may be given again"},
+};
+
+static const vise_method *const quant_methods[] = {&vise_method_rtn, &vise_method_gptq, NULL};
+
+vise_clip vise_quant_clip(const vise_quant_config *config)
+{
+    return strcmp(config->clip, "mse") == 0 ? VISE_CLIP_MSE : VISE_CLIP_NONE;
+}
+
+static vise_status quant_choose(const void *config, bool calibrated, const vise_method **method,
+                                vise_error *err)
+{
+    const vise_quant_config *quant = config;
+    if (quant->scheme == NULL)
+        return VISE_FAIL(err, VISE_EUSAGE,
+                         "quant: give --scheme, such as int4-g128 (vise inspect --schemes lists them)");
+    const char *name = quant->method != NULL ? quant->method : calibrated ? "gptq" : "rtn";
+    for (size_t i = 0; quant_methods[i] != NULL; i++) {
+        if (strcmp(quant_methods[i]->name, name) != 0)
+            continue;
+        *method = quant_methods[i];
+        return VISE_OK;
+    }
+    return VISE_FAIL(err, VISE_EUSAGE, "quant: no method \"%s\"; there are rtn and gptq", name);
+}
+
+/* Why the scheme cannot hold rows of cols weights; NULL if it can. */
+static const char *cannot_hold(const vise_scheme *scheme, int64_t cols)
+{
+    return scheme->type != NULL && vise_scheme_groups(scheme, cols) == 0
+               ? "its rows do not divide into groups"
+               : NULL;
+}
+
+static vise_status plan_weight(vise_pass_run *run, size_t index, const vise_scheme *scheme,
+                               const vise_scheme *otherwise, bool has_otherwise, vise_error *err)
+{
+    const vise_quant_config *config = run->config;
+    vise_planned *planned = &run->planned[index];
+    const vise_logical *tensor = planned->bound->tensor;
+    char text[VISE_SCHEME_TEXT_MAX], other[VISE_SCHEME_TEXT_MAX];
+    if (planned->scheme.type != NULL && !config->allow_requantize)
+        return VISE_FAIL(
+            err, VISE_EUSAGE,
+            "%s: already quantized as %s; quantizing again loses twice: start from the float model, or "
+            "give --allow-requantize",
+            tensor->module, vise_scheme_text(&planned->scheme, text));
+    if (run->model->tied && planned->bound->role == VISE_ROLE_EMBEDDING)
+        return VISE_FAIL(
+            err, VISE_EUSAGE,
+            "%s: the embedding is tied to the head and is stored once; no layout of vise holds a quantized "
+            "tied embedding; exclude it",
+            tensor->module);
+    const vise_scheme *taken = scheme;
+    const char *why = cannot_hold(scheme, tensor->cols);
+    if (why != NULL) {
+        if (!has_otherwise)
+            return VISE_FAIL(
+                err, VISE_EUSAGE,
+                "%s: %s cannot hold it: %s (%lld weights, groups of %lld); give --otherwise SCHEME "
+                "(such as int8-channel or float), or exclude it",
+                tensor->module, vise_scheme_text(scheme, text), why, (long long)tensor->cols,
+                (long long)scheme->group);
+        taken = otherwise;
+        why = cannot_hold(otherwise, tensor->cols);
+        if (why != NULL)
+            return VISE_FAIL(err, VISE_EUSAGE, "%s: neither %s nor %s can hold it: %s (%lld weights)",
+                             tensor->module, vise_scheme_text(scheme, text),
+                             vise_scheme_text(otherwise, other), why, (long long)tensor->cols);
+        VISE_TRY(vise_arena_strfmt(run->arena, &planned->note, err,
+                                   "%s instead of %s: rows of %lld weights do not divide into groups of %lld",
+                                   vise_scheme_text(otherwise, other), vise_scheme_text(scheme, text),
+                                   (long long)tensor->cols, (long long)scheme->group));
+    }
+    if (taken->type == NULL)
+        return VISE_OK; /* stays as it is */
+    planned->passes |= UINT64_C(1) << run->index;
+    planned->carried = false;
+    planned->scheme = *taken;
+    return VISE_OK;
+}
+
+vise_status vise_quant_plan(vise_pass_run *run, vise_error *err)
+{
+    const vise_quant_config *config = run->config;
+    vise_scheme scheme, otherwise = {0};
+    VISE_TRY(vise_scheme_parse(config->scheme, &scheme, err));
+    bool has_otherwise = config->otherwise != NULL;
+    if (has_otherwise && strcmp(config->otherwise, "float") != 0)
+        VISE_TRY(vise_scheme_parse(config->otherwise, &otherwise, err));
+    if (strcmp(config->range, "updated") == 0 && strcmp(config->actorder, "none") != 0)
+        return VISE_FAIL(err, VISE_EUSAGE,
+                         "--range updated goes with --actorder none: ranges of updated weights follow the "
+                         "order of columns");
+    for (size_t i = 0; i < run->model->count; i++)
+        if (run->selected[i])
+            VISE_TRY(plan_weight(run, i, &scheme, &otherwise, has_otherwise, err));
+    return VISE_OK;
+}
+
+const vise_pass vise_pass_quant = {
+    .name = "quant",
+    .summary = "store weights in a few bits each",
+    .options = quant_options,
+    .n_options = sizeof quant_options / sizeof quant_options[0],
+    .config_size = sizeof(vise_quant_config),
+    .methods = quant_methods,
+    .choose = quant_choose,
+    .include_offset = offsetof(vise_quant_config, include),
+    .exclude_offset = offsetof(vise_quant_config, exclude),
+    .example = "vise quant MODEL -o OUT --scheme int4-g128 --calibration calib.txt",
+};

@@ -1,0 +1,28 @@
+/* The quant pass: weights to a few bits, by rounding (rtn) or with error feedback from calibration (gptq). */
+#ifndef VISE_QUANT_QUANT_H
+#define VISE_QUANT_QUANT_H
+
+#include "pipeline/pass.h"
+
+extern const vise_pass vise_pass_quant;
+
+typedef struct vise_quant_config {
+    const char *scheme;
+    const char *method;
+    const char *otherwise;
+    const char *clip;     /* "none", "mse" */
+    const char *range;    /* "original", "updated" */
+    const char *actorder; /* "static", "none" */
+    double damp;
+    bool allow_requantize;
+    vise_texts include, exclude;
+} vise_quant_config;
+
+extern const vise_method vise_method_rtn;
+extern const vise_method vise_method_gptq;
+
+vise_clip vise_quant_clip(const vise_quant_config *config);
+/* Plans every selected weight: scheme, or --otherwise for those that it cannot hold. */
+VISE_MUST_USE vise_status vise_quant_plan(vise_pass_run *run, vise_error *err);
+
+#endif

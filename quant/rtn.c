@@ -1,0 +1,117 @@
+/* Round to nearest: every group takes the range of its own weights (or the part of it with the least error,
+ * --clip mse), every weight the nearest code. Needs nothing but the weights; rows in any order. Per-tensor
+ * schemes know their range from a first walk. */
+#include "quant/quant.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "core/event.h"
+
+typedef struct rtn_range {
+    float min, max;
+} rtn_range;
+
+/* Made by begin only when a selected weight has a per-tensor scheme. */
+typedef struct rtn_state {
+    pthread_mutex_t lock;
+    bool measured;
+    rtn_range *ranges; /* [model->count] */
+} rtn_state;
+
+static bool needs_ranges(const vise_pass_run *run)
+{
+    for (size_t i = 0; i < run->model->count; i++)
+        if ((run->planned[i].passes >> run->index & 1) != 0 &&
+            run->planned[i].scheme.granularity == VISE_PER_TENSOR)
+            return true;
+    return false;
+}
+
+static vise_status rtn_begin(vise_pass_run *run, vise_error *err)
+{
+    if (!needs_ranges(run))
+        return VISE_OK;
+    rtn_state *state;
+    VISE_TRY(vise_calloc(1, sizeof *state, (void **)&state, err));
+    vise_status status = vise_calloc(run->model->count, sizeof *state->ranges, (void **)&state->ranges, err);
+    if (status != VISE_OK) {
+        vise_free(state);
+        return status;
+    }
+    pthread_mutex_init(&state->lock, NULL);
+    run->state = state;
+    return VISE_OK;
+}
+
+static void rtn_end(vise_pass_run *run)
+{
+    rtn_state *state = run->state;
+    if (state == NULL)
+        return;
+    pthread_mutex_destroy(&state->lock);
+    vise_free(state->ranges);
+    vise_free(state);
+    run->state = NULL;
+}
+
+static bool rtn_wants_measure(const vise_pass_run *run)
+{
+    const rtn_state *state = run->state;
+    return state != NULL && !state->measured;
+}
+
+static vise_status rtn_measure(vise_pass_run *run, const vise_weight *tile, vise_error *err)
+{
+    (void)err;
+    rtn_state *state = run->state;
+    float min, max;
+    vise_range(tile->values, (size_t)(tile->rows * tile->cols), &min, &max);
+    rtn_range *range = &state->ranges[tile->plan->index];
+    pthread_mutex_lock(&state->lock);
+    range->min = fminf(range->min, min);
+    range->max = fmaxf(range->max, max);
+    pthread_mutex_unlock(&state->lock);
+    return VISE_OK;
+}
+
+static vise_status rtn_measured(vise_pass_run *run, vise_error *err)
+{
+    (void)err;
+    ((rtn_state *)run->state)->measured = true;
+    return VISE_OK;
+}
+
+static vise_status rtn_weight(vise_pass_run *run, vise_weight *tile, void *scratch, vise_error *err)
+{
+    (void)scratch;
+    (void)err;
+    const rtn_state *state = run->state;
+    rtn_range range = {0.0f, 0.0f};
+    if (state != NULL)
+        range = state->ranges[tile->plan->index];
+    vise_encode(tile->values, vise_quant_clip(run->config), range.min, range.max, tile->q);
+    vise_decode(tile->q, tile->values);
+    tile->quantized = true;
+    return VISE_OK;
+}
+
+static vise_status rtn_plan(vise_pass_run *run, vise_error *err)
+{
+    if (run->calibrated && run->model->arch != NULL)
+        vise_info("rtn uses no calibration text; it is ignored (--method gptq uses it)");
+    return vise_quant_plan(run, err);
+}
+
+const vise_method vise_method_rtn = {
+    .name = "rtn",
+    .summary = "nearest code of each group's own range",
+    .plan = rtn_plan,
+    .begin = rtn_begin,
+    .wants_measure = rtn_wants_measure,
+    .measure = rtn_measure,
+    .measured = rtn_measured,
+    .weight = rtn_weight,
+    .end = rtn_end,
+};

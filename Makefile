@@ -4,7 +4,8 @@
 # build/<conf>/, where conf names the flavour (release, asan, fuzz), so that flavours never mix.
 #
 #   make CONF=asan test-unit        the unit tests with sanitizers
-#   make build/release/test_json    one test program
+#   make test-unit T=test_json      one test program
+#   make CONF=mine ...              a private build beside the others
 #   make ROOMS='core tensor' ...    a part of the library, while another room is being rebuilt
 #
 # CFLAGS, CPPFLAGS and LDFLAGS are the user's; what the code needs in order to be right is kept apart from them.
@@ -51,8 +52,11 @@ headers   := $(sort $(wildcard core/*.h tensor/*.h compute/*.h formats/*.h text/
 
 lib_obj := $(lib_src:%.c=$(B)/%.o)
 cli_obj := $(cli_src:%.c=$(B)/%.o)
-units   := $(unit_src:tests/unit/%.c=$(B)/%)
-replays := $(fuzz_src:tests/fuzz/fuzz_%.c=$(B)/replay_%)
+# T='test_json replay_json ...' picks test programs and scripts by name.
+picked  = $(if $(T),$(filter $(addprefix %/,$(T) $(T:=.sh)),$(1)),$(1))
+units   := $(call picked,$(unit_src:tests/unit/%.c=$(B)/%))
+replays := $(call picked,$(fuzz_src:tests/fuzz/fuzz_%.c=$(B)/replay_%))
+scripts := $(call picked,$(sort $(wildcard tests/cli/*.sh)))
 fuzzers := $(fuzz_src:tests/fuzz/%.c=$(B)/%)
 benches := $(bench_src:bench/%.c=$(B)/%)
 # Helpers that several test or bench programs share: tests/unit/*.c and bench/*.c that are no programs themselves.
@@ -126,7 +130,7 @@ demo-run: $(VISE)
 test:
 	$(bootstrap) test-all
 test-all: deps-check lint headers-check $(VISE) $(units) $(replays)
-	@VISE=$(VISE) BUILD=$(B) tests/run.sh $(units) $(replays) $(wildcard tests/cli/*.sh)
+	@VISE=$(VISE) BUILD=$(B) tests/run.sh $(units) $(replays) $(scripts)
 
 ## test-unit: the unit tests alone
 test-unit: $(units)
@@ -134,7 +138,7 @@ test-unit: $(units)
 
 ## test-cli: the command-line tests alone
 test-cli: $(VISE)
-	@VISE=$(VISE) BUILD=$(B) tests/run.sh $(wildcard tests/cli/*.sh)
+	@VISE=$(VISE) BUILD=$(B) tests/run.sh $(scripts)
 
 ## fuzz-replay: run every fuzz target over its corpus, truncations and byte flips of it (no clang needed)
 fuzz-replay: $(replays)

@@ -101,7 +101,7 @@ vise_status vise_parse_size(const char *text, uint64_t *bytes, vise_error *err)
         at = fraction + n_fraction;
     }
     bool digits = n_whole > 0 && (!point || n_fraction > 0);
-    if (*at == ' ')
+    if (*at == ' ' && at[1])
         at++;
     for (size_t i = 0; digits && i < sizeof units / sizeof *units; i++) {
         if (strcmp(at, units[i].name) != 0)

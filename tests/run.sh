@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs test programs and scripts one after another and ends with one line: N passed, N failed, N skipped.
 #
-#   tests/run.sh PROGRAM-OR-SCRIPT...      T='name ...' in the environment picks some by name (test_json, eval, ...)
+#   tests/run.sh PROGRAM-OR-SCRIPT...
 #
 # cmocka programs count by test ("[  PASSED  ] 12 test(s)."), scripts and replays by the lines "ok ...", "FAIL ...",
 # "SKIP ..." that they print; a program that fails without saying where counts as one failure. Exits non-zero if
@@ -17,9 +17,6 @@ sum() { awk "$1 { n += \$${2} } END { print n + 0 }" "$log"; }
 for program in "$@"; do
     name=${program##*/}
     short=${name%.sh}
-    if [ -n "${T:-}" ] && [[ " $T " != *" $short "* ]]; then
-        continue
-    fi
     printf -- '-- %s\n' "$short"
     case $program in
     *.sh) bash "$program" 2>&1 | tee "$log"; code=${PIPESTATUS[0]} ;;

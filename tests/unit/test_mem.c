@@ -312,9 +312,9 @@ static void test_parse_size(void **state)
         {"1TiB", 1099511627776},
         {"18446744073709551615", UINT64_MAX},
     };
-    static const char *const bad[] = {"",      "MB",    "-1",      "+1",   "1.5",   "1.5B",                 "1.MB", ".5MB",
-                                      "1 XB",  "1mb",   "1e6",     "1MBx", "1  MB", "18446744073709551616", "0x10", "nan",
-                                      "20000000000TB"};
+    static const char *const bad[] = {"",    "MB",   "-1",    "+1",   "1.5", "1.5B",          "1.MB",
+                                      "1mb", "1 XB", "1e6",   "1MBx", "nan", "20000000000TB", ".5MB",
+                                      "0x1", "0 ",   "1  MB", "18446744073709551616"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         uint64_t bytes = 1;
         vise_error err = {0};

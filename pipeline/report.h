@@ -1,5 +1,6 @@
-/* The report: what a run did and what it cost, as docs/cli.md fixes it. Filled by the executor, `eval` and `size`; written as JSON, and
- * rendered from JSON as text, Markdown, HTML (one file, opens offline) and JUnit XML, so that an old report renders the same way.
+/* The report: what a run did and what it cost, as docs/cli.md fixes it. Filled by the executor, `eval` and `size`;
+ * written as JSON, and rendered from JSON as text, Markdown, HTML (one file, opens offline) and JUnit XML, so that an
+ * old report renders the same way.
  *
  * Numbers that are not known are NaN, sizes VISE_UNSET_SIZE, texts NULL: their keys are then absent.
  */
@@ -109,9 +110,15 @@ VISE_MUST_USE vise_status vise_report_warn(vise_report *report, const char *text
 VISE_MUST_USE vise_status vise_report_json(const vise_report *report, bool accuracy_only, vise_buf *out,
                                            vise_error *err);
 
-typedef enum vise_report_format { VISE_REPORT_TEXT, VISE_REPORT_MD, VISE_REPORT_HTML, VISE_REPORT_JUNIT } vise_report_format;
-/* Renders a parsed report; `name` is its path for errors (VISE_EFORMAT when it is no report). */
-VISE_MUST_USE vise_status vise_report_render(const cJSON *json, const char *name, vise_report_format format, vise_buf *out,
-                                             vise_error *err);
+typedef enum vise_report_format {
+    VISE_REPORT_TEXT,
+    VISE_REPORT_MD,
+    VISE_REPORT_HTML,
+    VISE_REPORT_JUNIT
+} vise_report_format;
+/* Renders a parsed report. `name` is its path, for errors and for the last line of the text (NULL: it has none).
+ * VISE_EFORMAT when it is no report. */
+VISE_MUST_USE vise_status vise_report_render(const cJSON *json, const char *name, vise_report_format format,
+                                             vise_buf *out, vise_error *err);
 
 #endif

@@ -6,7 +6,7 @@
 #include "pipeline/option.h"
 #include "pipeline/report.h"
 
-/* ---- members that may be absent ---------------------------------------------------------------------- */
+/* ---- members that may be absent --------------------------------------------------------------------- */
 
 static void put_text(vise_json_writer *to, const char *key, const char *value)
 {
@@ -51,7 +51,7 @@ static double ratio_of(uint64_t before, uint64_t after)
     return (double)before / (double)after;
 }
 
-/* ---- sections ---------------------------------------------------------------------------------------- */
+/* ---- sections --------------------------------------------------------------------------------------- */
 
 static void put_tool(vise_json_writer *to, const vise_report *report)
 {
@@ -242,7 +242,7 @@ static void put_goals(vise_json_writer *to, const vise_report *report)
     vise_json_array_end(to);
 }
 
-/* ---- the document ------------------------------------------------------------------------------------ */
+/* ---- the document ----------------------------------------------------------------------------------- */
 
 static void put_report(vise_json_writer *to, const vise_report *report)
 {

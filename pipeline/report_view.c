@@ -1,0 +1,165 @@
+#include "pipeline/report_view.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "core/mem.h"
+#include "pipeline/report.h"
+
+const cJSON *vise_view(const cJSON *object, const char *key)
+{
+    return cJSON_IsObject(object) ? cJSON_GetObjectItemCaseSensitive(object, key) : NULL;
+}
+
+double vise_view_number(const cJSON *object, const char *key)
+{
+    const cJSON *item = vise_view(object, key);
+
+    return cJSON_IsNumber(item) && isfinite(item->valuedouble) ? item->valuedouble : NAN;
+}
+
+const char *vise_view_text(const cJSON *object, const char *key)
+{
+    const cJSON *item = vise_view(object, key);
+
+    return cJSON_IsString(item) ? item->valuestring : NULL;
+}
+
+bool vise_view_true(const cJSON *object, const char *key)
+{
+    return cJSON_IsTrue(vise_view(object, key));
+}
+
+size_t vise_view_count(const cJSON *object, const char *key)
+{
+    const cJSON *list = vise_view(object, key);
+    const cJSON *item;
+    size_t count = 0;
+
+    if (cJSON_IsArray(list))
+        cJSON_ArrayForEach(item, list) count++;
+    return count;
+}
+
+/* ---- words for numbers ------------------------------------------------------------------------------ */
+
+const char *vise_view_size(double bytes, char text[VISE_VIEW_MAX])
+{
+    char size[VISE_SIZE_TEXT_MAX];
+
+    text[0] = '\0';
+    if (bytes >= 0.0 && bytes < 1.8e19)
+        snprintf(text, VISE_VIEW_MAX, "%s", vise_format_size((uint64_t)bytes, size));
+    return text;
+}
+
+const char *vise_view_short(double value, char text[VISE_VIEW_MAX])
+{
+    text[0] = '\0';
+    if (isfinite(value))
+        snprintf(text, VISE_VIEW_MAX, "%.4g", value);
+    return text;
+}
+
+const char *vise_view_fixed(double value, int decimals, char text[VISE_VIEW_MAX])
+{
+    text[0] = '\0';
+    if (isfinite(value) && fabs(value) < 1e18)
+        snprintf(text, VISE_VIEW_MAX, "%.*f", decimals, value);
+    return text;
+}
+
+const char *vise_view_goal(const char *name, double value, char text[VISE_VIEW_MAX])
+{
+    size_t length = strlen(name), suffix = strlen("_bytes");
+
+    if (length > suffix && strcmp(name + length - suffix, "_bytes") == 0)
+        return vise_view_size(value, text);
+    return vise_view_short(value, text);
+}
+
+const char *vise_view_relation(const char *name)
+{
+    return strncmp(name, "min_", 4) == 0 ? ">=" : "<=";
+}
+
+const char *vise_view_base(const char *path)
+{
+    const char *base = path ? vise_path_base(path) : NULL;
+
+    return base && base[0] ? base : path;
+}
+
+/* ---- escapes ---------------------------------------------------------------------------------------- */
+
+void vise_view_xml(vise_buf *out, const char *text)
+{
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+
+        switch (c) {
+        case '&':
+            vise_buf_add_text(out, "&amp;");
+            break;
+        case '<':
+            vise_buf_add_text(out, "&lt;");
+            break;
+        case '>':
+            vise_buf_add_text(out, "&gt;");
+            break;
+        case '"':
+            vise_buf_add_text(out, "&quot;");
+            break;
+        case '\'':
+            vise_buf_add_text(out, "&#39;");
+            break;
+        default:
+            if (c < 0x20 && c != '\t' && c != '\n')
+                vise_buf_add_text(out, "\xEF\xBF\xBD");
+            else
+                vise_buf_add_char(out, (char)c);
+        }
+    }
+}
+
+void vise_view_md(vise_buf *out, const char *text)
+{
+    for (; *text; text++) {
+        if (*text == '<')
+            vise_buf_add_text(out, "&lt;");
+        else if (*text == '&')
+            vise_buf_add_text(out, "&amp;");
+        else if ((unsigned char)*text < 0x20)
+            vise_buf_add_char(out, ' ');
+        else {
+            if (strchr("\\`*_[]|~#", *text))
+                vise_buf_add_char(out, '\\');
+            vise_buf_add_char(out, *text);
+        }
+    }
+}
+
+/* ---- the choice of renderer ------------------------------------------------------------------------- */
+
+vise_status vise_report_render(const cJSON *json, const char *name, vise_report_format format, vise_buf *out,
+                               vise_error *err)
+{
+    static void (*const renderers[])(const cJSON *, const char *, vise_buf *) = {
+        [VISE_REPORT_TEXT] = vise_report_text,
+        [VISE_REPORT_MD] = vise_report_md,
+        [VISE_REPORT_HTML] = vise_report_html,
+        [VISE_REPORT_JUNIT] = vise_report_junit,
+    };
+    double schema = vise_view_number(json, "schema");
+    const char *called = name ? name : "the report";
+
+    if (isnan(schema))
+        return VISE_FAIL(err, VISE_EFORMAT, "%s: no report of vise: the key \"schema\" is missing", called);
+    if (schema != 1.0)
+        return VISE_FAIL(err, VISE_EFORMAT, "%s: a report of schema %g; this vise reads schema 1", name,
+                         schema);
+    renderers[format](json, name, out);
+    return vise_buf_check(out, "the rendered report", err);
+}

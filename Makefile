@@ -130,19 +130,19 @@ demo-run: $(VISE)
 test:
 	$(bootstrap) test-all
 test-all: deps-check lint headers-check $(VISE) $(units) $(replays)
-	@VISE=$(VISE) BUILD=$(B) tests/run.sh $(units) $(replays) $(scripts)
+	@VISE=$(VISE) BUILD=$(B) CONF=$(CONF) tests/run.sh $(units) $(replays) $(scripts)
 
 ## test-unit: the unit tests alone
 test-unit: $(units)
-	@VISE=$(VISE) BUILD=$(B) tests/run.sh $(units)
+	@VISE=$(VISE) BUILD=$(B) CONF=$(CONF) tests/run.sh $(units)
 
 ## test-cli: the command-line tests alone
 test-cli: $(VISE)
-	@VISE=$(VISE) BUILD=$(B) tests/run.sh $(scripts)
+	@VISE=$(VISE) BUILD=$(B) CONF=$(CONF) tests/run.sh $(scripts)
 
 ## fuzz-replay: run every fuzz target over its corpus, truncations and byte flips of it (no clang needed)
 fuzz-replay: $(replays)
-	@VISE=$(VISE) BUILD=$(B) tests/run.sh $(replays)
+	@VISE=$(VISE) BUILD=$(B) CONF=$(CONF) tests/run.sh $(replays)
 
 ## asan: unit, fuzz-replay and command-line tests under the address and undefined-behaviour sanitizers
 asan:
@@ -211,11 +211,11 @@ bench-%: FORCE $(VISE) benches
 
 ## interop: our files in transformers, compressed-tensors and safetensors, theirs in vise (one virtual environment)
 interop: $(VISE)
-	@VISE=$(VISE) bash tests/interop/run.sh
+	@VISE=$(VISE) BUILD=$(B) bash tests/interop/run.sh
 
 ## interop-peers: quality and speed beside the heavy peers, outside CI
 interop-peers: $(VISE)
-	@VISE=$(VISE) bash tests/interop/run-peers.sh
+	@VISE=$(VISE) BUILD=$(B) bash tests/interop/run-peers.sh
 
 # ---- installation ---------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,182 @@
+/* The column-by-column solver: see compute/solve.h for the algorithm.
+ *
+ * A task is a tile of rows, carried through all columns. Within a block of columns sixteen rows are
+ * solved at a time, in sub-blocks of sixteen columns: first what the solved columns of the block owe to
+ * the sub-block (in registers), then its columns one by one. The columns behind the block get their
+ * share in one matrix product. */
+#include "compute/solve.h"
+
+#include <string.h>
+
+#include "compute/cpu_backend.h"
+
+enum {
+    LANES = VISE_SOLVE_LANES,
+    SUB = 16, /* columns of a sub-block: vise_solve_kernels.update */
+    DEFAULT_BLOCK = 128,
+    LINE = 16,          /* floats of a cache line */
+    UPDATE_COLS = 4096, /* of one trailing product: bounds what BLAS packs (block x 4096 floats) */
+};
+
+typedef struct solve_job {
+    const vise_solve *p;
+    const vise_blas *blas;
+    const vise_solve_kernels *kernels;
+    int64_t block;
+    int64_t height; /* rows of a task */
+    float *scratch; /* one slice a worker */
+    size_t slice;   /* floats */
+    double *loss;   /* one a task */
+} solve_job;
+
+/* A worker's scratch. u is copied because its rows lie `ldu` floats apart, often a power of two, where the rows of a block
+ * would evict each other from the cache. */
+typedef struct solve_room {
+    float *w;         /* [block, rounded up to 16][16]: the sixteen rows at hand */
+    float *e;         /* [block][height]: errors of all rows of the tile, transposed */
+    float *u;         /* [block / 16][block][16]: the block's part of u by sub-blocks, each contiguous */
+    int64_t *applied; /* [block / 16]: how many columns of the block the sub-block has been updated by */
+} solve_room;
+
+static size_t room_floats(int64_t block, int64_t height)
+{
+    int64_t subs = vise_tile_count(block, SUB);
+    size_t floats = (size_t)(subs * SUB * LANES + block * height + subs * block * SUB);
+    return floats + (size_t)subs * (sizeof(int64_t) / sizeof(float));
+}
+
+static solve_room room_of(const solve_job *job, int worker)
+{
+    int64_t subs = vise_tile_count(job->block, SUB);
+    solve_room room;
+    room.w = job->scratch + job->slice * (size_t)worker;
+    room.e = room.w + subs * SUB * LANES;
+    room.u = room.e + job->block * job->height;
+    room.applied = (int64_t *)(void *)(room.u + subs * job->block * SUB);
+    return room;
+}
+
+static void pack_u(const solve_job *job, const solve_room *room, int64_t first, int64_t cols)
+{
+    const float *u = job->p->u + first * job->p->ldu + first;
+    for (int64_t s = 0; s * SUB < cols; s++) {
+        int64_t n = vise_tile_size(cols, SUB, s);
+        float *panel = room->u + s * job->block * SUB;
+        for (int64_t l = 0; l < s * SUB + n; l++)
+            memcpy(panel + l * SUB, u + l * job->p->ldu + s * SUB, (size_t)n * sizeof *panel);
+    }
+}
+
+/* Brings sub-block s up to date with the first `solved` columns of the block. */
+static void catch_up(const solve_job *job, const solve_room *room, const float *e, int64_t s, int64_t solved)
+{
+    int64_t from = room->applied[s];
+    if (from < solved)
+        job->kernels->update(solved - from, e + from * job->height, job->height,
+                             room->u + s * job->block * SUB + from * SUB, room->w + s * SUB * LANES);
+    room->applied[s] = solved;
+}
+
+/* Sixteen rows, row..row + n, of the block of columns that begins at `first`. */
+static void solve_lanes(const solve_job *job, const solve_room *room, int64_t row, int n, float *e,
+                        int64_t first, int64_t cols, double loss[LANES])
+{
+    const vise_solve *p = job->p;
+    float projected[LANES] = {0};
+    float *x = p->w + row * p->ldw + first;
+
+    job->kernels->load(n, cols, x, p->ldw, room->w);
+    memset(room->applied, 0, (size_t)vise_tile_count(job->block, SUB) * sizeof *room->applied);
+    for (int64_t s = 0; s * SUB < cols; s++) {
+        int64_t end = s * SUB + vise_tile_size(cols, SUB, s);
+        const float *u = room->u + s * job->block * SUB;
+        catch_up(job, room, e, s, s * SUB);
+        for (int64_t c = s * SUB; c < end; c++) {
+            float *w = room->w + c * LANES;
+            if (p->enter != NULL && (first + c) % p->period == 0) {
+                for (int64_t later = s + 1; later * SUB < cols && later * SUB < c + p->period; later++)
+                    catch_up(job, room, e, later, c);
+                p->enter(p->context, row, n, first + c, w);
+            }
+            p->project(p->context, row, n, first + c, w, projected);
+            const float *u_row = u + c * SUB + (c - s * SUB);
+            job->kernels->column((int)(end - c), projected, u_row[0], u_row, w, e + c * job->height, loss);
+            room->applied[s] = c + 1;
+        }
+    }
+    job->kernels->store(n, cols, room->w, x, p->ldw);
+}
+
+static vise_status solve_task(void *context, size_t index, int worker, vise_error *err)
+{
+    (void)err;
+    const solve_job *job = context;
+    const vise_solve *p = job->p;
+    solve_room room = room_of(job, worker);
+    int64_t row0 = (int64_t)index * job->height;
+    int64_t rows = vise_tile_size(p->rows, job->height, (int64_t)index);
+    double loss[LANES] = {0};
+    double tail[LANES] = {0};
+
+    for (int64_t first = 0; first < p->cols; first += job->block) {
+        int64_t cols = vise_tile_size(p->cols, job->block, first / job->block);
+        pack_u(job, &room, first, cols);
+        for (int64_t r = 0; r < rows; r += LANES) {
+            int n = (int)vise_tile_size(rows, LANES, r / LANES);
+            solve_lanes(job, &room, row0 + r, n, room.e + r, first, cols, n == LANES ? loss : tail);
+        }
+        int64_t end = first + cols;
+        for (int64_t col = end; col < p->cols; col += UPDATE_COLS)
+            job->blas->gemm(true, false, rows,
+                            vise_tile_size(p->cols - end, UPDATE_COLS, (col - end) / UPDATE_COLS), cols,
+                            -1.0f, room.e, job->height, p->u + first * p->ldu + col, p->ldu, 1.0f,
+                            p->w + row0 * p->ldw + col, p->ldw);
+    }
+    for (int lane = 0; lane < LANES; lane++)
+        job->loss[index] += loss[lane] + (lane < rows % LANES ? tail[lane] : 0.0);
+    return VISE_OK;
+}
+
+vise_status vise_cpu_solve_columns(vise_backend *b, const struct vise_solve *problem, double *loss,
+                                   vise_error *err)
+{
+    const vise_cpu_backend *cpu = vise_cpu_backend_of(b);
+    void *scratch = NULL;
+    void *losses = NULL;
+    vise_status status = VISE_OK;
+
+    *loss = 0.0;
+    if (problem->rows <= 0 || problem->cols <= 0)
+        return VISE_OK;
+    /* 64 rows pack u twice as often for a product as 128, but small layers need tasks to share. */
+    solve_job job = {
+        .p = problem,
+        .blas = cpu->blas,
+        .kernels = cpu->solve,
+        .block = problem->block > 0 ? problem->block : DEFAULT_BLOCK,
+        .height = problem->rows <= 1024 ? 64 : 128,
+    };
+    if (problem->enter != NULL && (problem->period <= 0 || job.block % problem->period != 0))
+        return VISE_FAIL(err, VISE_EINTERNAL,
+                         "solver: a block of %lld columns is no multiple of the period %lld",
+                         (long long)job.block, (long long)problem->period);
+    if (job.block > problem->cols)
+        job.block = problem->cols;
+    size_t tasks = (size_t)vise_tile_count(problem->rows, job.height);
+    job.slice = (room_floats(job.block, job.height) + LINE - 1) / LINE * LINE;
+
+    /* One slice more than there are workers, to begin at a cache line. */
+    VISE_TRY_TO(done, vise_calloc((size_t)vise_workers_count(b->workers) + 1, job.slice * sizeof(float),
+                                  &scratch, err));
+    VISE_TRY_TO(done, vise_calloc(tasks, sizeof(double), &losses, err));
+    job.scratch = (float *)(void *)(((uintptr_t)scratch + LINE * sizeof(float) - 1) / (LINE * sizeof(float)) *
+                                    (LINE * sizeof(float)));
+    job.loss = losses;
+    VISE_TRY_TO(done, vise_parallel(b->workers, tasks, solve_task, &job, err));
+    for (size_t i = 0; i < tasks; i++)
+        *loss += job.loss[i];
+done:
+    vise_free(scratch);
+    vise_free(losses);
+    return status;
+}

@@ -1,9 +1,12 @@
 /* Element types as the safetensors format names them, and their conversion to and from float32.
  *
- * One row per type; code never switches over dtypes where a row can answer. Conversions to float32 are exact except for
- * F64 and integers beyond 24 bits; conversions from float32 round to nearest, ties to even. Sub-byte types (F4, F6) are known by
- * size so that files holding them can be carried over, but have no conversion here.
- * Source: safetensors format, tensor.rs `Dtype` (order, names and bit widths).
+ * One row per type; code never switches over dtypes where a row can answer. Conversions to float32 are exact
+ * except for F64 and integers beyond 24 bits; conversions from float32 round to nearest, ties to even. Beyond
+ * the largest value, types with an infinity go there; those without (F8_E4M3 above 464, the FNUZ types) go to
+ * NaN as torch's casts do, nothing saturates; integers are clamped, NaN becomes 0. NaNs stay NaNs, quiet,
+ * with sign and the top of their payload where the type has room. F8_E8M0, a scale, drops the sign and takes
+ * ties up. Sub-byte types (F4, F6) are known by size so that files holding them can be carried over, but have
+ * no conversion here. Source: safetensors format, tensor.rs `Dtype` (order, names and bit widths).
  */
 #ifndef VISE_TENSOR_DTYPE_H
 #define VISE_TENSOR_DTYPE_H
@@ -47,7 +50,7 @@ typedef struct vise_dtype_traits {
     int bits;
     bool is_float; /* a real-valued weight type: may be decoded, pruned, quantized */
     double max;    /* largest finite value (floats) */
-    /* Reference conversions; NULL where there is none. */
+    /* Reference conversions; NULL where there is none. Stored elements may be unaligned. */
     void (*to_f32)(const void *source, float *target, size_t n);
     void (*from_f32)(const float *source, void *target, size_t n);
 } vise_dtype_traits;
@@ -68,10 +71,11 @@ float vise_round_to(vise_dtype dtype, float value);
 
 /* What a cast did, counted while it ran. */
 typedef struct vise_cast_stats {
-    uint64_t overflowed; /* finite before, infinite after */
+    uint64_t overflowed; /* finite before, infinite or NaN after */
     uint64_t flushed;    /* non-zero before, zero after */
 } vise_cast_stats;
-void vise_from_f32_counted(vise_dtype dtype, const float *source, void *target, size_t n, vise_cast_stats *stats);
+void vise_from_f32_counted(vise_dtype dtype, const float *source, void *target, size_t n,
+                           vise_cast_stats *stats); /* adds to stats */
 
 /* Number of NaN and infinite values; first_bad (may be NULL) gets the index of the first. */
 size_t vise_count_nonfinite(const float *values, size_t n, size_t *first_bad);

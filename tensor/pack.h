@@ -1,5 +1,6 @@
-/* Bit packing: one little-endian, least-significant-bit-first stream of `bits`-wide codes (1..8), dense, zero padded to
- * whole 32-bit words; codes may straddle words. It serves compressed-tensors (2026 form), GPTQ v1 and v2.
+/* Bit packing: one little-endian, least-significant-bit-first stream of `bits`-wide codes (1..8), dense, zero
+ * padded to whole 32-bit words; codes may straddle words. It serves compressed-tensors (2026 form), GPTQ v1
+ * and v2.
  *
  *   word index (i * bits) / 32, bit offset (i * bits) % 32, for code i of a row
  *

@@ -1,0 +1,162 @@
+/* The kernels of the tensor room, one row of functions per CPU level. Internal: other rooms call the public
+ * headers.
+ *
+ * The row of VISE_CPU_REF is plain C and is the truth; every other row gives equal bits, and tests/unit
+ * compares them. Nothing here calls a libm function whose bits could depend on the processor: only + - * /
+ * and sqrtf, which IEEE 754 rounds correctly, and lrintf (to nearest, ties to even).
+ */
+#ifndef VISE_TENSOR_KERNELS_H
+#define VISE_TENSOR_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/cpu.h"
+#include "tensor/codec.h"
+#include "tensor/dtype.h"
+#include "tensor/grid.h"
+#include "tensor/mask.h"
+#include "tensor/planes.h"
+
+#define VISE_TARGET_AVX2 __attribute__((target("avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt")))
+#define VISE_TARGET_AVX512                                                                                   \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt")))
+#define VISE_INLINE static inline __attribute__((always_inline))
+
+typedef struct vise_tensor_kernels {
+    /* dtype: sources and targets may be unaligned */
+    void (*bf16_to_f32)(const void *source, float *target, size_t n);
+    void (*f16_to_f32)(const void *source, float *target, size_t n);
+    void (*f32_to_bf16)(const float *source, void *target, size_t n);
+    void (*f32_to_f16)(const float *source, void *target, size_t n);
+    void (*count_cast)(const float *before, const float *after, size_t n, vise_cast_stats *stats);
+    size_t (*count_nonfinite)(const float *values, size_t n);
+
+    /* codec: one group of n values that share scale and zero point */
+    void (*range)(const float *values, size_t n, float *min, float *max);
+    void (*encode)(const float *values, size_t n, float scale, int zero, int max_code, uint8_t *codes);
+    void (*decode)(const uint8_t *codes, size_t n, float scale, int zero, float *values);
+    /* sum |decoded - value|^2.5 (times weights, if given), in 16 interleaved partial sums */
+    float (*grid_error)(const float *values, const float *weights, size_t n, float scale, int zero,
+                        int max_code);
+    /* All of vise_encode_packed in registers; false (nothing done) where it has no path. May be NULL. */
+    bool (*encode_packed)(vise_dtype dtype, const void *source, const vise_grid_rule *rule, vise_packed *out);
+
+    /* pack */
+    void (*pack)(const uint8_t *codes, size_t n, int bits, uint32_t *words);
+    void (*unpack)(const uint32_t *words, size_t n, int bits, uint8_t *codes);
+
+    /* mask: one row; mask_above keeps what is above the threshold and, of what equals it, all but the first
+     * `ties` */
+    size_t (*count_below)(const float *score, size_t n, float threshold);
+    void (*mask_above)(const float *score, size_t n, float threshold, size_t ties, uint8_t *mask);
+    void (*mask_pattern)(const float *score, size_t n, vise_pattern pattern, uint8_t *mask);
+    void (*mask_apply)(const uint8_t *mask, size_t n, float *values);
+    size_t (*count_zeros)(const float *values, size_t n);
+
+    /* planes: split and merge never see VISE_PLANES_BYTES */
+    void (*planes_split)(vise_plane_kind kind, const uint8_t *bytes, size_t n, uint8_t *const *planes);
+    void (*planes_merge)(vise_plane_kind kind, const uint8_t *const *planes, size_t n, uint8_t *bytes);
+    /* number of non-zero bytes */
+    size_t (*count_nonzero_bytes)(const uint8_t *bytes, size_t n);
+    /* true if some byte is non-zero where gate is zero */
+    bool (*any_behind_zero)(const uint8_t *gate, const uint8_t *bytes, size_t n);
+    void (*compact)(const uint8_t *gate, const uint8_t *bytes, size_t n, uint8_t *compacted);
+    /* kept = count_nonzero_bytes(gate) */
+    void (*expand)(const uint8_t *gate, const uint8_t *compacted, size_t kept, size_t n, uint8_t *bytes);
+} vise_tensor_kernels;
+
+/* The row of a level; of the current level. */
+const vise_tensor_kernels *vise_tensor_kernels_of(int level);
+const vise_tensor_kernels *vise_tensor_kernels_now(void);
+
+/* Per file: dtype.c, dtype_simd.c */
+void vise_bf16_to_f32_ref(const void *source, float *target, size_t n);
+void vise_f16_to_f32_ref(const void *source, float *target, size_t n);
+void vise_f32_to_bf16_ref(const float *source, void *target, size_t n);
+void vise_f32_to_f16_ref(const float *source, void *target, size_t n);
+void vise_count_cast_ref(const float *before, const float *after, size_t n, vise_cast_stats *stats);
+size_t vise_count_nonfinite_ref(const float *values, size_t n);
+void vise_bf16_to_f32_avx2(const void *source, float *target, size_t n);
+void vise_f16_to_f32_avx2(const void *source, float *target, size_t n);
+void vise_f32_to_bf16_avx2(const float *source, void *target, size_t n);
+void vise_f32_to_f16_avx2(const float *source, void *target, size_t n);
+void vise_count_cast_avx2(const float *before, const float *after, size_t n, vise_cast_stats *stats);
+size_t vise_count_nonfinite_avx2(const float *values, size_t n);
+void vise_bf16_to_f32_avx512(const void *source, float *target, size_t n);
+void vise_f16_to_f32_avx512(const void *source, float *target, size_t n);
+void vise_f32_to_bf16_avx512(const float *source, void *target, size_t n);
+void vise_f32_to_f16_avx512(const float *source, void *target, size_t n);
+void vise_count_cast_avx512(const float *before, const float *after, size_t n, vise_cast_stats *stats);
+size_t vise_count_nonfinite_avx512(const float *values, size_t n);
+
+/* grid.c: the grid with the smallest error among shrunken ranges (VISE_CLIP_MSE) */
+#define VISE_CLIP_STEPS 80
+void vise_grid_search(const vise_tensor_kernels *kernels, const vise_grid_rule *rule, const float *values,
+                      const float *weights, size_t n, float min, float max, float *scale, int *zero);
+
+/* codec.c, codec_avx2.c, codec_avx512.c */
+void vise_range_ref(const float *values, size_t n, float *min, float *max);
+void vise_encode_group_ref(const float *values, size_t n, float scale, int zero, int max_code,
+                           uint8_t *codes);
+void vise_decode_group_ref(const uint8_t *codes, size_t n, float scale, int zero, float *values);
+float vise_grid_error_ref(const float *values, const float *weights, size_t n, float scale, int zero,
+                          int max_code);
+void vise_range_avx2(const float *values, size_t n, float *min, float *max);
+void vise_encode_group_avx2(const float *values, size_t n, float scale, int zero, int max_code,
+                            uint8_t *codes);
+void vise_decode_group_avx2(const uint8_t *codes, size_t n, float scale, int zero, float *values);
+float vise_grid_error_avx2(const float *values, const float *weights, size_t n, float scale, int zero,
+                           int max_code);
+bool vise_encode_packed_avx2(vise_dtype dtype, const void *source, const vise_grid_rule *rule,
+                             vise_packed *out);
+void vise_range_avx512(const float *values, size_t n, float *min, float *max);
+void vise_encode_group_avx512(const float *values, size_t n, float scale, int zero, int max_code,
+                              uint8_t *codes);
+void vise_decode_group_avx512(const uint8_t *codes, size_t n, float scale, int zero, float *values);
+float vise_grid_error_avx512(const float *values, const float *weights, size_t n, float scale, int zero,
+                             int max_code);
+bool vise_encode_packed_avx512(vise_dtype dtype, const void *source, const vise_grid_rule *rule,
+                               vise_packed *out);
+
+/* pack_bmi2.c */
+void vise_pack_bmi2(const uint8_t *codes, size_t n, int bits, uint32_t *words);
+void vise_unpack_bmi2(const uint32_t *words, size_t n, int bits, uint8_t *codes);
+
+/* mask.c, mask_simd.c */
+size_t vise_count_below_ref(const float *score, size_t n, float threshold);
+void vise_mask_above_ref(const float *score, size_t n, float threshold, size_t ties, uint8_t *mask);
+void vise_mask_pattern_row_ref(const float *score, size_t n, vise_pattern pattern, uint8_t *mask);
+void vise_mask_apply_row_ref(const uint8_t *mask, size_t n, float *values);
+size_t vise_count_zeros_ref(const float *values, size_t n);
+size_t vise_count_below_avx2(const float *score, size_t n, float threshold);
+void vise_mask_above_avx2(const float *score, size_t n, float threshold, size_t ties, uint8_t *mask);
+void vise_mask_pattern_row_avx2(const float *score, size_t n, vise_pattern pattern, uint8_t *mask);
+void vise_mask_apply_row_avx2(const uint8_t *mask, size_t n, float *values);
+size_t vise_count_zeros_avx2(const float *values, size_t n);
+size_t vise_count_below_avx512(const float *score, size_t n, float threshold);
+void vise_mask_above_avx512(const float *score, size_t n, float threshold, size_t ties, uint8_t *mask);
+void vise_mask_pattern_row_avx512(const float *score, size_t n, vise_pattern pattern, uint8_t *mask);
+void vise_mask_apply_row_avx512(const uint8_t *mask, size_t n, float *values);
+size_t vise_count_zeros_avx512(const float *values, size_t n);
+
+/* planes.c, planes_simd.c */
+size_t vise_count_nonzero_bytes_ref(const uint8_t *bytes, size_t n);
+bool vise_any_behind_zero_ref(const uint8_t *gate, const uint8_t *bytes, size_t n);
+void vise_compact_ref(const uint8_t *gate, const uint8_t *bytes, size_t n, uint8_t *compacted);
+void vise_expand_ref(const uint8_t *gate, const uint8_t *compacted, size_t kept, size_t n, uint8_t *bytes);
+void vise_planes_split_avx2(vise_plane_kind kind, const uint8_t *bytes, size_t n, uint8_t *const *planes);
+void vise_planes_merge_avx2(vise_plane_kind kind, const uint8_t *const *planes, size_t n, uint8_t *bytes);
+size_t vise_count_nonzero_bytes_avx2(const uint8_t *bytes, size_t n);
+bool vise_any_behind_zero_avx2(const uint8_t *gate, const uint8_t *bytes, size_t n);
+void vise_compact_avx2(const uint8_t *gate, const uint8_t *bytes, size_t n, uint8_t *compacted);
+void vise_expand_avx2(const uint8_t *gate, const uint8_t *compacted, size_t kept, size_t n, uint8_t *bytes);
+void vise_planes_split_avx512(vise_plane_kind kind, const uint8_t *bytes, size_t n, uint8_t *const *planes);
+void vise_planes_merge_avx512(vise_plane_kind kind, const uint8_t *const *planes, size_t n, uint8_t *bytes);
+size_t vise_count_nonzero_bytes_avx512(const uint8_t *bytes, size_t n);
+bool vise_any_behind_zero_avx512(const uint8_t *gate, const uint8_t *bytes, size_t n);
+void vise_compact_avx512(const uint8_t *gate, const uint8_t *bytes, size_t n, uint8_t *compacted);
+void vise_expand_avx512(const uint8_t *gate, const uint8_t *compacted, size_t kept, size_t n, uint8_t *bytes);
+
+#endif

@@ -1,0 +1,317 @@
+#include "tensor/scheme.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define GROUP_MAX 65536
+
+static const vise_weight_type weight_types[] = {
+    {"int2", 2, true, VISE_PER_CHANNEL, 0, "compressed-tensors"},
+    {"int3", 3, true, VISE_PER_CHANNEL, 0, "compressed-tensors"},
+    {"int4", 4, true, VISE_PER_CHANNEL, 0, "compressed-tensors"},
+    {"int5", 5, true, VISE_PER_CHANNEL, 0, "compressed-tensors"},
+    {"int6", 6, true, VISE_PER_CHANNEL, 0, "compressed-tensors"},
+    {"int7", 7, true, VISE_PER_CHANNEL, 0, "compressed-tensors"},
+    {"int8", 8, true, VISE_PER_CHANNEL, 0, "compressed-tensors"},
+};
+enum { WEIGHT_TYPES = sizeof weight_types / sizeof *weight_types };
+
+/* Weight types that users may name and this version does not hold. They are known so that the answer is "not
+ * supported" and a slip of the pen is told from a wish. */
+static const char *const other_weight_types[] = {
+    "fp8-e4m3", "fp8-e5m2", "nf4",     "fp4",    "mxfp4",  "mxfp8",  "nvfp4",  "q4_0",   "q4_1",    "q5_0",
+    "q5_1",     "q8_0",     "q8_1",    "q2_k",   "q3_k",   "q4_k",   "q5_k",   "q6_k",   "q2_k_s",  "q3_k_s",
+    "q3_k_m",   "q3_k_l",   "q4_k_s",  "q4_k_m", "q5_k_s", "q5_k_m", "iq1_s",  "iq1_m",  "iq2_xxs", "iq2_xs",
+    "iq2_s",    "iq2_m",    "iq3_xxs", "iq3_xs", "iq3_s",  "iq3_m",  "iq4_nl", "iq4_xs", "tq1_0",   "tq2_0",
+};
+enum { OTHER_WEIGHT_TYPES = sizeof other_weight_types / sizeof *other_weight_types };
+
+typedef struct activation_type {
+    const char *name;
+    int weight_bits; /* of the integer weights it goes with; 0: not held by this version */
+} activation_type;
+
+static const activation_type activation_types[] = {
+    {"int8-token", 8},      {"fp8-e4m3-token", 0}, {"int8-tensor", 0},
+    {"fp8-e4m3-tensor", 0}, {"fp8-e4m3-g128", 0},
+};
+enum { ACTIVATION_TYPES = sizeof activation_types / sizeof *activation_types };
+
+const vise_weight_type *vise_weight_types(size_t *count)
+{
+    *count = WEIGHT_TYPES;
+    return weight_types;
+}
+
+/* ---- parsing ------------------------------------------------------------------------------------------- */
+
+/* Edits (insert, delete, replace) from a[0..length) to b, letters compared without case; both under 32
+ * characters. */
+static size_t edit_distance(const char *a, size_t length, const char *b)
+{
+    size_t row[33], b_length = strlen(b);
+    for (size_t j = 0; j <= b_length; j++)
+        row[j] = j;
+    for (size_t i = 0; i < length; i++) {
+        size_t diagonal = row[0];
+        row[0] = i + 1;
+        char letter = a[i] >= 'A' && a[i] <= 'Z' ? (char)(a[i] - 'A' + 'a') : a[i];
+        for (size_t j = 0; j < b_length; j++) {
+            size_t replace = diagonal + (letter != b[j]), best = row[j] < row[j + 1] ? row[j] : row[j + 1];
+            diagonal = row[j + 1];
+            row[j + 1] = replace < best + 1 ? replace : best + 1;
+        }
+    }
+    return row[b_length];
+}
+
+/* The longest name that text begins with, else the one with the fewest edits to text[0..length). */
+static const char *nearest_weight_type(const char *text, size_t length)
+{
+    const char *nearest = weight_types[0].name, *prefix = NULL;
+    size_t best = SIZE_MAX;
+    for (size_t i = 0; i < WEIGHT_TYPES + OTHER_WEIGHT_TYPES; i++) {
+        const char *name = i < WEIGHT_TYPES ? weight_types[i].name : other_weight_types[i - WEIGHT_TYPES];
+        size_t distance = edit_distance(text, length, name);
+        if (distance < best) {
+            best = distance;
+            nearest = name;
+        }
+        if (strncmp(text, name, strlen(name)) == 0 && (!prefix || strlen(name) > strlen(prefix)))
+            prefix = name;
+    }
+    return prefix ? prefix : nearest;
+}
+
+/* Does text begin with name, followed by a separator or the end? */
+static bool begins_with(const char *text, const char *name)
+{
+    size_t length = strlen(name);
+    return strncmp(text, name, length) == 0 &&
+           strchr("-+", text[length]) != NULL; /* strchr finds the NUL too */
+}
+
+/* A decimal number of 1 to 7 digits without leading zero at *text; moves *text behind it. 0: none. */
+static int64_t take_number(const char **text)
+{
+    int64_t value = 0;
+    const char *p = *text;
+    if (*p == '0')
+        return 0;
+    for (; *p >= '0' && *p <= '9' && p - *text < 7; p++)
+        value = value * 10 + (*p - '0');
+    *text = p;
+    return value;
+}
+
+static vise_status parse_weight(const char *text, const vise_weight_type **type, vise_error *err)
+{
+    for (size_t i = 0; i < WEIGHT_TYPES; i++) {
+        if (begins_with(text, weight_types[i].name)) {
+            *type = &weight_types[i];
+            return VISE_OK;
+        }
+    }
+    for (size_t i = 0; i < OTHER_WEIGHT_TYPES; i++) {
+        if (begins_with(text, other_weight_types[i]))
+            return VISE_FAIL(err, VISE_EUNSUPPORTED,
+                             "scheme %s: weight type %s is not in this version; it has int2 to int8", text,
+                             other_weight_types[i]);
+    }
+    const char *nearest = nearest_weight_type(text, strcspn(text, "-+"));
+    return VISE_FAIL(err, VISE_EUSAGE,
+                     "\"%s\" is no scheme; did you mean %s? (WEIGHT[-GRANULARITY][-asym][+ACTIVATION])", text,
+                     nearest);
+}
+
+/* One part between dashes, part[0..length). */
+static vise_status parse_part(const char *text, const char *part, size_t length, bool *has_granularity,
+                              vise_scheme *scheme, vise_error *err)
+{
+    const char *name = scheme->type->name, *end = part + length;
+    bool is_granularity = true;
+    if (length == 4 && memcmp(part, "asym", 4) == 0) {
+        if (scheme->asym)
+            return VISE_FAIL(err, VISE_EUSAGE, "scheme %s says asym twice", text);
+        scheme->asym = true;
+        is_granularity = false;
+    } else if (length == 2 && memcmp(part, "dq", 2) == 0) {
+        return VISE_FAIL(err, VISE_EUNSUPPORTED, "scheme %s: %s has no quantized scales (-dq)", text, name);
+    } else if (length == 6 && memcmp(part, "tensor", 6) == 0) {
+        scheme->granularity = VISE_PER_TENSOR;
+    } else if (length == 7 && memcmp(part, "channel", 7) == 0) {
+        scheme->granularity = VISE_PER_CHANNEL;
+    } else {
+        /* gN, bN or RxC */
+        const char *p = part + (*part == 'g' || *part == 'b');
+        int64_t number = take_number(&p), columns = 0;
+        if (number > 0 && p < end && *p == 'x' && *part != 'g' && *part != 'b') {
+            p++;
+            columns = take_number(&p);
+        }
+        bool known = number > 0 && p == end && (*part == 'g' || *part == 'b' || columns > 0);
+        if (known && *part != 'g')
+            return VISE_FAIL(err, VISE_EUNSUPPORTED,
+                             "scheme %s: %s has no granularity %.*s; it has tensor, channel, gN", text, name,
+                             (int)length, part);
+        if (!known)
+            return VISE_FAIL(err, VISE_EUSAGE,
+                             "scheme %s: \"%.*s\" is no granularity; say tensor, channel or gN (g128)", text,
+                             (int)length, part);
+        if (number > GROUP_MAX)
+            return VISE_FAIL(err, VISE_EUSAGE, "scheme %s: a group has at most %d weights", text, GROUP_MAX);
+        scheme->granularity = VISE_PER_GROUP;
+        scheme->group = number;
+    }
+    if (is_granularity && (*has_granularity || scheme->asym))
+        return VISE_FAIL(err, VISE_EUSAGE, "scheme %s: one granularity, before -asym", text);
+    *has_granularity |= is_granularity;
+    return VISE_OK;
+}
+
+static vise_status parse_activation(const char *text, const char *name, vise_scheme *scheme, vise_error *err)
+{
+    for (size_t i = 0; i < ACTIVATION_TYPES; i++) {
+        const activation_type *type = &activation_types[i];
+        if (strcmp(type->name, name) != 0)
+            continue;
+        if (type->weight_bits == 0)
+            return VISE_FAIL(err, VISE_EUNSUPPORTED,
+                             "scheme %s: activation %s is not in this version; it has int8-token", text,
+                             name);
+        if (type->weight_bits != scheme->type->bits || scheme->asym || scheme->granularity == VISE_PER_GROUP)
+            return VISE_FAIL(
+                err, VISE_EUNSUPPORTED,
+                "scheme %s: activation %s goes with symmetric int%d weights per channel or tensor", text,
+                name, type->weight_bits);
+        scheme->activation = type->name;
+        return VISE_OK;
+    }
+    return VISE_FAIL(err, VISE_EUSAGE, "scheme %s: \"%s\" is no activation; say int8-token", text, name);
+}
+
+vise_status vise_scheme_parse(const char *text, vise_scheme *scheme, vise_error *err)
+{
+    vise_scheme parsed = {0};
+    bool has_granularity = false;
+    if (strlen(text) >= 32)
+        return VISE_FAIL(err, VISE_EUSAGE,
+                         "\"%.40s...\" is no scheme (WEIGHT[-GRANULARITY][-asym][+ACTIVATION])", text);
+    VISE_TRY(parse_weight(text, &parsed.type, err));
+    parsed.granularity = parsed.type->default_granularity;
+    parsed.group = parsed.type->default_group;
+
+    const char *p = text + strlen(parsed.type->name);
+    while (*p == '-') {
+        size_t length = strcspn(p + 1, "-+");
+        VISE_TRY(parse_part(text, p + 1, length, &has_granularity, &parsed, err));
+        p += 1 + length;
+    }
+    if (*p == '+')
+        VISE_TRY(parse_activation(text, p + 1, &parsed, err));
+    *scheme = parsed;
+    return VISE_OK;
+}
+
+const char *vise_scheme_text(const vise_scheme *scheme, char buffer[VISE_SCHEME_TEXT_MAX])
+{
+    char group[16];
+    const char *granularity = "tensor";
+    if (!scheme->type) {
+        snprintf(buffer, VISE_SCHEME_TEXT_MAX, "float");
+        return buffer;
+    }
+    if (scheme->granularity == VISE_PER_CHANNEL) {
+        granularity = "channel";
+    } else if (scheme->granularity == VISE_PER_GROUP) {
+        snprintf(group, sizeof group, "g%lld", (long long)scheme->group);
+        granularity = group;
+    }
+    snprintf(buffer, VISE_SCHEME_TEXT_MAX, "%s-%s%s%s%s", scheme->type->name, granularity,
+             scheme->asym ? "-asym" : "", scheme->activation ? "+" : "",
+             scheme->activation ? scheme->activation : "");
+    return buffer;
+}
+
+bool vise_scheme_equal(const vise_scheme *a, const vise_scheme *b)
+{
+    if (!a->type || !b->type)
+        return a->type == b->type;
+    if (a->activation ? !b->activation || strcmp(a->activation, b->activation) != 0 : b->activation != NULL)
+        return false;
+    return a->type == b->type && a->granularity == b->granularity && a->group == b->group &&
+           a->asym == b->asym;
+}
+
+/* ---- sizes --------------------------------------------------------------------------------------------- */
+
+int64_t vise_scheme_groups(const vise_scheme *scheme, int64_t cols)
+{
+    if (scheme->granularity != VISE_PER_GROUP)
+        return 1;
+    return cols % scheme->group == 0 ? cols / scheme->group : 0;
+}
+
+double vise_scheme_bits(const vise_scheme *scheme, int64_t rows, int64_t cols, vise_dtype scale_dtype)
+{
+    if (!scheme->type)
+        return vise_dtype_of(scale_dtype)->bits;
+    double groups = scheme->granularity == VISE_PER_TENSOR
+                        ? 1.0
+                        : (double)rows * (double)vise_scheme_groups(scheme, cols);
+    double group_bits = vise_dtype_of(scale_dtype)->bits + (scheme->asym ? scheme->type->bits : 0);
+    return scheme->type->bits + groups * group_bits / ((double)rows * (double)cols);
+}
+
+/* Offsets of the parts of a block, and its size. Sums saturate at SIZE_MAX, which no allocation can serve. */
+typedef struct parts {
+    size_t scales, zeros, total;
+} parts;
+
+static size_t add_part(size_t offset, size_t count, size_t size)
+{
+    size_t bytes, sum;
+    if (__builtin_mul_overflow(count, size, &bytes) || __builtin_add_overflow(offset, bytes, &sum) ||
+        sum > SIZE_MAX - 63)
+        return SIZE_MAX;
+    return (sum + 63) & ~(size_t)63;
+}
+
+static parts parts_of(const vise_scheme *scheme, int64_t rows, int64_t cols)
+{
+    parts p = {SIZE_MAX, SIZE_MAX, SIZE_MAX};
+    size_t codes, scales;
+    if (rows < 0 || cols < 0 || __builtin_mul_overflow((size_t)rows, (size_t)cols, &codes))
+        return p;
+    size_t groups = (size_t)vise_scheme_groups(scheme, cols);
+    if (scheme->granularity == VISE_PER_TENSOR)
+        scales = 1;
+    else if (__builtin_mul_overflow((size_t)rows, groups, &scales))
+        return p;
+    p.scales = add_part(0, codes, 1);
+    p.zeros = add_part(p.scales, scales, sizeof(float));
+    p.total = add_part(p.zeros, scheme->asym ? scales : 0, 1);
+    return p;
+}
+
+size_t vise_qweight_bytes(const vise_scheme *scheme, int64_t rows, int64_t cols)
+{
+    return parts_of(scheme, rows, cols).total;
+}
+
+void vise_qweight_carve(vise_qweight *q, const vise_scheme *scheme, vise_dtype scale_dtype, int64_t rows,
+                        int64_t cols, void *block)
+{
+    uint8_t *bytes = block;
+    parts p = parts_of(scheme, rows, cols);
+    *q = (vise_qweight){
+        .scheme = *scheme,
+        .scale_dtype = scale_dtype,
+        .rows = rows,
+        .cols = cols,
+        .groups = vise_scheme_groups(scheme, cols),
+        .codes = bytes,
+        .scales = (float *)(void *)(bytes + p.scales),
+        .zeros = scheme->asym ? bytes + p.zeros : NULL,
+    };
+}

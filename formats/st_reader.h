@@ -1,5 +1,5 @@
-/* A pull reader of JSON for safetensors headers: it streams through a window, keeps integers exact, and refuses NUL characters
- * and lone surrogates. Private to formats/safetensors.c. */
+/* A pull reader of JSON for safetensors headers: it streams through a window, keeps integers exact, and refuses
+ * NUL characters and lone surrogates. Private to formats/safetensors.c. */
 #ifndef VISE_FORMATS_ST_READER_H
 #define VISE_FORMATS_ST_READER_H
 
@@ -28,7 +28,8 @@ VISE_MUST_USE vise_status vise_st_reader_init(vise_st_reader *reader, const vise
                                               vise_error *err);
 void vise_st_reader_deinit(vise_st_reader *reader);
 
-/* Goes through the whole header once: it must be UTF-8. Gives the SHA-256 of the first `stop` bytes of the file and rewinds. */
+/* Goes through the whole header once: it must be UTF-8. Gives the SHA-256 of the first `stop` bytes of the file
+ * and rewinds. */
 VISE_MUST_USE vise_status vise_st_check_utf8(vise_st_reader *reader, char sha256[VISE_SHA256_HEX_MAX]);
 
 /* Fails with "file: the header is not valid JSON: what at byte N". */

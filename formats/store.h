@@ -1,5 +1,6 @@
-/* A store: the logical tensors of a model. What a layout spells as several stored tensors is one entry here, readable as
- * float32, as codes, or - when it is a plain tensor - as raw bytes. Everything above formats/ sees models through this.
+/* A store: the logical tensors of a model. What a layout spells as several stored tensors is one entry here,
+ * readable as float32, as codes, or - when it is a plain tensor - as raw bytes. Everything above formats/ sees
+ * models through this.
  */
 #ifndef VISE_FORMATS_STORE_H
 #define VISE_FORMATS_STORE_H
@@ -40,8 +41,9 @@ size_t vise_store_count(const vise_store *store);
 const vise_logical *vise_store_tensor(const vise_store *store, size_t index);
 size_t vise_store_find(const vise_store *store, const char *name); /* by logical name; SIZE_MAX: none */
 
-/* Rows [row0, row0 + rows) decoded to float32 [rows, cols]. For quantized weights row0 must be a multiple of VISE_TILE_ROWS.
- * VISE_EUNSUPPORTED for dtypes that are no numbers. NaN and infinities are passed on. Scratch comes from pool. */
+/* Rows [row0, row0 + rows) decoded to float32 [rows, cols]. For quantized weights row0 must be a multiple of
+ * VISE_TILE_ROWS. VISE_EUNSUPPORTED for dtypes that are no numbers. NaN and infinities are passed on. Scratch
+ * comes from pool. */
 VISE_MUST_USE vise_status vise_store_read_f32(const vise_store *store, size_t index, int64_t row0, int64_t rows,
                                               float *values, vise_pool *pool, vise_error *err);
 /* The same as codes (quantized weights only). */

@@ -1,6 +1,6 @@
-/* Architectures are data. A family is one constant table of rows, one row per role: where the weight is called what on disk,
- * its shape in terms of the configuration, which input it shares with others, what may be done with it. Code asks for roles and
- * never searches in names.
+/* Architectures are data. A family is one constant table of rows, one row per role: where the weight is called
+ * what on disk, its shape in terms of the configuration, which input it shares with others, what may be done with
+ * it. Code asks for roles and never searches in names.
  *
  * Adding a family is one table (arch_<family>.c), one line in arch.c and a test; docs/architectures.md says how.
  */
@@ -75,9 +75,9 @@ typedef struct vise_arch {
     const char *summary;
     const vise_arch_row *rows;
     size_t n_rows;
-    /* Reads and checks config.json (path for errors): VISE_EFORMAT for missing keys, negative, huge or fractional numbers and
-     * numbers that contradict each other; VISE_EUNSUPPORTED for variants that the forward pass does not know (scaling kinds, activations).
-     * Keys as transformers 4 and 5 write them. */
+    /* Reads and checks config.json (path for errors): VISE_EFORMAT for missing keys, negative, huge or fractional
+     * numbers and numbers that contradict each other; VISE_EUNSUPPORTED for variants that the forward pass does
+     * not know (scaling kinds, activations). Keys as transformers 4 and 5 write them. */
     vise_status (*configure)(const char *path, const cJSON *json, vise_config *config, vise_error *err);
 } vise_arch;
 

@@ -1,6 +1,7 @@
-/* A model: a store whose tensors are bound to the roles of an architecture. Binding checks that every role is there with the
- * shape that the configuration says. A model of an unknown family opens too (arch NULL): its matrices can be cast, pruned by
- * magnitude and quantized by rounding, and what needs a forward pass refuses it by name.
+/* A model: a store whose tensors are bound to the roles of an architecture. Binding checks that every role is
+ * there with the shape that the configuration says. A model of an unknown family opens too (arch NULL): its
+ * matrices can be cast, pruned by magnitude and quantized by rounding, and what needs a forward pass refuses it by
+ * name.
  */
 #ifndef VISE_MODEL_MODEL_H
 #define VISE_MODEL_MODEL_H
@@ -37,16 +38,16 @@ typedef struct vise_model {
     bool partial;           /* roles may be missing */
 } vise_model;
 
-/* tie_word_embeddings with a stored lm_head.weight: the stored head is used and `tied` is false. That is what transformers 5
- * computes, which ties the two only if they are equal (version 4 ignored the stored head). */
+/* tie_word_embeddings with a stored lm_head.weight: the stored head is used and `tied` is false. That is what
+ * transformers 5 computes, which ties the two only if they are equal (version 4 ignored the stored head). */
 VISE_MUST_USE vise_status vise_model_open(const char *path, vise_model **out, vise_error *err);
-/* The same for part of a model, such as the finished shards of an interrupted run: roles that are not there are absent
- * instead of errors. */
+/* The same for part of a model, such as the finished shards of an interrupted run: roles that are not there are
+ * absent instead of errors. */
 VISE_MUST_USE vise_status vise_model_open_partial(const char *path, vise_model **out, vise_error *err);
 void vise_model_close(vise_model *model);
 
-/* Index into bound of the weight, SIZE_MAX if the model has none. layer -1 for roles outside the blocks. The head of a tied
- * model is its embedding. */
+/* Index into bound of the weight, SIZE_MAX if the model has none. layer -1 for roles outside the blocks. The head
+ * of a tied model is its embedding. */
 size_t vise_model_role(const vise_model *model, vise_role role, int layer);
 size_t vise_model_bias(const vise_model *model, vise_role role, int layer);
 /* VISE_EUNSUPPORTED unless the family has a forward pass; `what` names what needs it. */

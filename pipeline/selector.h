@@ -1,8 +1,9 @@
-/* Selectors: globs on module names ("model.layers.*.mlp.down_proj", "lm_head") or "role:NAME". `*` matches any run of characters, dots
- * included, `?` one, `[abc]` a set.
+/* Selectors: globs on module names ("model.layers.*.mlp.down_proj", "lm_head") or "role:NAME". `*` matches any run
+ * of characters, dots included, `?` one, `[abc]` a set.
  *
- * A pass works on the linears inside the blocks; embeddings, head, norms and what the architecture table does not know are carried over
- * unchanged unless an include names them. A selector that matches no module is VISE_EUSAGE; excluding what is outside already is none.
+ * A pass works on the linears inside the blocks; embeddings, head, norms and what the architecture table does not
+ * know are carried over unchanged unless an include names them. A selector that matches no module is VISE_EUSAGE;
+ * excluding what is outside already is none.
  */
 #ifndef VISE_PIPELINE_SELECTOR_H
 #define VISE_PIPELINE_SELECTOR_H
@@ -19,8 +20,9 @@ bool vise_glob_match(const char *pattern, const char *text);
 /* True if the selector names this tensor: its module (or, for a tied head, the name of the head module as well). */
 bool vise_selector_matches(const char *selector, const vise_model *model, const vise_bound *bound);
 
-/* selected [model->count] becomes: default targets, or those named by include when there are any, less those of exclude. Only matrices
- * of a float dtype (or quantized ones) can be selected; an include that names none is an error. */
+/* selected [model->count] becomes: default targets, or those named by include when there are any, less those of
+ * exclude. Only matrices of a float dtype (or quantized ones) can be selected; an include that names none is an
+ * error. */
 VISE_MUST_USE vise_status vise_select(const vise_model *model, const vise_texts *include, const vise_texts *exclude,
                                       bool *selected, vise_error *err);
 

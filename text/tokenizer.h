@@ -1,8 +1,9 @@
 /* Tokenizers: text to token ids, equal to what the Hugging Face tokenizers library gives for the same tokenizer.json.
  *
- * Held here: BPE models, byte-level (GPT-2, Llama 3 style) and with byte fallback (sentencepiece style, Llama 2), the normalizers
- * Prepend, Replace, NFC..., the pre-tokenizers ByteLevel, Split, Metaspace, Sequence, added and special tokens, and
- * the TemplateProcessing post-processor. What is not held is refused by name at open (VISE_EUNSUPPORTED), never approximated.
+ * Held here: BPE models, byte-level (GPT-2, Llama 3 style) and with byte fallback (sentencepiece style, Llama 2),
+ * the normalizers Prepend, Replace, NFC..., the pre-tokenizers ByteLevel, Split, Metaspace, Sequence, added and
+ * special tokens, and the TemplateProcessing post-processor. What is not held is refused by name at open
+ * (VISE_EUNSUPPORTED), never approximated.
  */
 #ifndef VISE_TEXT_TOKENIZER_H
 #define VISE_TEXT_TOKENIZER_H

@@ -77,7 +77,7 @@ help:
 # ---- the program and the library ------------------------------------------------------------------------------------
 
 ## all: build build/vise (the default)
-all: $(if $(cli_src),$(VISE),$(LIB))
+all: $(VISE)
 
 ## lib: build build/<conf>/libvise.a
 lib: $(LIB)

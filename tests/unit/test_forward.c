@@ -152,7 +152,7 @@ static void test_logits(void **state)
 }
 
 /* Linears see their inputs quantized, and what is captured is not. Each step is computed anew from the inputs captured
- * in front of it, so that a code on a tie (the most negative value of a token is always near one) cannot fall two ways. */
+ * in front of it, so that a code on a tie (the most negative value of a token is near one) cannot fall two ways. */
 static void test_int8_token_block(void **state)
 {
     (void)state;

@@ -17,9 +17,13 @@
  */
 #include "quant/quant.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "compute/project.h"
+#include "core/cpu.h"
 
 #define GPTQ_BLOCK     128
 #define GPTQ_TILE_ROWS 64 /* rows of one task outside the solver */
@@ -31,10 +35,11 @@ typedef struct gptq_job {
     int64_t rows, cols, group, groups;
     const int32_t *order; /* [cols]: column solved at position j; NULL: left to right */
     bool updated_ranges;
-    float top; /* 2^bits - 1 */
     /* Grids transposed, so that the lanes of a tile lie together: [groups][rows padded to LANES]. */
     float *scale, *zero;
     int64_t padded;
+    vise_uniform_grid grid; /* the same, as the projector takes it */
+    vise_uniform_projector projector;
     float *row_scratch; /* [workers][cols] */
     bool inverse;       /* permute_rows: back into place */
 } gptq_job;
@@ -49,7 +54,8 @@ static void put_grid(gptq_job *job, int64_t row, int64_t g, float scale, uint8_t
     q->scales[row * q->groups + g] = scale;
     if (q->zeros != NULL)
         q->zeros[row * q->groups + g] = zero;
-    job->scale[g * job->padded + row] = scale;
+    /* An empty grid holds zero alone; the greatest scale rounds everything to it. */
+    job->scale[g * job->padded + row] = scale > 0.0f ? scale : FLT_MAX;
     job->zero[g * job->padded + row] = (float)zero;
 }
 
@@ -91,7 +97,7 @@ static void fit_tensor(gptq_job *job)
     if (q->zeros != NULL)
         q->zeros[0] = zero;
     for (int64_t row = 0; row < job->padded; row++) {
-        job->scale[row] = scale;
+        job->scale[row] = scale > 0.0f ? scale : FLT_MAX;
         job->zero[row] = (float)zero;
     }
 }
@@ -114,36 +120,14 @@ static void fit_updated(void *context, int64_t row0, int n, int64_t col, const f
     }
 }
 
-/* ---- projection
- * ---------------------------------------------------------------------------------------------------------------
- */
-
-/* LANES values onto their grids. Rounding to nearest even by adding and taking away 1.5 * 2^23, exact for the
- * clamped range; equal bits from every clone, since division, addition and comparison are exact operations.
- */
-__attribute__((target_clones("avx512f", "avx2", "default"))) static void project_lanes(
-    const float *restrict values, const float *restrict scale, const float *restrict zero, float top,
-    float *restrict projected)
-{
-    const float magic = 12582912.0f;
-    for (int lane = 0; lane < LANES; lane++) {
-        float low = -zero[lane], high = top - zero[lane];
-        float x = values[lane] / scale[lane];
-        x = x < low ? low : x;
-        x = x > high ? high : x;
-        x = (x + magic) - magic;
-        projected[lane] = scale[lane] > 0.0f ? x * scale[lane] : 0.0f; /* an empty grid holds zero alone */
-    }
-}
+/* ---- projection ------------------------------------------------------------------------------------------ */
 
 static void project(void *context, int64_t row0, int n, int64_t position, const float *values,
                     float *projected)
 {
     const gptq_job *job = context;
-    int64_t col = job->order != NULL ? job->order[position] : position;
-    int64_t g = job->weight->q->scheme.granularity == VISE_PER_TENSOR ? 0 : col / job->group;
-    project_lanes(values, job->scale + g * job->padded + row0, job->zero + g * job->padded + row0, job->top,
-                  projected);
+    const int64_t col = job->order != NULL ? job->order[position] : position;
+    job->projector(&job->grid, row0, col, values, projected);
     if (job->weight->mask == NULL)
         return;
     const size_t stride = vise_mask_row_bytes(job->cols);
@@ -296,7 +280,6 @@ static vise_status solve_weight(vise_pass_run *run, vise_weight *weight, const f
                     .row_scratch = row_scratch};
     job.groups = weight->q->groups;
     job.group = job.cols / job.groups;
-    job.top = (float)((1 << scheme->type->bits) - 1);
     job.padded = (job.rows + LANES - 1) / LANES * LANES;
     job.updated_ranges = strcmp(config->range, "updated") == 0 && scheme->granularity == VISE_PER_GROUP;
     const size_t grid_bytes = (size_t)(job.padded * job.groups) * sizeof(float);
@@ -304,8 +287,17 @@ static vise_status solve_weight(vise_pass_run *run, vise_weight *weight, const f
     vise_status status = VISE_OK;
     VISE_TRY_TO(done, vise_pool_take(run->pool, grid_bytes, "grids", (void **)&job.scale, err));
     VISE_TRY_TO(done, vise_pool_take(run->pool, grid_bytes, "grids", (void **)&job.zero, err));
-    memset(job.scale, 0, grid_bytes);
-    memset(job.zero, 0, grid_bytes);
+    for (int64_t i = 0; i < job.padded * job.groups; i++) {
+        job.scale[i] = FLT_MAX;
+        job.zero[i] = 0.0f;
+    }
+    job.grid = (vise_uniform_grid){.scale = job.scale,
+                                   .zero = job.zero,
+                                   .stride = job.padded,
+                                   .group = scheme->granularity == VISE_PER_TENSOR ? job.cols : job.group,
+                                   .lowest = 0.0f,
+                                   .highest = (float)((1 << scheme->type->bits) - 1)};
+    job.projector = vise_uniform_projector_for(vise_cpu());
     if (scheme->granularity == VISE_PER_TENSOR)
         fit_tensor(&job);
     else

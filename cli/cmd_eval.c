@@ -1,0 +1,242 @@
+/* vise eval: perplexity of a text, and the distance to a reference model. */
+#include <math.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/progress.h"
+#include "core/cpu.h"
+#include "core/json.h"
+#include "eval/eval.h"
+#include "model/model.h"
+#include "pipeline/report.h"
+#include "pipeline/run_report.h"
+#include "pipeline/session.h"
+#include "text/tokenizer.h"
+#include "text/windows.h"
+
+#define TEXT_BYTES_MAX ((size_t)1 << 20)
+#define LENGTH_DEFAULT 2048
+
+typedef struct evaluation {
+    const vise_eval_command_options *own;
+    const char *path;
+    vise_model *model, *reference;
+    vise_session session;
+    vise_windows one;   /* of --text */
+    vise_windows *sets; /* of --ids, or &one */
+    size_t n_sets;
+    size_t length; /* of the longest window */
+    vise_report report;
+} evaluation;
+
+/* ---- windows ---------------------------------------------------------------------------------------- */
+
+static vise_status load_text(const vise_cli *cli, evaluation *e, vise_error *err)
+{
+    const vise_text_values *values = &cli->windows;
+    int64_t positions = e->model->config.max_positions;
+    vise_window_options options = {.skip = (size_t)values->skip,
+                                   .random = strcmp(values->windows, "random") == 0,
+                                   .seed = vise_cli_seed(cli)};
+    vise_tokenizer *tokenizer = NULL;
+    vise_status status;
+
+    options.length = values->length != VISE_UNSET_INT              ? (size_t)values->length
+                     : positions > 0 && positions < LENGTH_DEFAULT ? (size_t)positions
+                                                                   : LENGTH_DEFAULT;
+    options.samples = values->samples == VISE_UNSET_INT ? 0 : (size_t)values->samples;
+    VISE_TRY(vise_tokenizer_open(e->path, &tokenizer, err));
+    status =
+        vise_windows_load(e->own->text, tokenizer, (int32_t)e->model->config.vocab, &options, &e->one, err);
+    vise_tokenizer_close(tokenizer);
+    e->sets = &e->one;
+    e->n_sets = 1;
+    return status;
+}
+
+static vise_status load_windows(const vise_cli *cli, evaluation *e, vise_error *err)
+{
+    if (e->own->text)
+        VISE_TRY(load_text(cli, e, err));
+    else
+        VISE_TRY(vise_rows_load(e->own->ids, (int32_t)e->model->config.vocab, &e->sets, &e->n_sets, err));
+    for (size_t i = 0; i < e->n_sets; i++)
+        if (e->sets[i].length > e->length)
+            e->length = e->sets[i].length;
+    return VISE_OK;
+}
+
+static void free_windows(evaluation *e)
+{
+    if (e->sets != &e->one)
+        for (size_t i = 0; i < e->n_sets; i++)
+            vise_windows_deinit(&e->sets[i]);
+    if (e->sets != &e->one)
+        vise_free(e->sets);
+    vise_windows_deinit(&e->one);
+}
+
+/* ---- the evaluation --------------------------------------------------------------------------------- */
+
+/* What the evaluation takes at least, and what is left for activations of each model. */
+static vise_status share_memory(const evaluation *e, uint64_t *stream_bytes, vise_error *err)
+{
+    const vise_session *session = &e->session;
+    uint64_t least = vise_eval_bytes(e->model, e->reference, e->length, vise_workers_count(session->workers));
+    uint64_t limit = vise_pool_limit(session->pool);
+    char given[VISE_SIZE_TEXT_MAX];
+
+    *stream_bytes = UINT64_MAX;
+    if (limit == 0)
+        return VISE_OK;
+    if (limit < least)
+        return VISE_FAIL(
+            err, VISE_ERESOURCE,
+            "--memory %s is too small: the smallest that would do is %lluMB; or give fewer --threads or a "
+            "smaller --length",
+            vise_format_size(session->memory_bytes, given),
+            (unsigned long long)((least + session->fixed_bytes + 999999) / 1000000));
+    *stream_bytes = (limit - least) / (e->reference ? 2 : 1);
+    return VISE_OK;
+}
+
+static vise_status measure(evaluation *e, vise_error *err)
+{
+    vise_eval_options options = {.windows = e->sets,
+                                 .sets = e->n_sets,
+                                 .weights_only = e->own->weights_only,
+                                 .pool = e->session.pool,
+                                 .workers = e->session.workers,
+                                 .backend = e->session.backend};
+    vise_quality quality, reference;
+    vise_divergence divergence;
+    const char *text = e->own->text ? e->own->text : e->own->ids;
+
+    VISE_TRY(share_memory(e, &options.stream_ram_bytes, err));
+    VISE_TRY(vise_evaluate(e->model, e->reference, &options, &quality, &reference, &divergence, err));
+    VISE_TRY(vise_report_accuracy(&e->report, text, e->length, &quality, e->reference ? &reference : NULL,
+                                  e->reference ? &divergence : NULL, err));
+    for (size_t i = 0; i < e->n_sets; i++)
+        if (e->sets[i].length != e->length)
+            e->report.accuracy.length = VISE_UNSET_SIZE; /* rows differ: there is no one length */
+    if (e->own->save_logits)
+        VISE_TRY(vise_save_logits(e->model, &options, e->own->save_logits, err));
+    return VISE_OK;
+}
+
+/* ---- the report ------------------------------------------------------------------------------------- */
+
+static uint64_t file_bytes(const vise_model *model)
+{
+    const vise_source *source = vise_store_source(model->store);
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; i < vise_source_files(source); i++)
+        bytes += vise_source_file_at(source, i)->bytes;
+    return bytes;
+}
+
+static void describe(const vise_cli *cli, evaluation *e, double seconds)
+{
+    vise_report *report = &e->report;
+
+    report->tool.device = e->session.backend->name;
+    report->tool.cpu_level = vise_cpu_level_name(vise_cpu());
+    report->tool.blas = vise_blas_text();
+    report->tool.threads = vise_workers_count(e->session.workers);
+    report->tool.seed = vise_cli_seed(cli);
+    report->output.path = e->path;
+    report->output.format = vise_source_format(vise_store_source(e->model->store));
+    report->output.layout = vise_store_layout(e->model->store)->name;
+    report->output.bytes = report->size.after = file_bytes(e->model);
+    if (e->reference) {
+        report->input.path = e->own->reference;
+        report->input.bytes = report->size.before = file_bytes(e->reference);
+    }
+    if (e->session.memory_bytes > 0)
+        report->memory.budget = e->session.memory_bytes;
+    report->memory.peak_rss = vise_resident_peak_bytes();
+    report->memory.peak_pool = vise_pool_peak(e->session.pool);
+    report->seconds = seconds;
+}
+
+static vise_status print_result(const evaluation *e, vise_error *err)
+{
+    vise_status status;
+    cJSON *document = NULL;
+    vise_buf json, text;
+
+    vise_buf_init(&json, TEXT_BYTES_MAX);
+    vise_buf_init(&text, TEXT_BYTES_MAX);
+    VISE_TRY_TO(cleanup, vise_report_json(&e->report, e->own->json, &json, err));
+    if (e->own->json) {
+        status = vise_cli_print(&json, err);
+        goto cleanup;
+    }
+    VISE_TRY_TO(cleanup, vise_json_parse("the report", json.data, json.length, &document, err));
+    VISE_TRY_TO(cleanup, vise_report_render(document, NULL, VISE_REPORT_TEXT, &text, err));
+    status = vise_cli_print(&text, err);
+cleanup:
+    cJSON_Delete(document);
+    vise_buf_deinit(&text);
+    vise_buf_deinit(&json);
+    return status;
+}
+
+static vise_status check_usage(const vise_cli *cli, const vise_eval_command_options *own, vise_error *err)
+{
+    VISE_TRY(vise_cli_expect(cli, 1, "MODEL", err));
+    if (!own->text && !own->ids)
+        return VISE_FAIL(err, VISE_EUSAGE, "nothing to evaluate on: give --text FILE or --ids FILE");
+    if (own->text && own->ids)
+        return VISE_FAIL(err, VISE_EUSAGE, "--text and --ids exclude each other");
+    if (!isnan(own->max_perplexity_ratio) && !own->reference)
+        return VISE_FAIL(err, VISE_EUSAGE, "--max-perplexity-ratio needs --reference MODEL to compare with");
+    return VISE_OK;
+}
+
+static vise_status evaluate(const vise_cli *cli, evaluation *e, vise_error *err)
+{
+    const vise_goals goals = {.max_perplexity_ratio = e->own->max_perplexity_ratio,
+                              .max_perplexity = NAN,
+                              .max_kl = NAN,
+                              .min_top1_agreement = NAN,
+                              .max_bytes = VISE_UNSET_SIZE};
+    int threads = cli->common.threads == VISE_UNSET_INT ? 0 : (int)cli->common.threads;
+    double start = vise_seconds();
+    vise_status met;
+
+    VISE_TRY(vise_model_open(e->path, &e->model, err));
+    VISE_TRY(vise_model_need_forward(e->model, "eval", err));
+    if (e->own->reference) {
+        VISE_TRY(vise_model_open(e->own->reference, &e->reference, err));
+        VISE_TRY(vise_model_need_forward(e->reference, "eval --reference", err));
+    }
+    VISE_TRY(load_windows(cli, e, err));
+    VISE_TRY(vise_session_open(cli->common.device, threads, cli->memory_bytes, true, &e->session, err));
+    VISE_TRY(measure(e, err));
+    describe(cli, e, vise_seconds() - start);
+    met = vise_report_goals(&e->report, &goals, err);
+    if (met != VISE_OK && met != VISE_EGOAL)
+        return met;
+    vise_progress_stop();
+    VISE_TRY(print_result(e, met == VISE_OK ? err : NULL));
+    return met;
+}
+
+vise_status vise_cmd_eval(vise_cli *cli, vise_error *err)
+{
+    evaluation e = {.own = cli->own};
+    vise_status status;
+
+    VISE_TRY(check_usage(cli, e.own, err));
+    e.path = cli->arguments.items[0];
+    VISE_TRY(vise_report_init(&e.report, err));
+    status = evaluate(cli, &e, err);
+    vise_session_close(&e.session);
+    free_windows(&e);
+    vise_model_close(e.reference);
+    vise_model_close(e.model);
+    vise_report_deinit(&e.report);
+    return status;
+}

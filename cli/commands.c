@@ -1,0 +1,251 @@
+/* The table of commands and their own options. */
+#include <string.h>
+
+#include "cli/cli.h"
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+static const vise_option inspect_rows[] = {
+    {.name = "json",
+     .type = VISE_OPTION_FLAG,
+     .offset = offsetof(vise_inspect_options, json),
+     .help = "one JSON document on stdout"},
+    {.name = "architectures",
+     .type = VISE_OPTION_FLAG,
+     .offset = offsetof(vise_inspect_options, architectures),
+     .help = "list the model families with a forward pass"},
+    {.name = "schemes",
+     .type = VISE_OPTION_FLAG,
+     .offset = offsetof(vise_inspect_options, schemes),
+     .help = "list the weight types of quantization schemes"},
+    {.name = "layouts",
+     .type = VISE_OPTION_FLAG,
+     .offset = offsetof(vise_inspect_options, layouts),
+     .help = "list the layouts that quantized weights are stored in"},
+    {.name = "roles",
+     .type = VISE_OPTION_FLAG,
+     .offset = offsetof(vise_inspect_options, roles),
+     .help = "list the roles that role:NAME selects"},
+    {.name = "devices",
+     .type = VISE_OPTION_FLAG,
+     .offset = offsetof(vise_inspect_options, devices),
+     .help = "list the devices of this machine"},
+};
+
+static const vise_option plan_rows[] = {
+    {.name = "json",
+     .type = VISE_OPTION_FLAG,
+     .offset = offsetof(vise_plan_options, json),
+     .help = "one JSON document on stdout"},
+};
+
+static const vise_option eval_rows[] = {
+    {.name = "text",
+     .type = VISE_OPTION_PATH,
+     .offset = offsetof(vise_eval_command_options, text),
+     .value = "FILE",
+     .help = "text to measure perplexity on: .txt, or .jsonl with text or input_ids in each line"},
+    {.name = "ids",
+     .type = VISE_OPTION_PATH,
+     .offset = offsetof(vise_eval_command_options, ids),
+     .value = "FILE",
+     .help = "a JSON list of rows of token ids, in place of a text"},
+    {.name = "reference",
+     .type = VISE_OPTION_PATH,
+     .offset = offsetof(vise_eval_command_options, reference),
+     .value = "MODEL",
+     .help = "the model to compare with: perplexity ratio, KL divergence, top-1 agreement"},
+    {.name = "save-logits",
+     .type = VISE_OPTION_PATH,
+     .offset = offsetof(vise_eval_command_options, save_logits),
+     .value = "OUT",
+     .help = "write logits [rows, length, vocab] as float32 into this .safetensors"},
+    {.name = "max-perplexity-ratio",
+     .type = VISE_OPTION_NUMBER,
+     .offset = offsetof(vise_eval_command_options, max_perplexity_ratio),
+     .min = 0,
+     .max = 1e16,
+     .value = "R",
+     .help = "exit 1 when the perplexity grows by more than this factor over the reference's"},
+    {.name = "weights-only",
+     .type = VISE_OPTION_FLAG,
+     .offset = offsetof(vise_eval_command_options, weights_only),
+     .help = "leave out what the model's file says of quantized activations"},
+    {.name = "json",
+     .type = VISE_OPTION_FLAG,
+     .offset = offsetof(vise_eval_command_options, json),
+     .help = "one JSON document on stdout"},
+};
+
+static const vise_option size_rows[] = {
+    {.name = "baseline",
+     .type = VISE_OPTION_PATH,
+     .offset = offsetof(vise_size_options, baseline),
+     .value = "FILE",
+     .help = "the sizes that check compares with and update writes"},
+    {.name = "max-growth",
+     .type = VISE_OPTION_TEXT,
+     .offset = offsetof(vise_size_options, max_growth),
+     .initial = "0%",
+     .value = "GROWTH",
+     .help = "what all files together may grow by, as 2% or 10MB"},
+    {.name = "max-total",
+     .type = VISE_OPTION_SIZE,
+     .offset = offsetof(vise_size_options, max_total),
+     .value = "SIZE",
+     .help = "what all files together may take"},
+    {.name = "format",
+     .type = VISE_OPTION_CHOICE,
+     .offset = offsetof(vise_size_options, format),
+     .choices = "text|md|json",
+     .initial = "text",
+     .help = "of the table; md suits a pull request"},
+};
+
+static const vise_option report_rows[] = {
+    {.name = "format",
+     .type = VISE_OPTION_CHOICE,
+     .offset = offsetof(vise_report_options, format),
+     .choices = "text|md|html|junit",
+     .initial = "text",
+     .help = "of the output"},
+};
+
+#define LOOK     "Look"
+#define COMPRESS "Compress"
+#define MEASURE  "Measure"
+
+static const vise_command commands[] = {
+    {.name = "inspect",
+     .group = LOOK,
+     .summary = "show what a model is made of",
+     .usage = "inspect MODEL [--json]\ninspect --architectures | --schemes | --layouts | --roles | --devices",
+     .example = "vise inspect examples/stories260K",
+     .rows = inspect_rows,
+     .n_rows = COUNT(inspect_rows),
+     .own_size = sizeof(vise_inspect_options),
+     .run = vise_cmd_inspect},
+    {.name = "plan",
+     .group = LOOK,
+     .summary = "show what a run would do, to the byte; reads no weights",
+     .usage = "plan RECIPE | MODEL | PASS ARGUMENTS... [--json]",
+     .example = "vise plan quant MODEL --scheme int4-g128",
+     .rows = plan_rows,
+     .n_rows = COUNT(plan_rows),
+     .own_size = sizeof(vise_plan_options),
+     .run = vise_cmd_plan},
+    {.name = "run",
+     .group = COMPRESS,
+     .summary = "do every pass of a recipe in one walk over the model",
+     .usage = "run RECIPE -o OUT [options]",
+     .example = "vise run examples/demo.json -o build/demo --force",
+     .writes = true,
+     .run = vise_cmd_run},
+    {.name = "eval",
+     .group = MEASURE,
+     .summary = "measure perplexity, and the distance to a reference model",
+     .usage = "eval MODEL --text FILE | --ids FILE [options]",
+     .example = "vise eval OUT --text test.txt --reference MODEL --max-perplexity-ratio 1.05",
+     .rows = eval_rows,
+     .n_rows = COUNT(eval_rows),
+     .own_size = sizeof(vise_eval_command_options),
+     .window_rows = vise_evaluation_rows,
+     .run = vise_cmd_eval},
+    {.name = "size",
+     .group = MEASURE,
+     .summary = "hold a model's size against a baseline",
+     .usage = "size check MODEL --baseline FILE [--max-growth 2%] [--max-total 350MB]\n"
+              "size update MODEL --baseline FILE\n"
+              "size diff A B",
+     .example = "vise size check OUT --baseline sizes.json --max-growth 2%",
+     .rows = size_rows,
+     .n_rows = COUNT(size_rows),
+     .own_size = sizeof(vise_size_options),
+     .run = vise_cmd_size},
+    {.name = "report",
+     .group = MEASURE,
+     .summary = "render the report of a run",
+     .usage = "report REPORT.json [--format text|md|html|junit]",
+     .example = "vise report OUT/report.json --format md",
+     .rows = report_rows,
+     .n_rows = COUNT(report_rows),
+     .own_size = sizeof(vise_report_options),
+     .run = vise_cmd_report},
+};
+
+/* Passes stand behind `run`. */
+#define FIRST_PASS 3
+
+static size_t pass_count(void)
+{
+    size_t count = 0;
+
+    while (vise_passes[count])
+        count++;
+    return count;
+}
+
+static vise_command command_of(const vise_pass *pass)
+{
+    return (vise_command){
+        .name = pass->name,
+        .group = COMPRESS,
+        .summary = pass->summary,
+        .example = pass->example,
+        .rows = pass->options,
+        .n_rows = pass->n_options,
+        .own_size = pass->config_size,
+        .window_rows = vise_calibration_rows,
+        .calibrates = true,
+        .writes = true,
+        .pass = pass,
+        .run = vise_cmd_pass,
+    };
+}
+
+size_t vise_command_count(void)
+{
+    return COUNT(commands) + pass_count();
+}
+
+vise_command vise_command_at(size_t index)
+{
+    size_t passes = pass_count();
+
+    if (index < FIRST_PASS)
+        return commands[index];
+    return index < FIRST_PASS + passes ? command_of(vise_passes[index - FIRST_PASS])
+                                       : commands[index - passes];
+}
+
+bool vise_command_find(const char *name, vise_command *command)
+{
+    for (size_t i = 0; i < vise_command_count(); i++) {
+        *command = vise_command_at(i);
+        if (strcmp(command->name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* ---- what the contract names and this version has not ----------------------------------------------- */
+
+static const struct later {
+    const char *command; /* NULL: name is a command */
+    const char *name;
+} later[] = {
+    {NULL, "distill"},        {NULL, "generate"},     {"eval", "labels"},
+    {"eval", "min-accuracy"}, {"plan", "device-map"}, {"convert", "offload-folder"},
+    {"quant", "imatrix"},     {"quant", "set"},       {"quant", "target-bits"},
+    {"quant", "target-size"}, {"quant", "target"},    {"quant", "kv-scheme"},
+    {"prune", "layers"},      {"prune", "width"},
+};
+
+bool vise_is_later(const char *command, const char *name)
+{
+    for (size_t i = 0; i < COUNT(later); i++)
+        if ((command == NULL) == (later[i].command == NULL) && strcmp(name, later[i].name) == 0 &&
+            (!command || strcmp(command, later[i].command) == 0))
+            return true;
+    return false;
+}

@@ -194,11 +194,10 @@ static vise_status embed_sets(const vise_model *model, const vise_windows *sets,
     return status;
 }
 
-vise_status vise_stream_open_sets(const vise_model *model, const vise_windows *sets, size_t count, uint64_t ram_bytes,
-                                  vise_workers *workers, vise_pool *pool, vise_stream **out, vise_error *err)
+vise_status vise_stream_new(const vise_model *model, const vise_windows *sets, size_t count, uint64_t ram_bytes,
+                            vise_pool *pool, vise_stream **out, vise_error *err)
 {
     *out = NULL;
-    VISE_TRY(vise_model_need_forward(model, "running the model", err));
     void *memory = NULL;
     VISE_TRY(vise_calloc(1, sizeof(vise_stream), &memory, err));
     vise_stream *stream = memory;
@@ -206,16 +205,33 @@ vise_status vise_stream_open_sets(const vise_model *model, const vise_windows *s
     stream->pool = pool;
     stream->file.fd = -1;
 
-    vise_status status = VISE_OK;
-    VISE_TRY_TO(fail, lay_out(model, sets, count, stream, err));
-    VISE_TRY_TO(fail, fill_rotary(model, stream, err));
-    VISE_TRY_TO(fail, make_room(stream, ram_bytes, err));
-    VISE_TRY_TO(fail, embed_sets(model, sets, count, workers, stream, err));
+    vise_status status = lay_out(model, sets, count, stream, err);
+    if (status == VISE_OK)
+        status = fill_rotary(model, stream, err);
+    if (status == VISE_OK)
+        status = make_room(stream, ram_bytes, err);
+    if (status != VISE_OK) {
+        vise_stream_close(stream);
+        return status;
+    }
     *out = stream;
     return VISE_OK;
-fail:
-    vise_stream_close(stream);
-    return status;
+}
+
+vise_status vise_stream_open_sets(const vise_model *model, const vise_windows *sets, size_t count, uint64_t ram_bytes,
+                                  vise_workers *workers, vise_pool *pool, vise_stream **out, vise_error *err)
+{
+    *out = NULL;
+    vise_stream *stream = NULL;
+    VISE_TRY(vise_model_need_forward(model, "running the model", err));
+    VISE_TRY(vise_stream_new(model, sets, count, ram_bytes, pool, &stream, err));
+    vise_status status = embed_sets(model, sets, count, workers, stream, err);
+    if (status != VISE_OK) {
+        vise_stream_close(stream);
+        return status;
+    }
+    *out = stream;
+    return VISE_OK;
 }
 
 vise_status vise_stream_open(const vise_model *model, const vise_windows *windows, uint64_t ram_bytes,

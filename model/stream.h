@@ -24,6 +24,10 @@ struct vise_stream {
     vise_pool *pool;
 };
 
+/* A stream whose activations are undefined: vise_stream_open_sets without the embedding. The windows' ids are not read. */
+VISE_MUST_USE vise_status vise_stream_new(const vise_model *model, const vise_windows *sets, size_t count,
+                                          uint64_t ram_bytes, vise_pool *pool, vise_stream **out, vise_error *err);
+
 /* The window's activations where they are resident, else NULL. */
 float *vise_stream_window(const vise_stream *stream, size_t window);
 /* Copies activations of tokens [token0, token0 + tokens), counted over all windows; thread-safe for disjoint tokens. */

@@ -57,7 +57,7 @@ typedef struct vise_layout {
     const char *name;    /* "compressed-tensors" */
     const char *summary; /* one line: who loads it */
 
-    /* The parts of a weight in stored order, or why the layout cannot hold it: VISE_EUNSUPPORTED naming those that can
+    /* The parts of a weight in stored order (one without a scheme is a single part, the matrix itself), or why the layout cannot hold it: VISE_EUNSUPPORTED naming those that can
      * (scheme), VISE_EUSAGE (shape). */
     vise_status (*spell)(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX], int *n_parts, vise_error *err);
     /* Bytes of scratch that `store` needs for a tile of `rows` rows. */

@@ -60,10 +60,12 @@ const char *vise_sink_partial_path(const vise_sink *sink);
 VISE_MUST_USE vise_status vise_sink_finished_folder(vise_sink *sink, const char *config_json, char **path,
                                                     vise_error *err);
 
+/* Bytes of a tensor that a resumed run already has are dropped. */
 VISE_MUST_USE vise_status vise_sink_write(vise_sink *sink, size_t id, uint64_t offset, const void *bytes,
                                           size_t n, vise_error *err);
 
-/* A file beside the weights: config.json, tokenizer files, report.json. */
+/* A file beside the weights: config.json, tokenizer files, report.json; "FOLDER/NAME" makes the folder. Beside a single-file OUT it
+ * is published as OUT.NAME. A file that is put twice is replaced, also after finish. */
 VISE_MUST_USE vise_status vise_sink_put_file(vise_sink *sink, const char *name, const void *bytes, size_t n,
                                              vise_error *err);
 VISE_MUST_USE vise_status vise_sink_copy_file(vise_sink *sink, const char *name, const char *from, vise_error *err);
@@ -83,7 +85,7 @@ const vise_sink_file *vise_sink_file_at(const vise_sink *sink, size_t index);
 /* Removes the journal and renames to the final name; the last step of a run. */
 VISE_MUST_USE vise_status vise_sink_publish(vise_sink *sink, vise_error *err);
 
-/* Bytes of a plain single-file or sharded output, for `plan`, without opening anything: declare on a dry sink. */
+/* For `plan`: declares and seals without touching the disk, then tells shards and their sizes. */
 VISE_MUST_USE vise_status vise_sink_dry(uint64_t max_shard_bytes, bool pack, vise_sink **out, vise_error *err);
 
 #endif

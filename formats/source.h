@@ -21,6 +21,8 @@
 #include "tensor/dtype.h"
 
 #define VISE_DIMS_MAX 8
+#define VISE_INDEX_NAME "model.safetensors.index.json"
+#define VISE_JOURNAL_NAME "vise-journal.json" /* of an unfinished output folder */
 
 typedef struct vise_tensor_info {
     const char *name;
@@ -51,8 +53,9 @@ const vise_tensor_info *vise_source_tensor(const vise_source *source, size_t ind
 /* SIZE_MAX when there is none. */
 size_t vise_source_find(const vise_source *source, const char *name);
 
-/* Reads original bytes [offset, offset + n) of a tensor. Thread-safe. Packed tensors decode the chunks that overlap, with
- * scratch from `pool` (at most a few chunks a call; NULL: process memory), and verify their checksums. */
+/* Reads original bytes [offset, offset + n) of a tensor. Thread-safe. Packed tensors decode the chunks that overlap and verify
+ * their checksums. Their decoders (vise_packer_bytes each, one for every thread that reads at the same time) draw from `pool`
+ * (NULL: process memory) and stay for the next read until the source is closed: the pool must outlive the source. */
 VISE_MUST_USE vise_status vise_source_read(const vise_source *source, size_t index, uint64_t offset, uint64_t n,
                                            void *bytes, vise_pool *pool, vise_error *err);
 /* Advice: this tensor will be read soon / is done with (lets the page cache go). */

@@ -1,0 +1,77 @@
+/* Plain shards: tensors at planned offsets, written in any order; and what both kinds of shards share. */
+#include <inttypes.h>
+
+#include "formats/sink_internal.h"
+
+vise_status vise_sink_shard_path(const vise_sink *sink, const sink_shard *shard, char **path, vise_error *err)
+{
+    return vise_path_join(sink->partial, shard->name, path, err);
+}
+
+/* Room is reserved for the whole shard, so that a full disk is told before the work. */
+vise_status vise_sink_create_plain(vise_sink *sink, sink_shard *shard, vise_error *err)
+{
+    char *path = NULL;
+    vise_buf header;
+    vise_buf_init(&header, VISE_SAFETENSORS_HEADER_MAX + 16);
+    vise_status status = vise_sink_shard_path(sink, shard, &path, err);
+    if (status == VISE_OK)
+        status = vise_file_create(path, &shard->file, err);
+    shard->is_open = status == VISE_OK;
+    if (status == VISE_OK)
+        status = vise_file_reserve(&shard->file, shard->header_bytes + shard->data_bytes, err);
+    if (status == VISE_OK)
+        status = vise_sink_header(sink, shard, false, 0, &header, err);
+    if (status == VISE_OK)
+        status = vise_file_write_at(&shard->file, 0, header.data, header.length, err);
+    vise_buf_deinit(&header);
+    vise_free(path);
+    return status;
+}
+
+vise_status vise_sink_complete(vise_sink *sink, sink_shard *shard, vise_error *err)
+{
+    uint64_t bytes = sink->pack ? shard->room + shard->end : shard->header_bytes + shard->data_bytes;
+    char sha256[VISE_SHA256_HEX_MAX], *path = NULL;
+    VISE_TRY(vise_file_sync(&shard->file, err));
+    vise_file_close(&shard->file);
+    shard->is_open = false;
+    VISE_TRY(vise_sink_shard_path(sink, shard, &path, err));
+    vise_status status = vise_sha256_file(path, sha256, err);
+    vise_free(path);
+    VISE_TRY(status);
+
+    pthread_mutex_lock(&sink->lock);
+    shard->result = (vise_sink_file){.name = shard->name, .bytes = bytes};
+    for (size_t i = 0; i < sizeof sha256; i++)
+        shard->result.sha256[i] = sha256[i];
+    shard->done = true;
+    status = vise_sink_write_journal(sink, err);
+    pthread_mutex_unlock(&sink->lock);
+    return status;
+}
+
+/* Counts a write; every byte comes exactly once. */
+static vise_status count_write(sink_tensor *tensor, uint64_t offset, size_t n, vise_error *err)
+{
+    bool inside = offset <= tensor->bytes && n <= tensor->bytes - offset;
+    if (inside && atomic_fetch_add(&tensor->written, n) + n <= tensor->bytes)
+        return VISE_OK;
+    return VISE_FAIL(err, VISE_EINTERNAL, "tensor %s: a write of %zu bytes at %" PRIu64 " of %" PRIu64 "%s", tensor->name, n,
+                     offset, tensor->bytes, inside ? " came twice" : "");
+}
+
+vise_status vise_sink_write(vise_sink *sink, size_t id, uint64_t offset, const void *bytes, size_t n, vise_error *err)
+{
+    if (sink->dry || !sink->sealed || id >= sink->n_tensors)
+        return VISE_FAIL(err, VISE_EINTERNAL, "a write to an output that is not sealed, or of no tensor");
+    sink_tensor *tensor = &sink->tensors[id];
+    sink_shard *shard = &sink->shards[tensor->shard];
+    if (n == 0 || shard->kept)
+        return VISE_OK;
+    VISE_TRY(count_write(tensor, offset, n, err));
+    if (sink->pack)
+        return vise_sink_write_packed(sink, tensor, offset, bytes, n, err);
+    VISE_TRY(vise_file_write_at(&shard->file, shard->header_bytes + tensor->begin + offset, bytes, n, err));
+    return atomic_fetch_sub(&shard->left, n) == n ? vise_sink_complete(sink, shard, err) : VISE_OK;
+}

@@ -5,9 +5,9 @@
 
 #include "compute/cpu_backend.h"
 
-/* 128 x T scores: large enough for the products, small enough that a block wastes little above the
- * diagonal. */
-enum { QUERIES = 128 };
+/* 64 x T scores at a time: large enough for the products, small enough to waste little above the diagonal
+ * (against 128, a tenth less time at T = 256 and 3 % more at 2048). */
+enum { QUERIES = 64 };
 
 size_t vise_cpu_attention_scratch(int64_t t, int64_t head_dim)
 {

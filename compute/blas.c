@@ -152,8 +152,7 @@ static void describe_library(vise_cpu_level level)
     for (size_t i = 0; i < sizeof sse_cores / sizeof sse_cores[0]; i++)
         if (strcasecmp(core, sse_cores[i]) == 0)
             vise_warn("OpenBLAS uses its %s kernels, which are several times slower than this processor (%s) "
-                      "allows; "
-                      "unset OPENBLAS_CORETYPE or set it to %s",
+                      "allows; unset OPENBLAS_CORETYPE or set it to %s",
                       core, vise_cpu_level_name(level), core_for_level(level));
 }
 

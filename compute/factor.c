@@ -20,7 +20,11 @@
 #include <math.h>
 #include <string.h>
 
-enum { LEAF = 64, CHUNK = 16 };
+enum {
+    LEAF = 64,
+    CHUNK = 16,
+    SERIAL = 256, /* parts up to this size are one thread's: waking the others would cost more */
+};
 
 typedef struct factor {
     vise_backend *backend;
@@ -32,8 +36,7 @@ typedef struct factor {
     vise_error *err;
 } factor;
 
-/* ---- leaf
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- leaf ------------------------------------------------------------------------------------------------- */
 
 /* The upper triangular inverse factor of one block, zero below the diagonal; false when a pivot is not
  * positive. Loops run over whole chunks, for the compiler's vectors. */
@@ -102,8 +105,7 @@ static void factor_leaf(factor *f, int64_t lo, int64_t n)
         memcpy(h + i * f->d + i, block + i * LEAF + i, (size_t)(n - i) * sizeof *h);
 }
 
-/* ---- tiled steps: [lo, mid) and [mid, hi) are the halves
- * ------------------------------------------------------------ */
+/* ---- tiled steps: [lo, mid) and [mid, hi) are the halves ------------------------------------------------- */
 
 typedef struct step {
     const factor *f;
@@ -115,13 +117,6 @@ typedef struct step {
 static int64_t step_tile(int64_t n)
 {
     return n <= 256 ? LEAF : n <= 1024 ? 2 * LEAF : 4 * LEAF;
-}
-
-static vise_status run_step(const factor *f, vise_task task, step *s, int64_t tasks)
-{
-    /* A handful of small products is not worth waking anybody. */
-    vise_workers *workers = s->hi - s->lo <= 2 * LEAF ? NULL : f->backend->workers;
-    return vise_parallel(workers, (size_t)tasks, task, s, f->err);
 }
 
 /* A tile of rows of R12 = B R22^-T: blocks of columns from the right. */
@@ -169,36 +164,29 @@ static vise_status update_task(void *context, size_t index, int worker, vise_err
     return VISE_OK;
 }
 
-/* A tile of columns of R12 = U11 R12. */
-static vise_status left_task(void *context, size_t index, int worker, vise_error *err)
+/* A tile of columns of R12 = U11 R12; none when `index` is beyond the last. */
+static void left_tile(const step *s, int64_t index)
 {
-    (void)worker;
-    (void)err;
-    const step *s = context;
     int64_t d = s->f->d;
     float *h = s->f->h;
-    int64_t cols = vise_tile_size(s->hi - s->mid, s->tile, (int64_t)index);
-    s->f->blas->trmm_left(s->mid - s->lo, cols, h + s->lo * d + s->lo, d,
-                          h + s->lo * d + s->mid + (int64_t)index * s->tile, d);
-    return VISE_OK;
+    int64_t cols = vise_tile_size(s->hi - s->mid, s->tile, index);
+    if (cols > 0)
+        s->f->blas->trmm_left(s->mid - s->lo, cols, h + s->lo * d + s->lo, d,
+                              h + s->lo * d + s->mid + index * s->tile, d);
 }
 
-/* A tile of rows of R12 = -R12 U22. */
-static vise_status right_task(void *context, size_t index, int worker, vise_error *err)
+/* A tile of rows of R12 = -R12 U22, likewise. */
+static void right_tile(const step *s, int64_t index)
 {
-    (void)worker;
-    (void)err;
-    const step *s = context;
     int64_t d = s->f->d;
     float *h = s->f->h;
-    int64_t rows = vise_tile_size(s->mid - s->lo, s->tile, (int64_t)index);
-    s->f->blas->trmm_right(false, rows, s->hi - s->mid, -1.0f, h + s->mid * d + s->mid, d,
-                           h + (s->lo + (int64_t)index * s->tile) * d + s->mid, d);
-    return VISE_OK;
+    int64_t rows = vise_tile_size(s->mid - s->lo, s->tile, index);
+    if (rows > 0 && s->hi > s->mid)
+        s->f->blas->trmm_right(false, rows, s->hi - s->mid, -1.0f, h + s->mid * d + s->mid, d,
+                               h + (s->lo + index * s->tile) * d + s->mid, d);
 }
 
-/* ---- recursions
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- recursions ------------------------------------------------------------------------------------------ */
 
 static int64_t middle(int64_t lo, int64_t hi)
 {
@@ -212,28 +200,108 @@ static vise_status factorize(factor *f, int64_t lo, int64_t hi)
         factor_leaf(f, lo, hi - lo);
         return VISE_OK;
     }
-    step s = {f, lo, middle(lo, hi), hi, 0};
+    step s = {f, lo, middle(lo, hi), hi, step_tile(middle(lo, hi) - lo)};
+    vise_workers *workers = hi - lo > SERIAL ? f->backend->workers : NULL;
+    size_t tiles = (size_t)vise_tile_count(s.mid - lo, s.tile);
     VISE_TRY(factorize(f, s.mid, hi));
     if (f->failed)
         return VISE_OK;
-    s.tile = step_tile(s.mid - lo);
-    int64_t tiles = vise_tile_count(s.mid - lo, s.tile);
-    VISE_TRY(run_step(f, solve_task, &s, tiles));
-    VISE_TRY(run_step(f, update_task, &s, tiles * (tiles + 1) / 2));
+    VISE_TRY(vise_parallel(workers, tiles, solve_task, &s, f->err));
+    VISE_TRY(vise_parallel(workers, tiles * (tiles + 1) / 2, update_task, &s, f->err));
     return factorize(f, lo, s.mid);
 }
 
-static vise_status invert(factor *f, int64_t lo, int64_t hi)
+/* The i-th of the 2^depth parts that halving gives; what is no longer divided stays on the left. */
+static void part_bounds(const factor *f, int depth, size_t i, int64_t *lo, int64_t *hi)
+{
+    *lo = 0;
+    *hi = f->d;
+    for (int bit = depth - 1; bit >= 0; bit--) {
+        int64_t mid = middle(*lo, *hi);
+        if (mid > *hi)
+            mid = *hi;
+        *((i >> bit & 1) != 0 ? lo : hi) = mid;
+    }
+}
+
+/* Inverts [lo, hi) on this thread. */
+static void invert_part(const factor *f, int64_t lo, int64_t hi)
 {
     if (hi - lo <= LEAF)
-        return VISE_OK;
-    step s = {f, lo, middle(lo, hi), hi, 0};
-    VISE_TRY(invert(f, lo, s.mid));
-    VISE_TRY(invert(f, s.mid, hi));
-    s.tile = step_tile(hi - s.mid);
-    VISE_TRY(run_step(f, left_task, &s, vise_tile_count(hi - s.mid, s.tile)));
-    s.tile = step_tile(s.mid - lo);
-    return run_step(f, right_task, &s, vise_tile_count(s.mid - lo, s.tile));
+        return;
+    step s = {f, lo, middle(lo, hi), hi, hi - lo};
+    invert_part(f, lo, s.mid);
+    invert_part(f, s.mid, hi);
+    left_tile(&s, 0);
+    right_tile(&s, 0);
+}
+
+/* One level of the tree of halves, all its nodes at once: they do not depend on each other. */
+typedef struct level {
+    const factor *f;
+    int depth;
+    int64_t tile;
+    size_t tiles; /* of a node, at most */
+} level;
+
+static vise_status invert_parts_task(void *context, size_t index, int worker, vise_error *err)
+{
+    (void)worker;
+    (void)err;
+    const level *l = context;
+    int64_t lo;
+    int64_t hi;
+    part_bounds(l->f, l->depth, index, &lo, &hi);
+    invert_part(l->f, lo, hi);
+    return VISE_OK;
+}
+
+static step level_step(const level *l, size_t index)
+{
+    step s = {.f = l->f, .tile = l->tile};
+    part_bounds(l->f, l->depth, index / l->tiles, &s.lo, &s.hi);
+    s.mid = middle(s.lo, s.hi);
+    return s;
+}
+
+static vise_status left_task(void *context, size_t index, int worker, vise_error *err)
+{
+    (void)worker;
+    (void)err;
+    const level *l = context;
+    step s = level_step(l, index);
+    left_tile(&s, (int64_t)(index % l->tiles));
+    return VISE_OK;
+}
+
+static vise_status right_task(void *context, size_t index, int worker, vise_error *err)
+{
+    (void)worker;
+    (void)err;
+    const level *l = context;
+    step s = level_step(l, index);
+    right_tile(&s, (int64_t)(index % l->tiles));
+    return VISE_OK;
+}
+
+static vise_status invert(factor *f)
+{
+    vise_workers *workers = f->backend->workers;
+    level l = {f, 0, 0, 0};
+    while (f->d >> l.depth > SERIAL)
+        l.depth++;
+    VISE_TRY(vise_parallel(workers, (size_t)1 << l.depth, invert_parts_task, &l, f->err));
+    while (l.depth-- > 0) {
+        int64_t lo;
+        int64_t hi;
+        part_bounds(f, l.depth, 0, &lo, &hi); /* the largest */
+        int64_t half = middle(lo, hi) - lo;
+        l.tile = step_tile(half);
+        l.tiles = (size_t)vise_tile_count(half, l.tile);
+        VISE_TRY(vise_parallel(workers, l.tiles << l.depth, left_task, &l, f->err));
+        VISE_TRY(vise_parallel(workers, l.tiles << l.depth, right_task, &l, f->err));
+    }
+    return VISE_OK;
 }
 
 vise_status vise_cpu_inverse_factor(vise_backend *b, int64_t d, float *h, bool *failed, vise_error *err)
@@ -247,7 +315,7 @@ vise_status vise_cpu_inverse_factor(vise_backend *b, int64_t d, float *h, bool *
     *failed = f.failed;
     if (f.failed)
         return VISE_OK;
-    VISE_TRY(invert(&f, 0, d));
+    VISE_TRY(invert(&f));
     for (int64_t i = 1; i < d; i++)
         memset(h + i * d, 0, (size_t)i * sizeof *h);
     return VISE_OK;

@@ -90,7 +90,8 @@ static vise_status compare(vise_backend *b, int64_t t, int64_t vocab, const floa
         double shift = ((double)pair.max_a + log(pair.sum_a)) - ((double)pair.max_b + log(pair.sum_b));
         double divergence = pair.dot / pair.sum_a - shift;
         kl[i] = divergence < 0.0 ? 0.0 : divergence; /* NaN stays NaN */
-        agree[i] = first_at_least(vocab, p, pair.max_a) == first_at_least(vocab, q, pair.max_b);
+        int64_t best = first_at_least(vocab, p, pair.max_a);
+        agree[i] = best < vocab && q[best] >= pair.max_b && first_at_least(best, q, pair.max_b) == best;
     }
     return VISE_OK;
 }

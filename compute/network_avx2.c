@@ -8,6 +8,10 @@
 
 #define AVX2 __attribute__((target("avx2,fma,f16c,bmi2")))
 
+enum {
+    RUN = 256
+}; /* logits whose exponentials are summed in float, 32 to a lane, before they go to doubles */
+
 /* All ones in the lanes of the i-th vector of n elements. */
 AVX2 static __m256i lanes(int64_t n, int64_t i)
 {
@@ -116,39 +120,48 @@ AVX2 static float avx2_exp_shift(int64_t n, float *x, float shift)
 
 AVX2 static double avx2_sum_exp(int64_t n, const float *x, float shift)
 {
-    __m256d even = _mm256_setzero_pd();
-    __m256d odd = _mm256_setzero_pd();
-    for (int64_t i = 0; i < n; i += 8) {
-        __m256i mask = lanes(n, i);
-        __m256 e = vise_exp_avx2(_mm256_sub_ps(_mm256_maskload_ps(x + i, mask), _mm256_set1_ps(shift)));
-        e = _mm256_and_ps(e, _mm256_castsi256_ps(mask));
-        even = _mm256_add_pd(even, low(e));
-        odd = _mm256_add_pd(odd, high(e));
+    __m256d total = _mm256_setzero_pd();
+    for (int64_t i = 0; i < n; i += RUN) {
+        __m256 sum = _mm256_setzero_ps();
+        int64_t end = n - i < RUN ? n : i + RUN;
+        for (int64_t j = i; j < end; j += 8) {
+            __m256i mask = lanes(n, j);
+            __m256 e = vise_exp_avx2(_mm256_sub_ps(_mm256_maskload_ps(x + j, mask), _mm256_set1_ps(shift)));
+            sum = _mm256_add_ps(sum, _mm256_and_ps(e, _mm256_castsi256_ps(mask)));
+        }
+        total = _mm256_add_pd(total, _mm256_add_pd(low(sum), high(sum)));
     }
-    return sum_of(_mm256_add_pd(even, odd));
+    return sum_of(total);
 }
 
 AVX2 static void avx2_pair(int64_t n, const float *a, const float *b, vise_row_pair *pair)
 {
-    __m256d sum_a = _mm256_setzero_pd();
-    __m256d sum_b = _mm256_setzero_pd();
-    __m256d dot = _mm256_setzero_pd();
-    for (int64_t i = 0; i < n; i += 8) {
-        __m256i mask = lanes(n, i);
-        __m256 x = _mm256_maskload_ps(a + i, mask);
-        __m256 y = _mm256_maskload_ps(b + i, mask);
-        __m256 p = vise_exp_avx2(_mm256_sub_ps(x, _mm256_set1_ps(pair->max_a)));
-        __m256 q = vise_exp_avx2(_mm256_sub_ps(y, _mm256_set1_ps(pair->max_b)));
-        p = _mm256_and_ps(p, _mm256_castsi256_ps(mask));
-        q = _mm256_and_ps(q, _mm256_castsi256_ps(mask));
-        sum_a = _mm256_add_pd(sum_a, _mm256_add_pd(low(p), high(p)));
-        sum_b = _mm256_add_pd(sum_b, _mm256_add_pd(low(q), high(q)));
-        dot = _mm256_fmadd_pd(low(p), _mm256_sub_pd(low(x), low(y)), dot);
-        dot = _mm256_fmadd_pd(high(p), _mm256_sub_pd(high(x), high(y)), dot);
+    __m256d total_a = _mm256_setzero_pd();
+    __m256d total_b = _mm256_setzero_pd();
+    __m256d total_dot = _mm256_setzero_pd();
+    for (int64_t i = 0; i < n; i += RUN) {
+        __m256 sum_a = _mm256_setzero_ps();
+        __m256 sum_b = _mm256_setzero_ps();
+        __m256 dot = _mm256_setzero_ps();
+        int64_t end = n - i < RUN ? n : i + RUN;
+        for (int64_t j = i; j < end; j += 8) {
+            __m256i mask = lanes(n, j);
+            __m256 x = _mm256_maskload_ps(a + j, mask);
+            __m256 y = _mm256_maskload_ps(b + j, mask);
+            __m256 p = vise_exp_avx2(_mm256_sub_ps(x, _mm256_set1_ps(pair->max_a)));
+            __m256 q = vise_exp_avx2(_mm256_sub_ps(y, _mm256_set1_ps(pair->max_b)));
+            p = _mm256_and_ps(p, _mm256_castsi256_ps(mask));
+            sum_a = _mm256_add_ps(sum_a, p);
+            sum_b = _mm256_add_ps(sum_b, _mm256_and_ps(q, _mm256_castsi256_ps(mask)));
+            dot = _mm256_fmadd_ps(p, _mm256_sub_ps(x, y), dot);
+        }
+        total_a = _mm256_add_pd(total_a, _mm256_add_pd(low(sum_a), high(sum_a)));
+        total_b = _mm256_add_pd(total_b, _mm256_add_pd(low(sum_b), high(sum_b)));
+        total_dot = _mm256_add_pd(total_dot, _mm256_add_pd(low(dot), high(dot)));
     }
-    pair->sum_a = sum_of(sum_a);
-    pair->sum_b = sum_of(sum_b);
-    pair->dot = sum_of(dot);
+    pair->sum_a = sum_of(total_a);
+    pair->sum_b = sum_of(total_b);
+    pair->dot = sum_of(total_dot);
 }
 
 AVX2 static void avx2_scale(int64_t n, float *x, float factor)

@@ -8,6 +8,10 @@
 
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi2")))
 
+enum {
+    RUN = 256
+}; /* logits whose exponentials are summed in float, 16 to a lane, before they go to doubles */
+
 /* The lanes of the i-th vector of n elements. */
 AVX512 static __mmask16 lanes(int64_t n, int64_t i)
 {
@@ -104,37 +108,49 @@ AVX512 static float avx512_exp_shift(int64_t n, float *x, float shift)
 
 AVX512 static double avx512_sum_exp(int64_t n, const float *x, float shift)
 {
-    __m512d even = _mm512_setzero_pd();
-    __m512d odd = _mm512_setzero_pd();
-    for (int64_t i = 0; i < n; i += 16) {
-        __mmask16 mask = lanes(n, i);
-        __m512 e = vise_exp_avx512(_mm512_sub_ps(_mm512_maskz_loadu_ps(mask, x + i), _mm512_set1_ps(shift)));
-        e = _mm512_maskz_mov_ps(mask, e);
-        even = _mm512_add_pd(even, low(e));
-        odd = _mm512_add_pd(odd, high(e));
+    __m512d total = _mm512_setzero_pd();
+    for (int64_t i = 0; i < n; i += RUN) {
+        __m512 sum = _mm512_setzero_ps();
+        int64_t end = n - i < RUN ? n : i + RUN;
+        for (int64_t j = i; j < end; j += 16) {
+            __mmask16 mask = lanes(n, j);
+            __m512 e =
+                vise_exp_avx512(_mm512_sub_ps(_mm512_maskz_loadu_ps(mask, x + j), _mm512_set1_ps(shift)));
+            sum = _mm512_add_ps(sum, _mm512_maskz_mov_ps(mask, e));
+        }
+        total = _mm512_add_pd(total, _mm512_add_pd(low(sum), high(sum)));
     }
-    return _mm512_reduce_add_pd(_mm512_add_pd(even, odd));
+    return _mm512_reduce_add_pd(total);
 }
 
 AVX512 static void avx512_pair(int64_t n, const float *a, const float *b, vise_row_pair *pair)
 {
-    __m512d sum_a = _mm512_setzero_pd();
-    __m512d sum_b = _mm512_setzero_pd();
-    __m512d dot = _mm512_setzero_pd();
-    for (int64_t i = 0; i < n; i += 16) {
-        __mmask16 mask = lanes(n, i);
-        __m512 x = _mm512_maskz_loadu_ps(mask, a + i);
-        __m512 y = _mm512_maskz_loadu_ps(mask, b + i);
-        __m512 p = _mm512_maskz_mov_ps(mask, vise_exp_avx512(_mm512_sub_ps(x, _mm512_set1_ps(pair->max_a))));
-        __m512 q = _mm512_maskz_mov_ps(mask, vise_exp_avx512(_mm512_sub_ps(y, _mm512_set1_ps(pair->max_b))));
-        sum_a = _mm512_add_pd(sum_a, _mm512_add_pd(low(p), high(p)));
-        sum_b = _mm512_add_pd(sum_b, _mm512_add_pd(low(q), high(q)));
-        dot = _mm512_fmadd_pd(low(p), _mm512_sub_pd(low(x), low(y)), dot);
-        dot = _mm512_fmadd_pd(high(p), _mm512_sub_pd(high(x), high(y)), dot);
+    __m512d total_a = _mm512_setzero_pd();
+    __m512d total_b = _mm512_setzero_pd();
+    __m512d total_dot = _mm512_setzero_pd();
+    for (int64_t i = 0; i < n; i += RUN) {
+        __m512 sum_a = _mm512_setzero_ps();
+        __m512 sum_b = _mm512_setzero_ps();
+        __m512 dot = _mm512_setzero_ps();
+        int64_t end = n - i < RUN ? n : i + RUN;
+        for (int64_t j = i; j < end; j += 16) {
+            __mmask16 mask = lanes(n, j);
+            __m512 x = _mm512_maskz_loadu_ps(mask, a + j);
+            __m512 y = _mm512_maskz_loadu_ps(mask, b + j);
+            __m512 p = vise_exp_avx512(_mm512_sub_ps(x, _mm512_set1_ps(pair->max_a)));
+            __m512 q = vise_exp_avx512(_mm512_sub_ps(y, _mm512_set1_ps(pair->max_b)));
+            p = _mm512_maskz_mov_ps(mask, p);
+            sum_a = _mm512_add_ps(sum_a, p);
+            sum_b = _mm512_add_ps(sum_b, _mm512_maskz_mov_ps(mask, q));
+            dot = _mm512_fmadd_ps(p, _mm512_sub_ps(x, y), dot);
+        }
+        total_a = _mm512_add_pd(total_a, _mm512_add_pd(low(sum_a), high(sum_a)));
+        total_b = _mm512_add_pd(total_b, _mm512_add_pd(low(sum_b), high(sum_b)));
+        total_dot = _mm512_add_pd(total_dot, _mm512_add_pd(low(dot), high(dot)));
     }
-    pair->sum_a = _mm512_reduce_add_pd(sum_a);
-    pair->sum_b = _mm512_reduce_add_pd(sum_b);
-    pair->dot = _mm512_reduce_add_pd(dot);
+    pair->sum_a = _mm512_reduce_add_pd(total_a);
+    pair->sum_b = _mm512_reduce_add_pd(total_b);
+    pair->dot = _mm512_reduce_add_pd(total_dot);
 }
 
 AVX512 static void avx512_scale(int64_t n, float *x, float factor)

@@ -29,10 +29,10 @@ typedef struct solve_job {
     double *loss;   /* one a task */
 } solve_job;
 
-/* A worker's scratch. u is copied because its rows lie `ldu` floats apart, often a power of two, where the rows of a block
- * would evict each other from the cache. */
+/* A worker's scratch. u is copied because its rows lie `ldu` floats apart, often a power of two, where
+ * the rows of a block would evict each other from the cache. */
 typedef struct solve_room {
-    float *w;         /* [block, rounded up to 16][16]: the sixteen rows at hand */
+    float *w;         /* [height / 16][block, rounded up to 16][16]: the rows, in groups of lanes */
     float *e;         /* [block][height]: errors of all rows of the tile, transposed */
     float *u;         /* [block / 16][block][16]: the block's part of u by sub-blocks, each contiguous */
     int64_t *applied; /* [block / 16]: how many columns of the block the sub-block has been updated by */
@@ -41,7 +41,7 @@ typedef struct solve_room {
 static size_t room_floats(int64_t block, int64_t height)
 {
     int64_t subs = vise_tile_count(block, SUB);
-    size_t floats = (size_t)(subs * SUB * LANES + block * height + subs * block * SUB);
+    size_t floats = (size_t)(subs * SUB * height + block * height + subs * block * SUB);
     return floats + (size_t)subs * (sizeof(int64_t) / sizeof(float));
 }
 
@@ -50,7 +50,7 @@ static solve_room room_of(const solve_job *job, int worker)
     int64_t subs = vise_tile_count(job->block, SUB);
     solve_room room;
     room.w = job->scratch + job->slice * (size_t)worker;
-    room.e = room.w + subs * SUB * LANES;
+    room.e = room.w + subs * SUB * job->height;
     room.u = room.e + job->block * job->height;
     room.applied = (int64_t *)(void *)(room.u + subs * job->block * SUB);
     return room;
@@ -67,44 +67,62 @@ static void pack_u(const solve_job *job, const solve_room *room, int64_t first, 
     }
 }
 
-/* Brings sub-block s up to date with the first `solved` columns of the block. */
-static void catch_up(const solve_job *job, const solve_room *room, const float *e, int64_t s, int64_t solved)
+/* The values of lane group g, rows 16 g.., in the block: [block][16]. */
+static float *group_values(const solve_job *job, const solve_room *room, int64_t g)
+{
+    return room->w + g * vise_tile_count(job->block, SUB) * SUB * LANES;
+}
+
+/* Brings sub-block s of all rows up to date with the first `solved` columns of the block. */
+static void catch_up(const solve_job *job, const solve_room *room, int64_t groups, int64_t s, int64_t solved)
 {
     int64_t from = room->applied[s];
-    if (from < solved)
-        job->kernels->update(solved - from, e + from * job->height, job->height,
-                             room->u + s * job->block * SUB + from * SUB, room->w + s * SUB * LANES);
+    const float *u = room->u + s * job->block * SUB + from * SUB;
+    for (int64_t g = 0; g < groups && from < solved; g++)
+        job->kernels->update(solved - from, room->e + from * job->height + g * LANES, job->height, u,
+                             group_values(job, room, g) + s * SUB * LANES);
     room->applied[s] = solved;
 }
 
-/* Sixteen rows, row..row + n, of the block of columns that begins at `first`. */
-static void solve_lanes(const solve_job *job, const solve_room *room, int64_t row, int n, float *e,
-                        int64_t first, int64_t cols, double loss[LANES])
+/* Solves the block of columns that begins at `first` for rows row0..row0 + rows of w. A column waits for the one before it
+ * (two divisions and a rounding), so that lane groups take turns column by column: the processor overlaps them. */
+static void solve_block(const solve_job *job, const solve_room *room, int64_t row0, int64_t rows,
+                        int64_t first, int64_t cols, double (*loss)[LANES])
 {
     const vise_solve *p = job->p;
+    int64_t groups = vise_tile_count(rows, LANES);
+    float *x = p->w + row0 * p->ldw + first;
     float projected[LANES] = {0};
-    float *x = p->w + row * p->ldw + first;
 
-    job->kernels->load(n, cols, x, p->ldw, room->w);
+    for (int64_t g = 0; g < groups; g++)
+        job->kernels->load((int)vise_tile_size(rows, LANES, g), cols, x + g * LANES * p->ldw, p->ldw,
+                           group_values(job, room, g));
     memset(room->applied, 0, (size_t)vise_tile_count(job->block, SUB) * sizeof *room->applied);
     for (int64_t s = 0; s * SUB < cols; s++) {
         int64_t end = s * SUB + vise_tile_size(cols, SUB, s);
-        const float *u = room->u + s * job->block * SUB;
-        catch_up(job, room, e, s, s * SUB);
+        catch_up(job, room, groups, s, s * SUB);
         for (int64_t c = s * SUB; c < end; c++) {
-            float *w = room->w + c * LANES;
-            if (p->enter != NULL && (first + c) % p->period == 0) {
-                for (int64_t later = s + 1; later * SUB < cols && later * SUB < c + p->period; later++)
-                    catch_up(job, room, e, later, c);
-                p->enter(p->context, row, n, first + c, w);
+            bool entering = p->enter != NULL && (first + c) % p->period == 0;
+            const float *u = room->u + (s * job->block + c) * SUB + (c - s * SUB);
+            for (int64_t later = s + 1; entering && later * SUB < cols && later * SUB < c + p->period;
+                 later++)
+                catch_up(job, room, groups, later, c);
+            for (int64_t g = 0; g < groups; g++) {
+                int64_t row = row0 + g * LANES;
+                int n = (int)vise_tile_size(rows, LANES, g);
+                float *w = group_values(job, room, g) + c * LANES;
+                if (entering)
+                    p->enter(p->context, row, n, first + c, w);
+                p->project(p->context, row, n, first + c, w, projected);
+                job->kernels->column((int)(end - c), projected, u[0], u, w,
+                                     room->e + c * job->height + g * LANES, loss[n == LANES ? 0 : 1]);
             }
-            p->project(p->context, row, n, first + c, w, projected);
-            const float *u_row = u + c * SUB + (c - s * SUB);
-            job->kernels->column((int)(end - c), projected, u_row[0], u_row, w, e + c * job->height, loss);
             room->applied[s] = c + 1;
         }
     }
-    job->kernels->store(n, cols, room->w, x, p->ldw);
+    for (int64_t g = 0; g < groups; g++)
+        job->kernels->store((int)vise_tile_size(rows, LANES, g), cols, group_values(job, room, g),
+                            x + g * LANES * p->ldw, p->ldw);
 }
 
 static vise_status solve_task(void *context, size_t index, int worker, vise_error *err)
@@ -115,16 +133,13 @@ static vise_status solve_task(void *context, size_t index, int worker, vise_erro
     solve_room room = room_of(job, worker);
     int64_t row0 = (int64_t)index * job->height;
     int64_t rows = vise_tile_size(p->rows, job->height, (int64_t)index);
-    double loss[LANES] = {0};
-    double tail[LANES] = {0};
+    double loss[2][LANES] = {
+        {0}}; /* of whole groups of lanes, and of a last one with lanes that do not count */
 
     for (int64_t first = 0; first < p->cols; first += job->block) {
         int64_t cols = vise_tile_size(p->cols, job->block, first / job->block);
         pack_u(job, &room, first, cols);
-        for (int64_t r = 0; r < rows; r += LANES) {
-            int n = (int)vise_tile_size(rows, LANES, r / LANES);
-            solve_lanes(job, &room, row0 + r, n, room.e + r, first, cols, n == LANES ? loss : tail);
-        }
+        solve_block(job, &room, row0, rows, first, cols, loss);
         int64_t end = first + cols;
         for (int64_t col = end; col < p->cols; col += UPDATE_COLS)
             job->blas->gemm(true, false, rows,
@@ -133,7 +148,7 @@ static vise_status solve_task(void *context, size_t index, int worker, vise_erro
                             p->w + row0 * p->ldw + col, p->ldw);
     }
     for (int lane = 0; lane < LANES; lane++)
-        job->loss[index] += loss[lane] + (lane < rows % LANES ? tail[lane] : 0.0);
+        job->loss[index] += loss[0][lane] + (lane < rows % LANES ? loss[1][lane] : 0.0);
     return VISE_OK;
 }
 

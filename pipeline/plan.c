@@ -185,6 +185,23 @@ static vise_status spell_weight(vise_plan *plan, size_t index, vise_error *err)
     return VISE_OK;
 }
 
+/* A tied head stores nothing, but loaders see a Linear: the layout's configuration must say that it is left alone. */
+static void spell_tied_head(vise_plan *plan)
+{
+    const vise_model *model = plan->model;
+    plan->n_spelling = plan->count;
+    for (size_t r = 0; model->tied && r < model->arch->n_rows; r++) {
+        const vise_arch_row *row = &model->arch->rows[r];
+        if (row->role != VISE_ROLE_HEAD)
+            continue;
+        vise_spelling *head = &plan->spelling[plan->n_spelling++];
+        *head = plan->spelling[vise_model_role(model, VISE_ROLE_EMBEDDING, -1)];
+        head->module = row->module;
+        head->name = row->module;
+        head->is_linear = true;
+    }
+}
+
 static int section_of(const vise_plan *plan, size_t index)
 {
     const vise_bound *bound = &plan->model->bound[index];
@@ -343,6 +360,7 @@ static vise_status make(vise_plan *plan, vise_error *err)
     VISE_TRY(choose_layout(plan, err));
     for (size_t i = 0; i < plan->count; i++)
         VISE_TRY(spell_weight(plan, i, err));
+    spell_tied_head(plan);
     plan->packed = request->output.pack ||
                    (vise_source_is_packed(vise_store_source(plan->model->store)) && !request->output.unpack);
     VISE_TRY(order_tensors(plan, err));

@@ -81,7 +81,8 @@ typedef struct vise_plan {
     size_t count;              /* of logical tensors, = model->count */
     vise_planned *planned;     /* [count] */
     vise_planned_parts *parts; /* [count] */
-    vise_spelling *spelling;   /* [count] */
+    vise_spelling *spelling;   /* [count], and behind them the tied head, a module without a tensor of its own */
+    size_t n_spelling;         /* count, or count + 1 */
     size_t *order;             /* [count]: output order: before the blocks, block by block, after them */
     const vise_layout *layout;
     bool packed;

@@ -232,7 +232,7 @@ static vise_status config_text(const vise_plan *plan, char **out, vise_error *er
     for (size_t i = 0; i < plan->count; i++)
         quantized = quantized || plan->planned[i].scheme.type != NULL;
     if (quantized) {
-        VISE_TRY_TO(done, plan->layout->config(plan->spelling, plan->count, &quantization, err));
+        VISE_TRY_TO(done, plan->layout->config(plan->spelling, plan->n_spelling, &quantization, err));
         VISE_TRY_TO(done, vise_buf_check(&quantization, "quantization_config", err));
         VISE_TRY_TO(done, edit(path, out, "quantization_config", quantization.data, err));
     } else if (cJSON_GetObjectItemCaseSensitive(config, "quantization_config") != NULL) {

@@ -61,8 +61,7 @@ static void put_methods(const vise_pass *pass, vise_buf *out)
 {
     vise_buf_add_text(out, "\nMethods\n");
     for (size_t i = 0; pass->methods[i]; i++)
-        vise_buf_addf(out, "  %-10s %s%s\n", pass->methods[i]->name, pass->methods[i]->summary,
-                      pass->methods[i]->needs ? "; needs calibration" : "");
+        vise_buf_addf(out, "  %-10s %s\n", pass->methods[i]->name, pass->methods[i]->summary);
 }
 
 vise_status vise_help_command(const vise_command *command, vise_arena *arena, vise_buf *out, vise_error *err)

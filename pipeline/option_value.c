@@ -9,6 +9,8 @@
 
 /* From here on a double holds every whole number; nothing that an option counts is larger. */
 #define INT_MAX_EXACT 9007199254740992.0
+/* Upper bounds from here on only keep arithmetic safe: nobody needs to read them. */
+#define RANGE_SHOWN_MAX 1e9
 
 static void *place_of(const vise_option *row, void *values)
 {
@@ -25,7 +27,7 @@ const char *vise_option_range(const vise_option *row, char text[VISE_OPTION_RANG
     text[0] = '\0';
     if (row->min == 0.0 && row->max == 0.0)
         return text;
-    if (row->max >= INT_MAX_EXACT)
+    if (row->max >= RANGE_SHOWN_MAX)
         snprintf(text, VISE_OPTION_RANGE_MAX, "at least %.15g", row->min);
     else
         snprintf(text, VISE_OPTION_RANGE_MAX, "%.15g to %.15g", row->min, row->max);
@@ -101,9 +103,13 @@ static vise_status set_size(const vise_option *row, void *values, const char *te
                             vise_error *err)
 {
     vise_error inner = {0};
+    uint64_t bytes;
 
-    if (vise_parse_size(text, place_of(row, values), &inner) != VISE_OK)
+    if (vise_parse_size(text, &bytes, &inner) != VISE_OK)
         return VISE_FAIL(err, VISE_EUSAGE, "%s: %s", label, inner.message);
+    if ((double)bytes > INT_MAX_EXACT)
+        return VISE_FAIL(err, VISE_EUSAGE, "%s: '%s' is too large", label, text);
+    *(uint64_t *)place_of(row, values) = bytes;
     return VISE_OK;
 }
 

@@ -141,7 +141,24 @@ static void put_passes(const cJSON *json, vise_buf *out)
     }
 }
 
-/* Lists texts under a label; *shown and *left count across several lists. */
+/* How many items of the list are like this one; 0 when an earlier one is. */
+static size_t count_alike(const cJSON *list, const cJSON *item)
+{
+    const cJSON *other;
+    size_t count = 0;
+
+    cJSON_ArrayForEach(other, list)
+    {
+        if (!cJSON_IsString(other) || !vise_view_alike(other->valuestring, item->valuestring))
+            continue;
+        if (count == 0 && other != item)
+            return 0;
+        count++;
+    }
+    return count;
+}
+
+/* Lists texts under a label, those that are alike as one; *shown and *left count across several lists. */
 static void put_list(const cJSON *list, const char **label, size_t *shown, size_t *left, vise_buf *out)
 {
     const cJSON *item;
@@ -150,14 +167,20 @@ static void put_list(const cJSON *list, const char **label, size_t *shown, size_
         return;
     cJSON_ArrayForEach(item, list)
     {
-        if (!cJSON_IsString(item))
-            continue;
-        if (*shown == LIST_MAX) {
+        size_t alike = *shown < LIST_MAX && cJSON_IsString(item) ? count_alike(list, item) : 0;
+
+        if (*shown == LIST_MAX && cJSON_IsString(item))
             ++*left;
+        if (alike == 0)
             continue;
-        }
         put_label(out, *label);
-        vise_buf_addf(out, "%s\n", item->valuestring);
+        if (alike == 1)
+            vise_buf_add_text(out, item->valuestring);
+        else {
+            vise_buf_addf(out, "%zu x ", alike);
+            vise_view_pattern(out, item->valuestring);
+        }
+        vise_buf_add_char(out, '\n');
         *label = "";
         ++*shown;
     }
@@ -205,7 +228,7 @@ static void put_time(const cJSON *json, vise_buf *out)
 {
     const cJSON *tool = vise_view(json, "tool");
     const char *device = vise_view_text(tool, "device"), *level = vise_view_text(tool, "cpu_level");
-    const char *blas = vise_view_text(tool, "blas");
+    const char *blas = vise_view_text(tool, "blas"); /* "none" when the run needed none */
     double seconds = vise_view_number(json, "seconds"), threads = vise_view_number(tool, "threads");
 
     if (isnan(seconds))
@@ -213,7 +236,11 @@ static void put_time(const cJSON *json, vise_buf *out)
     put_label(out, "time");
     vise_buf_addf(out, "%7.1f s on %s", seconds, device ? device : "cpu");
     if (level)
-        vise_buf_addf(out, " (%s%s%s)", level, blas ? ", " : "", blas ? blas : "");
+        vise_buf_addf(out, " (%s", level);
+    if (level && blas && strcmp(blas, "none") != 0)
+        vise_buf_addf(out, ", %s", blas);
+    if (level)
+        vise_buf_add_char(out, ')');
     if (!isnan(threads))
         vise_buf_addf(out, ", %.0f thread%s", threads, threads == 1.0 ? "" : "s");
     vise_buf_add_char(out, '\n');

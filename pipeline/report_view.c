@@ -92,6 +92,39 @@ const char *vise_view_base(const char *path)
     return base && base[0] ? base : path;
 }
 
+#define DIGITS "0123456789"
+
+bool vise_view_alike(const char *a, const char *b)
+{
+    while (*a && *b) {
+        size_t n = strspn(a, DIGITS), m = strspn(b, DIGITS);
+
+        if (n > 0 && m > 0) {
+            a += n;
+            b += m;
+        } else if (*a++ != *b++) {
+            return false;
+        }
+    }
+    return *a == *b;
+}
+
+void vise_view_pattern(vise_buf *out, const char *text)
+{
+    const char *colon = strstr(text, ": ");
+
+    while (*text) {
+        size_t digits = colon && text < colon ? strspn(text, DIGITS) : 0;
+
+        if (digits > 0) {
+            vise_buf_add_char(out, '*');
+            text += digits;
+        } else {
+            vise_buf_add_char(out, *text++);
+        }
+    }
+}
+
 /* ---- escapes ---------------------------------------------------------------------------------------- */
 
 void vise_view_xml(vise_buf *out, const char *text)

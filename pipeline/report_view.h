@@ -28,6 +28,11 @@ const char *vise_view_relation(const char *name);
 /* The path that a person calls the model by: its last part. NULL stays NULL. */
 const char *vise_view_base(const char *path);
 
+/* True if two texts are the same but for whole numbers: notes on the same weight of different layers. */
+bool vise_view_alike(const char *a, const char *b);
+/* The text with numbers as '*', up to its first ": ". */
+void vise_view_pattern(vise_buf *out, const char *text);
+
 /* Text for XML and HTML, attributes included; characters that XML has no place for become U+FFFD. */
 void vise_view_xml(vise_buf *out, const char *text);
 /* Text for a Markdown line or table cell. */

@@ -1,0 +1,352 @@
+#include "text/tokenizer.h"
+
+#include <string.h>
+
+#include "core/file.h"
+#include "text/tokenizer_internal.h"
+
+#define FILE_BYTES_MAX ((size_t)256 << 20)
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+vise_status vise_tokenizer_from_text(const char *name, const char *text, size_t length, vise_tokenizer **out,
+                                     vise_error *err)
+{
+    vise_tokenizer *tokenizer;
+    vise_status status;
+
+    *out = NULL;
+    VISE_TRY(vise_calloc(1, sizeof *tokenizer, (void **)&tokenizer, err));
+    pthread_mutex_init(&tokenizer->lock, NULL);
+    vise_char_table(tokenizer->classes);
+    status = vise_tokenizer_parse(tokenizer, name, text, length, err);
+    if (status != VISE_OK) {
+        vise_tokenizer_close(tokenizer);
+        return status;
+    }
+    *out = tokenizer;
+    return VISE_OK;
+}
+
+vise_status vise_tokenizer_open(const char *folder, vise_tokenizer **out, vise_error *err)
+{
+    char *path = NULL, *text = NULL;
+    size_t length;
+    vise_status status;
+
+    *out = NULL;
+    if (!vise_path_is_folder(folder))
+        return VISE_FAIL(err, VISE_EUSAGE,
+                         "%s: not a model folder, so there is no tokenizer.json; text needs one", folder);
+    VISE_TRY(vise_path_join(folder, "tokenizer.json", &path, err));
+    if (!vise_path_exists(path)) {
+        status = VISE_FAIL(err, VISE_EUSAGE,
+                           "%s: the folder has no tokenizer.json; text needs one (token ids do not)", folder);
+        goto end;
+    }
+    VISE_TRY_TO(end, vise_file_read_all(path, FILE_BYTES_MAX, &text, &length, err));
+    status = vise_tokenizer_from_text(path, text, length, out, err);
+end:
+    vise_free(text);
+    vise_free(path);
+    return status;
+}
+
+static void free_scratch(vise_text_scratch *scratch)
+{
+    if (scratch == NULL)
+        return;
+    vise_bpe_scratch_free(scratch->bpe);
+    vise_buf_deinit(&scratch->normal[0]);
+    vise_buf_deinit(&scratch->normal[1]);
+    for (size_t i = 0; i < VISE_STEPS_MAX; i++)
+        vise_buf_deinit(&scratch->step[i]);
+    vise_free(scratch);
+}
+
+void vise_tokenizer_close(vise_tokenizer *tokenizer)
+{
+    if (tokenizer == NULL)
+        return;
+    while (tokenizer->resting != NULL) {
+        vise_text_scratch *scratch = tokenizer->resting;
+        tokenizer->resting = scratch->next;
+        free_scratch(scratch);
+    }
+    pthread_mutex_destroy(&tokenizer->lock);
+    vise_added_deinit(&tokenizer->raw);
+    vise_added_deinit(&tokenizer->normal);
+    vise_bpe_deinit(&tokenizer->bpe);
+    vise_vocab_deinit(&tokenizer->vocab);
+    vise_arena_free(tokenizer->arena);
+    vise_free(tokenizer->is_added);
+    vise_free(tokenizer);
+}
+
+/* Scratch outlives a call, so that its cache of words serves the next text; there is one for each thread
+ * at work. */
+static vise_status take_scratch(const vise_tokenizer *tokenizer, vise_text_scratch **out, vise_error *err)
+{
+    vise_tokenizer *shared = (vise_tokenizer *)(uintptr_t)tokenizer;
+    vise_status status;
+
+    pthread_mutex_lock(&shared->lock);
+    *out = shared->resting;
+    if (*out != NULL)
+        shared->resting = (*out)->next;
+    pthread_mutex_unlock(&shared->lock);
+    if (*out != NULL)
+        return VISE_OK;
+    VISE_TRY(vise_calloc(1, sizeof **out, (void **)out, err));
+    vise_buf_init(&(*out)->normal[0], SIZE_MAX / 2);
+    vise_buf_init(&(*out)->normal[1], SIZE_MAX / 2);
+    for (size_t i = 0; i < VISE_STEPS_MAX; i++)
+        vise_buf_init(&(*out)->step[i], SIZE_MAX / 2);
+    status = vise_bpe_scratch_new(&(*out)->bpe, err);
+    if (status != VISE_OK)
+        free_scratch(*out);
+    return status;
+}
+
+static void give_scratch(const vise_tokenizer *tokenizer, vise_text_scratch *scratch)
+{
+    vise_tokenizer *shared = (vise_tokenizer *)(uintptr_t)tokenizer;
+
+    pthread_mutex_lock(&shared->lock);
+    scratch->next = shared->resting;
+    shared->resting = scratch;
+    pthread_mutex_unlock(&shared->lock);
+}
+
+/* ---- rewriting ------------------------------------------------------------------------------- */
+
+static void replace_all(vise_buf *buf, const char *text, size_t length, const char *pattern,
+                        size_t pattern_length, const char *content, size_t content_length)
+{
+    const char *end = text + length;
+
+    while (text < end) {
+        const char *found = memmem(text, (size_t)(end - text), pattern, pattern_length);
+        if (found == NULL)
+            break;
+        vise_buf_add(buf, text, (size_t)(found - text));
+        vise_buf_add(buf, content, content_length);
+        text = found + pattern_length;
+    }
+    vise_buf_add(buf, text, (size_t)(end - text));
+}
+
+vise_status vise_normalize(const vise_tokenizer *tokenizer, vise_buf buffers[2], const char *text,
+                           size_t length, const char **out, size_t *out_length, vise_error *err)
+{
+    *out = text;
+    *out_length = length;
+    for (size_t i = 0; i<tokenizer->n_normals && * out_length> 0; i++) {
+        const vise_normal *normal = &tokenizer->normals[i];
+        vise_buf *buf = &buffers[i % 2];
+        vise_buf_clear(buf);
+        if (normal->kind == VISE_NORMAL_PREPEND) {
+            vise_buf_add(buf, normal->content, normal->content_length);
+            vise_buf_add(buf, *out, *out_length);
+        } else {
+            replace_all(buf, *out, *out_length, normal->pattern, normal->pattern_length, normal->content,
+                        normal->content_length);
+        }
+        VISE_TRY(vise_buf_check(buf, "normalized text", err));
+        *out = buf->data;
+        *out_length = buf->length;
+    }
+    return VISE_OK;
+}
+
+/* ---- walking a text -------------------------------------------------------------------------- */
+
+typedef struct walk {
+    const vise_tokenizer *tokenizer;
+    vise_text_scratch *scratch;
+    vise_ids *ids;
+    size_t enough; /* stop once there are so many ids */
+} walk;
+
+static vise_status run_steps(walk *w, size_t step, const char *text, size_t length, const char *end,
+                             bool first, vise_error *err);
+
+static vise_status run_split(walk *w, size_t step, const char *text, size_t length, const char *end,
+                             bool first, vise_error *err)
+{
+    vise_split split = w->tokenizer->steps[step].split;
+    bool last = step + 1 == w->tokenizer->n_steps;
+
+    for (size_t at = 0; at < length && w->ids->count < w->enough;) {
+        size_t stop = vise_split_next(split, w->tokenizer->classes, text, length, at);
+        if (last)
+            VISE_TRY(
+                vise_bpe_encode(&w->tokenizer->bpe, w->scratch->bpe, text + at, stop - at, end, w->ids, err));
+        else
+            VISE_TRY(run_steps(w, step + 1, text + at, stop - at, end, first && at == 0, err));
+        at = stop;
+    }
+    return VISE_OK;
+}
+
+static vise_status run_marks(walk *w, size_t step, const char *text, size_t length, bool first,
+                             vise_error *err)
+{
+    vise_prepend prepend = w->tokenizer->steps[step].prepend;
+    vise_buf *buf = &w->scratch->step[step];
+    bool marked =
+        text[0] == ' ' || (length >= VISE_MARK_LENGTH && memcmp(text, VISE_MARK, VISE_MARK_LENGTH) == 0);
+
+    vise_buf_clear(buf);
+    if (!marked && (prepend == VISE_PREPEND_ALWAYS || (prepend == VISE_PREPEND_FIRST && first)))
+        vise_buf_add(buf, VISE_MARK, VISE_MARK_LENGTH);
+    replace_all(buf, text, length, " ", 1, VISE_MARK, VISE_MARK_LENGTH);
+    VISE_TRY(vise_buf_check(buf, "pre-tokenized text", err));
+    return run_steps(w, step + 1, buf->data, buf->length, buf->data + buf->length, first, err);
+}
+
+/* Runs the pre-tokenizers from `step` on over a piece, and the model behind the last. `end` is the end
+ * of readable memory; first: the piece stands at the start of the text. */
+static vise_status run_steps(walk *w, size_t step, const char *text, size_t length, const char *end,
+                             bool first, vise_error *err)
+{
+    vise_buf *buf = &w->scratch->step[step < VISE_STEPS_MAX ? step : 0];
+
+    if (length == 0)
+        return VISE_OK;
+    if (step == w->tokenizer->n_steps)
+        return vise_bpe_encode(&w->tokenizer->bpe, w->scratch->bpe, text, length, end, w->ids, err);
+    switch (w->tokenizer->steps[step].kind) {
+    case VISE_STEP_SPLIT:
+        return run_split(w, step, text, length, end, first, err);
+    case VISE_STEP_MARK_SPACES:
+        return run_marks(w, step, text, length, first, err);
+    case VISE_STEP_PREFIX_SPACE:
+        if (text[0] == ' ')
+            break;
+        vise_buf_clear(buf);
+        vise_buf_add_char(buf, ' ');
+        vise_buf_add(buf, text, length);
+        VISE_TRY(vise_buf_check(buf, "pre-tokenized text", err));
+        return run_steps(w, step + 1, buf->data, buf->length, buf->data + buf->length, first, err);
+    }
+    return run_steps(w, step + 1, text, length, end, first, err);
+}
+
+/* What stands between the added tokens of the text as it is. */
+static vise_status run_between(walk *w, const char *text, size_t length, bool first, vise_error *err)
+{
+    vise_added_walk parts;
+    vise_added_part part;
+
+    VISE_TRY(vise_normalize(w->tokenizer, w->scratch->normal, text, length, &text, &length, err));
+    vise_added_begin(&parts, &w->tokenizer->normal, text, length);
+    while (w->ids->count < w->enough && vise_added_next(&parts, &part)) {
+        if (part.id >= 0)
+            VISE_TRY(vise_ids_add(w->ids, part.id, err));
+        else
+            VISE_TRY(run_steps(w, 0, text + part.start, part.end - part.start, text + length,
+                               first && part.start == 0, err));
+    }
+    return VISE_OK;
+}
+
+static vise_status run_text(walk *w, const char *text, size_t length, vise_error *err)
+{
+    vise_added_walk parts;
+    vise_added_part part;
+
+    vise_added_begin(&parts, &w->tokenizer->raw, text, length);
+    while (w->ids->count < w->enough && vise_added_next(&parts, &part)) {
+        if (part.id >= 0)
+            VISE_TRY(vise_ids_add(w->ids, part.id, err));
+        else
+            VISE_TRY(run_between(w, text + part.start, part.end - part.start, part.start == 0, err));
+    }
+    return VISE_OK;
+}
+
+/* A copy with U+FFFD for every ill-formed sequence, as Python's errors="replace" has it. */
+static vise_status repair(const char *text, size_t length, vise_buf *buf, uint64_t *replaced, vise_error *err)
+{
+    while (length > 0) {
+        size_t bad, good = vise_utf8_valid(text, length, &bad);
+        vise_buf_add(buf, text, good);
+        if (bad > 0)
+            vise_buf_add(buf, "\xef\xbf\xbd", 3);
+        *replaced += bad;
+        text += good + bad;
+        length -= good + bad;
+    }
+    return vise_buf_check(buf, "text", err);
+}
+
+vise_status vise_tokenize_until(const vise_tokenizer *tokenizer, const char *text, size_t length,
+                                size_t enough, vise_ids *ids, vise_error *err)
+{
+    walk w = {.tokenizer = tokenizer, .ids = ids, .enough = enough};
+    vise_buf repaired;
+    vise_status status = VISE_OK;
+
+    VISE_TRY(take_scratch(tokenizer, &w.scratch, err));
+    vise_buf_init(&repaired, SIZE_MAX / 2);
+    if (vise_utf8_valid(text, length, NULL) < length) {
+        VISE_TRY_TO(end, repair(text, length, &repaired, &ids->invalid_utf8, err));
+        text = repaired.data;
+        length = repaired.length;
+    }
+    status = run_text(&w, text, length, err);
+end:
+    vise_buf_deinit(&repaired);
+    give_scratch(tokenizer, w.scratch);
+    return status;
+}
+
+vise_status vise_tokenize(const vise_tokenizer *tokenizer, const char *text, size_t length, vise_ids *ids,
+                          vise_error *err)
+{
+    return vise_tokenize_until(tokenizer, text, length, SIZE_MAX, ids, err);
+}
+
+/* ---- asking ---------------------------------------------------------------------------------- */
+
+int32_t vise_tokenizer_bos(const vise_tokenizer *tokenizer)
+{
+    return tokenizer->bos;
+}
+
+int32_t vise_tokenizer_size(const vise_tokenizer *tokenizer)
+{
+    return tokenizer->vocab.size;
+}
+
+const char *vise_tokenizer_token(const vise_tokenizer *tokenizer, int32_t id)
+{
+    return id >= 0 && id < tokenizer->vocab.size ? tokenizer->vocab.tokens[id].text : NULL;
+}
+
+bool vise_tokenizer_prepends(const vise_tokenizer *tokenizer)
+{
+    return tokenizer->prepends;
+}
+
+int vise_tokenizer_token_bytes(const vise_tokenizer *tokenizer, int32_t id)
+{
+    const vise_vocab_token *token;
+    int bytes = 0;
+
+    if (vise_tokenizer_token(tokenizer, id) == NULL)
+        return -1;
+    token = &tokenizer->vocab.tokens[id];
+    if (tokenizer->bpe.unk_token != NULL && id == tokenizer->bpe.unk)
+        return -1;
+    if (tokenizer->is_added[id])
+        return (int)token->length;
+    if (!tokenizer->bpe.byte_level && token->length == 6 && memcmp(token->text, "<0x", 3) == 0)
+        return 1;
+    for (size_t at = 0, n; at < token->length; at += n) {
+        uint32_t c = vise_utf8_at(token->text + at, &n);
+        bytes += tokenizer->bpe.byte_level || (c == 0x2581 && tokenizer->marks_space) ? 1 : (int)n;
+    }
+    return bytes;
+}

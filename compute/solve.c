@@ -84,8 +84,9 @@ static void catch_up(const solve_job *job, const solve_room *room, int64_t group
     room->applied[s] = solved;
 }
 
-/* Solves the block of columns that begins at `first` for rows row0..row0 + rows of w. A column waits for the one before it
- * (two divisions and a rounding), so that lane groups take turns column by column: the processor overlaps them. */
+/* Solves the block of columns that begins at `first` for rows row0..row0 + rows of w. A column waits for
+ * the one before it (two divisions and a rounding), so that lane groups take turns column by column: the
+ * processor overlaps them. */
 static void solve_block(const solve_job *job, const solve_room *room, int64_t row0, int64_t rows,
                         int64_t first, int64_t cols, double (*loss)[LANES])
 {

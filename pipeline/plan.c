@@ -83,6 +83,8 @@ static vise_status plan_pass(vise_plan *plan, size_t index, vise_error *err)
     plan->n_runs = index + 1;
     VISE_TRY(vise_arena_take(plan->arena, plan->count * sizeof(bool) + 1, (void **)&run->selected, err));
     VISE_TRY(run->pass->choose(run->config, run->calibrated, &run->method, err));
+    if (run->pass->output != NULL)
+        VISE_TRY(run->pass->output(run->config, &plan->output, err));
     if (run->method->needs != 0) {
         char what[96];
         snprintf(what, sizeof what, "%s --method %s", run->pass->name, run->method->name);
@@ -138,7 +140,7 @@ static vise_status layout_by_name(const char *name, const vise_layout **layout, 
 
 static vise_status choose_layout(vise_plan *plan, vise_error *err)
 {
-    const vise_output *output = &plan->request->output;
+    const vise_output *output = &plan->output;
     if (output->layout != NULL)
         return layout_by_name(output->layout, &plan->layout, err);
     plan->layout = vise_store_layout(plan->model->store);
@@ -267,7 +269,7 @@ static vise_status plan_bytes(vise_plan *plan, vise_error *err)
     for (size_t i = 0; i < vise_source_files(source); i++)
         plan->bytes_before += vise_source_file_at(source, i)->bytes;
     vise_sink *sink;
-    VISE_TRY(vise_sink_dry(plan->request->output.max_shard_bytes, plan->packed, &sink, err));
+    VISE_TRY(vise_sink_dry(plan->output.max_shard_bytes, plan->packed, &sink, err));
     vise_status status = vise_plan_declare(plan, sink, err);
     if (status == VISE_OK)
         status = vise_sink_seal(sink, err);
@@ -361,8 +363,8 @@ static vise_status make(vise_plan *plan, vise_error *err)
     for (size_t i = 0; i < plan->count; i++)
         VISE_TRY(spell_weight(plan, i, err));
     spell_tied_head(plan);
-    plan->packed = request->output.pack ||
-                   (vise_source_is_packed(vise_store_source(plan->model->store)) && !request->output.unpack);
+    plan->packed = plan->output.pack ||
+                   (vise_source_is_packed(vise_store_source(plan->model->store)) && !plan->output.unpack);
     VISE_TRY(order_tensors(plan, err));
     VISE_TRY(plan_bytes(plan, err));
     estimate_operations(plan);
@@ -375,6 +377,7 @@ vise_status vise_plan_make(const vise_request *request, vise_plan **out, vise_er
     vise_plan *plan;
     VISE_TRY(vise_calloc(1, sizeof *plan, (void **)&plan, err));
     plan->request = request;
+    plan->output = request->output;
     vise_status status = make(plan, err);
     if (status != VISE_OK) {
         vise_plan_free(plan);

@@ -74,6 +74,7 @@ typedef struct vise_plan_memory {
 typedef struct vise_plan {
     vise_model *model; /* owned */
     const vise_request *request;
+    vise_output output; /* the request's, with what the passes' options say of it */
     vise_arena *arena;
     vise_pass_run runs[VISE_PASSES_MAX];
     size_t n_runs;

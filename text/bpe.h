@@ -68,7 +68,4 @@ void vise_bpe_scratch_free(vise_bpe_scratch *scratch);
 VISE_MUST_USE vise_status vise_bpe_encode(const vise_bpe *bpe, vise_bpe_scratch *scratch, const char *word,
                                           size_t length, const char *end, vise_ids *ids, vise_error *err);
 
-/* Appends one id. */
-VISE_MUST_USE vise_status vise_ids_add(vise_ids *ids, int32_t id, vise_error *err);
-
 #endif

@@ -31,6 +31,7 @@ typedef struct vise_ids {
     uint64_t invalid_utf8; /* bytes replaced by U+FFFD */
 } vise_ids;
 void vise_ids_deinit(vise_ids *ids);
+VISE_MUST_USE vise_status vise_ids_add(vise_ids *ids, int32_t id, vise_error *err);
 
 /* Appends the ids of text, without the tokens that the post-processor adds. Thread-safe for one tokenizer. */
 VISE_MUST_USE vise_status vise_tokenize(const vise_tokenizer *tokenizer, const char *text, size_t length,
@@ -42,8 +43,8 @@ VISE_MUST_USE vise_status vise_tokenize_until(const vise_tokenizer *tokenizer, c
 int32_t vise_tokenizer_bos(const vise_tokenizer *tokenizer);
 /* Ids are in [0, size). */
 int32_t vise_tokenizer_size(const vise_tokenizer *tokenizer);
-const char *vise_tokenizer_token(const vise_tokenizer *tokenizer,
-                                 int32_t id); /* as in the vocabulary; NULL: none */
+/* As in the vocabulary; NULL: none. */
+const char *vise_tokenizer_token(const vise_tokenizer *tokenizer, int32_t id);
 /* Bytes of text that the token stands for; -1: that depends (the unknown token) or there is no such token. */
 int vise_tokenizer_token_bytes(const vise_tokenizer *tokenizer, int32_t id);
 /* True if a space is put in front of texts, so that the first token stands for one byte that is not there. */

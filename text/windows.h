@@ -1,6 +1,6 @@
-/* Windows: the rows of token ids that calibration and evaluation run on, as docs/cli.md fixes them. A window is
- * `length` tokens, the first of them BOS if the tokenizer adds one; windows follow each other in the text without
- * overlap; a rest shorter than a window is left out.
+/* Windows: the rows of token ids that calibration and evaluation run on, as docs/cli.md fixes them. A
+ * window is `length` tokens, the first of them BOS if the tokenizer adds one; windows follow each other
+ * in the text without overlap; a rest shorter than a window is left out.
  */
 #ifndef VISE_TEXT_WINDOWS_H
 #define VISE_TEXT_WINDOWS_H
@@ -28,13 +28,16 @@ typedef struct vise_window_options {
     uint64_t seed;
 } vise_window_options;
 
-/* path: .txt, or .jsonl with "text" or "input_ids" in each line. Fewer windows than asked: all, with a vise_warn;
- * none: VISE_EUSAGE that says how many tokens there are and how many are needed. Ids beyond vocab are
- * VISE_EFORMAT. tokenizer may be NULL when every line of a .jsonl has input_ids. */
+/* path: .txt, or .jsonl with "text" or "input_ids" in each line. Fewer windows than asked: all, with a
+ * vise_warn; none: VISE_EUSAGE that says how many tokens there are and how many are needed. Ids beyond
+ * vocab are VISE_EFORMAT. tokenizer may be NULL when every line of a .jsonl has input_ids. A file is one
+ * stream of tokens: the lines of a .jsonl follow each other; input_ids go before text, and a BOS in
+ * front of them is left out. `bytes` counts what the tokens spell: where a text is put behind a space
+ * that it lacks, each added token in it costs one byte of exactness. */
 VISE_MUST_USE vise_status vise_windows_load(const char *path, const vise_tokenizer *tokenizer, int32_t vocab,
                                             const vise_window_options *options, vise_windows *windows, vise_error *err);
-/* path: a JSON list of rows of ids (rows may differ in length). Each row becomes windows of its own: rows[i].count
- * is 1. */
+/* path: a JSON list of rows of ids (rows may differ in length). Each row becomes windows of its own:
+ * rows[i].count is 1. Free each with vise_windows_deinit and the array with vise_free. */
 VISE_MUST_USE vise_status vise_rows_load(const char *path, int32_t vocab, vise_windows **rows, size_t *count,
                                          vise_error *err);
 void vise_windows_deinit(vise_windows *windows);

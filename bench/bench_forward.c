@@ -1,10 +1,11 @@
-/* One block of a Llama over calibration windows: forward, and with statistics, beside torch and beside the floor that the
- * processor's measured FMA rate sets (operations counted by vise_forward_operations and, for Gram matrices, d^2 a token).
+/* One block of a Llama over calibration windows: forward, and with statistics, beside torch and beside the floor that
+ * the processor's measured FMA rate sets (operations: vise_forward_operations and, for Gram matrices, d^2 a token).
  *
  *   bench_forward [--threads N]... [books|synth]...      (1 and 2 threads, both shapes)
  *
- * The peer runs when build/venv/bin/python (or $PEER_PYTHON) exists and has torch: bench/peers/forward_block.py, the same
- * block in eager torch with its fused attention, as many threads and, should its torch use OpenBLAS, the same kernels. */
+ * The peer runs when build/venv/bin/python (or $PEER_PYTHON) exists and has torch: bench/peers/forward_block.py, the
+ * same block in eager torch with its fused attention, as many threads and, should its torch use OpenBLAS, the same
+ * kernels. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,7 +89,8 @@ static void line(const char *what, const char *who, timing t, int threads, doubl
                  double peak)
 {
     double floor = operations / peak / threads;
-    printf("  %-14s %-14s %8.3f s wall %8.3f s cpu %8.0f tokens/s %7.1f GFLOP/s   %3.0f %% of the floor (%3.0f %% by cpu)\n",
+    printf("  %-14s %-16s %7.3f s wall %7.3f s cpu %7.0f tokens/s %6.1f GFLOP/s  %3.0f %% of the floor"
+           " (by cpu %3.0f %%)\n",
            what, who, t.wall, t.cpu, tokens / t.wall, 1e-9 * operations / t.wall, 100.0 * floor / t.wall,
            100.0 * floor * threads / t.cpu);
 }

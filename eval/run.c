@@ -118,8 +118,8 @@ void vise_eval_run_deinit(vise_eval_run *run)
 
 /* ---- the least ----------------------------------------------------------------------------------------------- */
 
-/* Reading weights: scratch of the store for one tile of about 1 MiB a worker, in what the file holds and decoded. */
-enum { READ_SCRATCH_BYTES = 4 << 20 };
+/* Reading weights: scratch of the store for one tile of about 2 MiB a worker, as the file holds it and decoded. */
+enum { READ_SCRATCH_BYTES = 6 << 20 };
 
 static uint64_t larger(uint64_t a, uint64_t b)
 {
@@ -131,7 +131,7 @@ static uint64_t least(const vise_model *model, size_t length, int workers, uint6
     uint64_t rotary = length * (uint64_t)model->config.head_dim * sizeof(float);
     uint64_t reading = (uint64_t)workers * READ_SCRATCH_BYTES;
     uint64_t blocks = vise_block_bytes(model) + larger(reading, vise_forward_scratch_bytes(model, length, workers));
-    uint64_t embedding = ((uint64_t)17 << 20) + reading;
+    uint64_t embedding = ((uint64_t)19 << 20) + reading;
     *head += batch_bytes(model, BATCH_TOKENS_MIN, false) + (uint64_t)model->config.hidden * sizeof(float) + rotary +
              reading;
     return rotary + larger(blocks, embedding);

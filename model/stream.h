@@ -24,7 +24,8 @@ struct vise_stream {
     vise_pool *pool;
 };
 
-/* A stream whose activations are undefined: vise_stream_open_sets without the embedding. The windows' ids are not read. */
+/* A stream whose activations are undefined: vise_stream_open_sets without the embedding. The windows' ids are not
+ * read. */
 VISE_MUST_USE vise_status vise_stream_new(const vise_model *model, const vise_windows *sets, size_t count,
                                           uint64_t ram_bytes, vise_pool *pool, vise_stream **out, vise_error *err);
 

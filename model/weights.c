@@ -6,7 +6,7 @@
 
 int64_t vise_weight_tile_rows(int64_t cols)
 {
-    int64_t rows = ((int64_t)1 << 20) / ((int64_t)sizeof(float) * (cols > 0 ? cols : 1));
+    int64_t rows = ((int64_t)2 << 20) / ((int64_t)sizeof(float) * (cols > 0 ? cols : 1));
     rows -= rows % VISE_TILE_ROWS;
     return rows > VISE_TILE_ROWS ? rows : VISE_TILE_ROWS;
 }

@@ -10,7 +10,8 @@
 #include "core/workers.h"
 #include "model/model.h"
 
-/* Rows of a tile of about 1 MiB in float32: a multiple of VISE_TILE_ROWS, so that every layout can start there. */
+/* Rows of a tile of about 2 MiB in float32: a multiple of VISE_TILE_ROWS, so that every layout can start there, and a
+ * chunk or two of a packed file. */
 int64_t vise_weight_tile_rows(int64_t cols);
 
 /* Rows [row0, row0 + rows) of tensor `index` (of vise_model.bound) as float32. A NaN or an infinity is VISE_EFORMAT

@@ -154,8 +154,9 @@ VISE_TARGET_AVX2 float vise_grid_error_avx2(const float *values, const float *we
 
 /* ---- fused: stored floats to packed words -------------------------------------------------------------- */
 
-/* Two sweeps over each group while it is in the first-level cache: its range, then its codes, 32 at a time. The
- * functions below are inlined once per stored type and width; `dtype` and `bits` are constants there. */
+/* Three sweeps over a batch of groups that stays in the first-level cache: their ranges, their grids, their codes, 32
+ * at a time. A batch, because a grid is a chain of dependent operations and those of several groups overlap. The
+ * functions below are inlined once per stored type and width; `dtype` and, for 4 and 8, `bits` are constants there. */
 
 VISE_INLINE VISE_TARGET_AVX2 __m256 load_stored(vise_dtype dtype, const uint8_t *source, size_t i)
 {
@@ -168,89 +169,125 @@ VISE_INLINE VISE_TARGET_AVX2 __m256 load_stored(vise_dtype dtype, const uint8_t 
     return _mm256_loadu_ps((const float *)(const void *)(source + 4 * i));
 }
 
-VISE_INLINE VISE_TARGET_AVX2 void stored_range(vise_dtype dtype, const uint8_t *source, size_t n, float *min,
-                                               float *max)
+/* ends[0] = max, ends[1] = -min. */
+VISE_INLINE VISE_TARGET_AVX2 void stored_range(vise_dtype dtype, const uint8_t *source, size_t n,
+                                               float ends[2])
 {
     range256 a = {_mm256_setzero_ps(), _mm256_setzero_ps()}, b = a;
     for (size_t i = 0; i < n; i += 16) {
         range_add(&a, load_stored(dtype, source, i));
         range_add(&b, load_stored(dtype, source, i + 8));
     }
-    *min = reduce_min(_mm256_min_ps(a.low, b.low));
-    *max = reduce_max(_mm256_max_ps(a.high, b.high));
+    /* Both reductions in one: maxima in the even lanes, negated minima in the odd ones. */
+    __m256 high = _mm256_max_ps(a.high, b.high), low = _mm256_min_ps(a.low, b.low);
+    low = _mm256_sub_ps(_mm256_setzero_ps(), low);
+    __m256 both = _mm256_max_ps(_mm256_unpacklo_ps(high, low), _mm256_unpackhi_ps(high, low));
+    __m128 half = _mm_max_ps(_mm256_castps256_ps128(both), _mm256_extractf128_ps(both, 1));
+    _mm_storel_pi((__m64 *)(void *)ends, _mm_max_ps(half, _mm_movehl_ps(half, half)));
 }
 
-VISE_INLINE VISE_TARGET_AVX2 void store_codes(int bits, __m256i codes, uint8_t *target)
+/* 32 codes. Widths other than 4 and 8 go through pext, eight codes at a time; it stores eight bytes where `bits` are
+ * meant, so the last codes before `end` take a detour. */
+VISE_INLINE VISE_TARGET_AVX2 void store_codes(int bits, __m256i codes, uint8_t *target, const uint8_t *end)
 {
     if (bits == 4) {
         __m256i pairs = _mm256_maddubs_epi16(codes, _mm256_set1_epi16(0x1001)); /* low + 16 * high */
         __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi16(pairs, pairs), 0x08);
         _mm_storeu_si128((__m128i *)target, _mm256_castsi256_si128(packed));
-    } else {
+    } else if (bits == 8) {
         _mm256_storeu_si256((__m256i *)target, codes);
+    } else {
+        const size_t width = (size_t)bits;
+        const uint64_t mask = ((1u << bits) - 1u) * 0x0101010101010101u;
+        uint8_t detour[32 + 8];
+        uint64_t eights[4];
+        bool near_end = (size_t)(end - target) < 4 * width + 8;
+        uint8_t *out = near_end ? detour : target;
+        _mm256_storeu_si256((__m256i *)eights, codes);
+        for (size_t k = 0; k < 4; k++) {
+            uint64_t packed = _pext_u64(eights[k], mask);
+            memcpy(out + k * width, &packed, sizeof packed);
+        }
+        if (near_end)
+            memcpy(target, detour, 4 * width);
     }
 }
 
 VISE_INLINE VISE_TARGET_AVX2 void encode_stored(vise_dtype dtype, int bits, const uint8_t *source, size_t n,
-                                                float scale, int zero, int max_code, uint8_t *target)
+                                                float scale, int zero, int max_code, uint8_t *target,
+                                                const uint8_t *end)
 {
-    size_t width = (size_t)bits;
-    if (!(scale > 0.0f)) {
-        memset(target, bits == 4 ? zero * 17 : zero, n * width / 8);
-        return;
-    }
-    grid256 grid = grid_of(scale, zero, max_code);
+    const size_t width = (size_t)bits;
+    const bool empty = !(scale > 0.0f);
+    const grid256 grid = grid_of(scale, zero, max_code);
+    const __m256i zeros = _mm256_set1_epi8((char)zero);
     for (size_t i = 0; i < n; i += 32) {
         __m256 a = load_stored(dtype, source, i), b = load_stored(dtype, source, i + 8);
         __m256 c = load_stored(dtype, source, i + 16), d = load_stored(dtype, source, i + 24);
-        store_codes(bits, codes_of(&grid, a, b, c, d), target + i * width / 8);
+        store_codes(bits, empty ? zeros : codes_of(&grid, a, b, c, d), target + i / 8 * width, end);
     }
 }
 
-VISE_INLINE VISE_TARGET_AVX2 void encode_rows(vise_dtype dtype, int bits, size_t element_bytes,
-                                              const uint8_t *source, const vise_grid_rule *given,
-                                              vise_packed *out)
+VISE_INLINE VISE_TARGET_AVX2 void encode_rows(vise_dtype dtype, int bits, const uint8_t *source,
+                                              const vise_grid_rule *given, vise_packed *out)
 {
+    enum { BATCH = 16, BATCH_VALUES = 2048 };
     const vise_grid_rule rule = *given;
     const bool one_scale = out->scheme.granularity == VISE_PER_TENSOR;
     const size_t width = (size_t)(out->cols / out->groups), groups = (size_t)(out->rows * out->groups);
+    const size_t source_step = width * (dtype == VISE_DTYPE_F32 ? 4 : 2),
+                 target_step = width / 8 * (size_t)bits;
+    const size_t fits = BATCH_VALUES / width, batch = fits < 1 ? 1 : fits < BATCH ? fits : BATCH;
     uint8_t *target = (uint8_t *)out->words;
-    for (size_t s = 0; s < groups; s++) {
-        float scale = one_scale ? out->scales[0] : 0.0f, min, max;
-        int zero = rule.middle;
-        if (one_scale) {
-            zero = out->zeros ? out->zeros[0] : zero;
-        } else {
-            stored_range(dtype, source, width, &min, &max);
-            vise_grid_solve(&rule, min, max, &scale, &zero);
-            out->scales[s] = scale;
-            if (out->zeros)
-                out->zeros[s] = (uint8_t)zero;
+    const uint8_t *end = target + groups * target_step;
+    for (size_t s = 0; s < groups; s += batch) {
+        const size_t count = groups - s < batch ? groups - s : batch;
+        float ends[BATCH][2], scales[BATCH];
+        int zeros[BATCH];
+        for (size_t k = 0; k < count && !one_scale; k++)
+            stored_range(dtype, source + k * source_step, width, ends[k]);
+        for (size_t k = 0; k < count; k++) {
+            if (one_scale) {
+                scales[k] = out->scales[0];
+                zeros[k] = out->zeros ? out->zeros[0] : rule.middle;
+            } else {
+                vise_grid_solve(&rule, -ends[k][1], ends[k][0], &scales[k], &zeros[k]);
+                out->scales[s + k] = scales[k];
+                if (out->zeros)
+                    out->zeros[s + k] = (uint8_t)zeros[k];
+            }
         }
-        encode_stored(dtype, bits, source, width, scale, zero, rule.max_code, target);
-        source += width * element_bytes;
-        target += width * (size_t)bits / 8;
+        for (size_t k = 0; k < count; k++) {
+            encode_stored(dtype, bits, source, width, scales[k], zeros[k], rule.max_code, target, end);
+            source += source_step;
+            target += target_step;
+        }
     }
+}
+
+VISE_INLINE VISE_TARGET_AVX2 void encode_rows_of(vise_dtype dtype, const uint8_t *source,
+                                                 const vise_grid_rule *rule, vise_packed *out)
+{
+    int bits = out->scheme.type->bits;
+    if (bits == 4)
+        encode_rows(dtype, 4, source, rule, out);
+    else if (bits == 8)
+        encode_rows(dtype, 8, source, rule, out);
+    else
+        encode_rows(dtype, bits, source, rule, out);
 }
 
 VISE_TARGET_AVX2 bool vise_encode_packed_avx2(vise_dtype dtype, const void *source,
                                               const vise_grid_rule *rule, vise_packed *out)
 {
-    int bits = out->scheme.type->bits;
-    if (out->groups == 0 || out->cols / out->groups % 32 != 0 || (bits != 4 && bits != 8))
+    if (out->groups == 0 || out->cols / out->groups % 32 != 0)
         return false;
-    if (dtype == VISE_DTYPE_BF16 && bits == 4)
-        encode_rows(VISE_DTYPE_BF16, 4, 2, source, rule, out);
-    else if (dtype == VISE_DTYPE_BF16)
-        encode_rows(VISE_DTYPE_BF16, 8, 2, source, rule, out);
-    else if (dtype == VISE_DTYPE_F16 && bits == 4)
-        encode_rows(VISE_DTYPE_F16, 4, 2, source, rule, out);
+    if (dtype == VISE_DTYPE_BF16)
+        encode_rows_of(VISE_DTYPE_BF16, source, rule, out);
     else if (dtype == VISE_DTYPE_F16)
-        encode_rows(VISE_DTYPE_F16, 8, 2, source, rule, out);
-    else if (dtype == VISE_DTYPE_F32 && bits == 4)
-        encode_rows(VISE_DTYPE_F32, 4, 4, source, rule, out);
+        encode_rows_of(VISE_DTYPE_F16, source, rule, out);
     else if (dtype == VISE_DTYPE_F32)
-        encode_rows(VISE_DTYPE_F32, 8, 4, source, rule, out);
+        encode_rows_of(VISE_DTYPE_F32, source, rule, out);
     else
         return false;
     return true;

@@ -145,8 +145,9 @@ VISE_TARGET_AVX512 float vise_grid_error_avx512(const float *values, const float
 
 /* ---- fused: stored floats to packed words -------------------------------------------------------------- */
 
-/* Two sweeps over each group while it is in the first-level cache: its range, then its codes, 64 at a time. The
- * functions below are inlined once per stored type and width; `dtype` and `bits` are constants there. */
+/* Three sweeps over a batch of groups that stays in the first-level cache: their ranges, their grids, their codes, 64
+ * at a time. A batch, because a grid is a chain of dependent operations and those of several groups overlap. The
+ * functions below are inlined once per stored type and width; `dtype` and, for 4 and 8, `bits` are constants there. */
 
 VISE_INLINE VISE_TARGET_AVX512 __m512 load_stored(vise_dtype dtype, const uint8_t *source, size_t i)
 {
@@ -159,107 +160,157 @@ VISE_INLINE VISE_TARGET_AVX512 __m512 load_stored(vise_dtype dtype, const uint8_
     return _mm512_loadu_ps(source + 4 * i);
 }
 
-VISE_INLINE VISE_TARGET_AVX512 void stored_range(vise_dtype dtype, const uint8_t *source, size_t n,
-                                                 float *min, float *max)
+/* ends[0] = max, ends[1] = -min; the largest magnitude is all that a symmetric grid asks for. */
+VISE_INLINE VISE_TARGET_AVX512 void stored_range(vise_dtype dtype, bool asym, const uint8_t *source, size_t n,
+                                                 float ends[2])
 {
-    range512 a = {_mm512_setzero_ps(), _mm512_setzero_ps()}, b = a;
+    __m512 high0 = _mm512_setzero_ps(), high1 = high0, low0 = high0, low1 = high0;
     for (size_t i = 0; i < n; i += 32) {
-        range_add(&a, load_stored(dtype, source, i));
-        range_add(&b, load_stored(dtype, source, i + 16));
+        __m512 a = load_stored(dtype, source, i), b = load_stored(dtype, source, i + 16);
+        high0 = _mm512_max_ps(asym ? a : _mm512_abs_ps(a), high0);
+        high1 = _mm512_max_ps(asym ? b : _mm512_abs_ps(b), high1);
+        if (asym) {
+            low0 = _mm512_min_ps(a, low0);
+            low1 = _mm512_min_ps(b, low1);
+        }
     }
-    *min = reduce_min(_mm512_min_ps(a.low, b.low));
-    *max = reduce_max(_mm512_max_ps(a.high, b.high));
+    __m512 high = _mm512_max_ps(high0, high1);
+    if (!asym) {
+        ends[0] = ends[1] = reduce_max(high);
+        return;
+    }
+    /* Both reductions in one: maxima in the even lanes, negated minima in the odd ones. */
+    __m512 low = _mm512_sub_ps(_mm512_setzero_ps(), _mm512_min_ps(low0, low1));
+    __m512 even = _mm512_unpacklo_ps(high, low), odd = _mm512_unpackhi_ps(high, low);
+    __m512 both = _mm512_max_ps(even, odd);
+    __m256 half = _mm256_max_ps(_mm512_castps512_ps256(both), _mm512_extractf32x8_ps(both, 1));
+    __m128 quarter = _mm_max_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+    _mm_storel_pi((__m64 *)(void *)ends, _mm_max_ps(quarter, _mm_movehl_ps(quarter, quarter)));
 }
 
-/* Symmetric grids ask for the largest magnitude alone. */
-VISE_INLINE VISE_TARGET_AVX512 float stored_top(vise_dtype dtype, const uint8_t *source, size_t n)
-{
-    __m512 a = _mm512_setzero_ps(), b = a;
-    for (size_t i = 0; i < n; i += 32) {
-        a = _mm512_max_ps(_mm512_abs_ps(load_stored(dtype, source, i)), a);
-        b = _mm512_max_ps(_mm512_abs_ps(load_stored(dtype, source, i + 16)), b);
-    }
-    return reduce_max(_mm512_max_ps(a, b));
-}
-
-VISE_INLINE VISE_TARGET_AVX512 void store_codes(int bits, __m512i codes, uint8_t *target)
+/* The first n (32 or 64) of 64 codes. Widths other than 4 and 8 go through pext, eight codes at a time; it stores eight
+ * bytes where `bits` are meant, so the last codes before `end` take a detour. */
+VISE_INLINE VISE_TARGET_AVX512 void store_codes(int bits, __m512i codes, size_t n, uint8_t *target,
+                                                const uint8_t *end)
 {
     if (bits == 4) {
         __m512i pairs = _mm512_maddubs_epi16(codes, _mm512_set1_epi16(0x1001)); /* low + 16 * high */
-        _mm256_storeu_si256((__m256i *)target, _mm512_cvtepi16_epi8(pairs));
+        __m256i bytes = _mm512_cvtepi16_epi8(pairs);
+        if (n == 64)
+            _mm256_storeu_si256((__m256i *)target, bytes);
+        else
+            _mm_storeu_si128((__m128i *)target, _mm256_castsi256_si128(bytes));
+    } else if (bits == 8) {
+        if (n == 64)
+            _mm512_storeu_si512(target, codes);
+        else
+            _mm256_storeu_si256((__m256i *)target, _mm512_castsi512_si256(codes));
     } else {
-        _mm512_storeu_si512(target, codes);
+        const size_t width = (size_t)bits;
+        const uint64_t mask = ((1u << bits) - 1u) * 0x0101010101010101u;
+        uint8_t detour[64 + 8];
+        uint64_t eights[8];
+        bool near_end = (size_t)(end - target) < n / 8 * width + 8;
+        uint8_t *out = near_end ? detour : target;
+        _mm512_storeu_si512(eights, codes);
+        for (size_t k = 0; k < n / 8; k++) {
+            uint64_t packed = _pext_u64(eights[k], mask);
+            memcpy(out + k * width, &packed, sizeof packed);
+        }
+        if (near_end)
+            memcpy(target, detour, n / 8 * width);
     }
 }
 
 VISE_INLINE VISE_TARGET_AVX512 void encode_stored(vise_dtype dtype, int bits, const uint8_t *source, size_t n,
-                                                  float scale, int zero, int max_code, uint8_t *target)
+                                                  float scale, int zero, int max_code, uint8_t *target,
+                                                  const uint8_t *end)
 {
-    size_t width = (size_t)bits, i = 0;
-    if (!(scale > 0.0f)) {
-        memset(target, bits == 4 ? zero * 17 : zero, n * width / 8);
-        return;
-    }
-    grid512 grid = grid_of(scale, zero, max_code);
+    const size_t width = (size_t)bits;
+    const bool empty = !(scale > 0.0f);
+    const grid512 grid = grid_of(scale, zero, max_code);
+    const __m512i zeros = _mm512_set1_epi8((char)zero);
+    size_t i = 0;
     for (; i + 64 <= n; i += 64) {
         __m512 a = load_stored(dtype, source, i), b = load_stored(dtype, source, i + 16);
         __m512 c = load_stored(dtype, source, i + 32), d = load_stored(dtype, source, i + 48);
-        store_codes(bits, codes_of(&grid, a, b, c, d), target + i * width / 8);
+        __m512i codes = empty ? zeros : codes_of(&grid, a, b, c, d);
+        store_codes(bits, codes, 64, target + i / 8 * width, end);
     }
     if (i < n) { /* 32 are left */
-        uint8_t last[64];
+        const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 4, 8, 12, 1, 5, 9, 13);
         __m512 a = load_stored(dtype, source, i), b = load_stored(dtype, source, i + 16);
-        store_codes(bits, codes_of(&grid, a, b, a, b), last);
-        memcpy(target + i * width / 8, last, 4 * width);
+        __m512i ab = _mm512_packs_epi32(steps_of(&grid, a), steps_of(&grid, b));
+        ab = _mm512_add_epi16(ab, grid.zero16);
+        ab = _mm512_permutexvar_epi32(order, _mm512_packus_epi16(ab, ab));
+        store_codes(bits, empty ? zeros : ab, 32, target + i / 8 * width, end);
     }
 }
 
-VISE_INLINE VISE_TARGET_AVX512 void encode_rows(vise_dtype dtype, int bits, size_t element_bytes,
-                                                const uint8_t *source, const vise_grid_rule *given,
-                                                vise_packed *out)
+VISE_INLINE VISE_TARGET_AVX512 void encode_rows(vise_dtype dtype, int bits, const uint8_t *source,
+                                                const vise_grid_rule *given, vise_packed *out)
 {
+    enum { BATCH = 16, BATCH_VALUES = 2048 };
     const vise_grid_rule rule = *given;
     const bool one_scale = out->scheme.granularity == VISE_PER_TENSOR;
     const size_t width = (size_t)(out->cols / out->groups), groups = (size_t)(out->rows * out->groups);
+    const size_t source_step = width * (dtype == VISE_DTYPE_F32 ? 4 : 2),
+                 target_step = width / 8 * (size_t)bits;
+    const size_t fits = BATCH_VALUES / width, batch = fits < 1 ? 1 : fits < BATCH ? fits : BATCH;
     uint8_t *target = (uint8_t *)out->words;
-    for (size_t s = 0; s < groups; s++) {
-        float scale = one_scale ? out->scales[0] : 0.0f, min, max;
-        int zero = rule.middle;
-        if (one_scale) {
-            zero = out->zeros ? out->zeros[0] : zero;
-        } else if (rule.asym) {
-            stored_range(dtype, source, width, &min, &max);
-            vise_grid_solve(&rule, min, max, &scale, &zero);
-            out->zeros[s] = (uint8_t)zero;
-            out->scales[s] = scale;
-        } else {
-            vise_grid_solve(&rule, 0.0f, stored_top(dtype, source, width), &scale, &zero);
-            out->scales[s] = scale;
+    const uint8_t *end = target + groups * target_step;
+    for (size_t s = 0; s < groups; s += batch) {
+        const size_t count = groups - s < batch ? groups - s : batch;
+        float ends[BATCH][2], scales[BATCH];
+        int zeros[BATCH];
+        for (size_t k = 0; k < count && !one_scale; k++) {
+            if (rule.asym)
+                stored_range(dtype, true, source + k * source_step, width, ends[k]);
+            else
+                stored_range(dtype, false, source + k * source_step, width, ends[k]);
         }
-        encode_stored(dtype, bits, source, width, scale, zero, rule.max_code, target);
-        source += width * element_bytes;
-        target += width * (size_t)bits / 8;
+        for (size_t k = 0; k < count; k++) {
+            if (one_scale) {
+                scales[k] = out->scales[0];
+                zeros[k] = out->zeros ? out->zeros[0] : rule.middle;
+            } else {
+                vise_grid_solve(&rule, -ends[k][1], ends[k][0], &scales[k], &zeros[k]);
+                out->scales[s + k] = scales[k];
+                if (out->zeros)
+                    out->zeros[s + k] = (uint8_t)zeros[k];
+            }
+        }
+        for (size_t k = 0; k < count; k++) {
+            encode_stored(dtype, bits, source, width, scales[k], zeros[k], rule.max_code, target, end);
+            source += source_step;
+            target += target_step;
+        }
     }
+}
+
+VISE_INLINE VISE_TARGET_AVX512 void encode_rows_of(vise_dtype dtype, const uint8_t *source,
+                                                   const vise_grid_rule *rule, vise_packed *out)
+{
+    int bits = out->scheme.type->bits;
+    if (bits == 4)
+        encode_rows(dtype, 4, source, rule, out);
+    else if (bits == 8)
+        encode_rows(dtype, 8, source, rule, out);
+    else
+        encode_rows(dtype, bits, source, rule, out);
 }
 
 VISE_TARGET_AVX512 bool vise_encode_packed_avx512(vise_dtype dtype, const void *source,
                                                   const vise_grid_rule *rule, vise_packed *out)
 {
-    int bits = out->scheme.type->bits;
-    if (out->groups == 0 || out->cols / out->groups % 32 != 0 || (bits != 4 && bits != 8))
+    if (out->groups == 0 || out->cols / out->groups % 32 != 0)
         return false;
-    if (dtype == VISE_DTYPE_BF16 && bits == 4)
-        encode_rows(VISE_DTYPE_BF16, 4, 2, source, rule, out);
-    else if (dtype == VISE_DTYPE_BF16)
-        encode_rows(VISE_DTYPE_BF16, 8, 2, source, rule, out);
-    else if (dtype == VISE_DTYPE_F16 && bits == 4)
-        encode_rows(VISE_DTYPE_F16, 4, 2, source, rule, out);
+    if (dtype == VISE_DTYPE_BF16)
+        encode_rows_of(VISE_DTYPE_BF16, source, rule, out);
     else if (dtype == VISE_DTYPE_F16)
-        encode_rows(VISE_DTYPE_F16, 8, 2, source, rule, out);
-    else if (dtype == VISE_DTYPE_F32 && bits == 4)
-        encode_rows(VISE_DTYPE_F32, 4, 4, source, rule, out);
+        encode_rows_of(VISE_DTYPE_F16, source, rule, out);
     else if (dtype == VISE_DTYPE_F32)
-        encode_rows(VISE_DTYPE_F32, 8, 4, source, rule, out);
+        encode_rows_of(VISE_DTYPE_F32, source, rule, out);
     else
         return false;
     return true;

@@ -49,6 +49,7 @@ typedef struct vise_tensor_kernels {
 
     /* mask: one row; mask_above keeps what is above the threshold and, of what equals it, all but the first
      * `ties` */
+    void (*mask_score)(const float *values, const float *norms, size_t n, float *score);
     size_t (*count_below)(const float *score, size_t n, float threshold);
     void (*mask_above)(const float *score, size_t n, float threshold, size_t ties, uint8_t *mask);
     void (*mask_pattern)(const float *score, size_t n, vise_pattern pattern, uint8_t *mask);
@@ -125,16 +126,19 @@ void vise_pack_bmi2(const uint8_t *codes, size_t n, int bits, uint32_t *words);
 void vise_unpack_bmi2(const uint32_t *words, size_t n, int bits, uint8_t *codes);
 
 /* mask.c, mask_simd.c */
+void vise_mask_score_ref(const float *values, const float *norms, size_t n, float *score);
 size_t vise_count_below_ref(const float *score, size_t n, float threshold);
 void vise_mask_above_ref(const float *score, size_t n, float threshold, size_t ties, uint8_t *mask);
 void vise_mask_pattern_row_ref(const float *score, size_t n, vise_pattern pattern, uint8_t *mask);
 void vise_mask_apply_row_ref(const uint8_t *mask, size_t n, float *values);
 size_t vise_count_zeros_ref(const float *values, size_t n);
+void vise_mask_score_avx2(const float *values, const float *norms, size_t n, float *score);
 size_t vise_count_below_avx2(const float *score, size_t n, float threshold);
 void vise_mask_above_avx2(const float *score, size_t n, float threshold, size_t ties, uint8_t *mask);
 void vise_mask_pattern_row_avx2(const float *score, size_t n, vise_pattern pattern, uint8_t *mask);
 void vise_mask_apply_row_avx2(const uint8_t *mask, size_t n, float *values);
 size_t vise_count_zeros_avx2(const float *values, size_t n);
+void vise_mask_score_avx512(const float *values, const float *norms, size_t n, float *score);
 size_t vise_count_below_avx512(const float *score, size_t n, float threshold);
 void vise_mask_above_avx512(const float *score, size_t n, float threshold, size_t ties, uint8_t *mask);
 void vise_mask_pattern_row_avx512(const float *score, size_t n, vise_pattern pattern, uint8_t *mask);

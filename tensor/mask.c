@@ -36,6 +36,17 @@ bool vise_mask_get(const uint8_t *mask, int64_t cols, int64_t row, int64_t col)
     return mask[(size_t)row * vise_mask_row_bytes(cols) + (size_t)(col >> 3)] >> (col & 7) & 1;
 }
 
+void vise_mask_score_ref(const float *values, const float *norms, size_t n, float *score)
+{
+    for (size_t i = 0; i < n; i++)
+        score[i] = norms ? fabsf(values[i]) * norms[i] : fabsf(values[i]);
+}
+
+void vise_mask_score(const float *values, const float *norms, size_t n, float *score)
+{
+    vise_tensor_kernels_now()->mask_score(values, norms, n, score);
+}
+
 /* ---- the lowest of each row ---------------------------------------------------------------------------- */
 
 static size_t pruned_of_row(int64_t cols, double sparsity)
@@ -151,7 +162,7 @@ static void mask_pattern(const vise_tensor_kernels *kernels, const float *score,
                          vise_pattern pattern, uint8_t *mask)
 {
     size_t n = (size_t)cols, row_bytes = vise_mask_row_bytes(cols);
-    if (cols % 8 == 0 && 8 % pattern.group == 0) { /* rows without gaps are one long row */
+    if (cols % 8 == 0) { /* rows without gaps are one long row */
         kernels->mask_pattern(score, n * (size_t)rows, pattern, mask);
         return;
     }

@@ -26,6 +26,9 @@ VISE_MUST_USE vise_status vise_pattern_parse(const char *text, vise_pattern *pat
 size_t vise_mask_row_bytes(int64_t cols);
 bool vise_mask_get(const uint8_t *mask, int64_t cols, int64_t row, int64_t col);
 
+/* score = |value| * norm, or |value| where norms is NULL (Wanda, magnitude). In place is allowed. */
+void vise_mask_score(const float *values, const float *norms, size_t n, float *score);
+
 /* Masks of score [rows, cols]: the floor(cols * sparsity) smallest of each row are pruned; or keep of every
  * group (cols must divide). Scores are finite, -0 equals +0. A sparsity outside [0, 1] is VISE_EUSAGE. Bits
  * beyond a row are 0. Fast paths give equal bits to the _ref functions; vise_mask_rows_ref counts ranks by

@@ -59,36 +59,53 @@ VISE_TARGET_AVX2 void vise_mask_above_avx2(const float *score, size_t n, float t
     vise_mask_above_ref(score + i, n - i, threshold, ties, mask + i / 8);
 }
 
-/* Does the lane at distance `turn` (cyclic in its group of four) go before each lane? Equal ones go by index.
- */
-#define GOES_BEFORE_AVX2(v, order, earlier)                                                                  \
-    _mm256_or_ps(_mm256_cmp_ps(_mm256_permute_ps(v, order), v, _CMP_LT_OQ),                                  \
-                 _mm256_and_ps(_mm256_cmp_ps(_mm256_permute_ps(v, order), v, _CMP_EQ_OQ), earlier))
-
+/* Ranks inside groups that divide the vector: every lane is compared with the others of its group, one
+ * rotation of the groups at a time. */
 VISE_TARGET_AVX2 void vise_mask_pattern_row_avx2(const float *score, size_t n, vise_pattern pattern,
                                                  uint8_t *mask)
 {
-    if (pattern.group != 4) {
+    const int group = pattern.group;
+    if (8 % group != 0) {
         vise_mask_pattern_row_ref(score, n, pattern, mask);
         return;
     }
-    const __m256 earlier1 = _mm256_castsi256_ps(_mm256_setr_epi32(0, 0, 0, -1, 0, 0, 0, -1));
-    const __m256 earlier2 = _mm256_castsi256_ps(_mm256_setr_epi32(0, 0, -1, -1, 0, 0, -1, -1));
-    const __m256 earlier3 = _mm256_castsi256_ps(_mm256_setr_epi32(0, -1, -1, -1, 0, -1, -1, -1));
+    __m256i partner[8],
+        earlier[8]; /* by rotation: the lane compared with, and whether its index is the lower one */
+    for (int turn = 1; turn < group; turn++) {
+        int lanes[8], lower[8];
+        for (int lane = 0; lane < 8; lane++) {
+            int other = (lane & ~(group - 1)) | ((lane + turn) & (group - 1));
+            lanes[lane] = other;
+            lower[lane] = other < lane ? -1 : 0;
+        }
+        partner[turn] = _mm256_loadu_si256((const __m256i *)lanes);
+        earlier[turn] = _mm256_loadu_si256((const __m256i *)lower);
+    }
+    const __m256i last_pruned = _mm256_set1_epi32(group - pattern.keep - 1);
     size_t i = 0;
     for (; i + 8 <= n; i += 8) {
         __m256 v = _mm256_loadu_ps(score + i);
-        __m256 a = GOES_BEFORE_AVX2(v, 0x39, earlier1); /* lanes 1 2 3 0 */
-        __m256 b = GOES_BEFORE_AVX2(v, 0x4e, earlier2); /* lanes 2 3 0 1 */
-        __m256 c = GOES_BEFORE_AVX2(v, 0x93, earlier3); /* lanes 3 0 1 2 */
-        /* Kept is what at least 4 - keep others go before. */
-        __m256 keep = pattern.keep == 1 ? _mm256_and_ps(_mm256_and_ps(a, b), c)
-                      : pattern.keep == 3
-                          ? _mm256_or_ps(_mm256_or_ps(a, b), c)
-                          : _mm256_or_ps(_mm256_and_ps(a, b), _mm256_and_ps(_mm256_or_ps(a, b), c));
-        mask[i / 8] = (uint8_t)_mm256_movemask_ps(keep);
+        __m256i rank = _mm256_setzero_si256();
+        for (int turn = 1; turn < group; turn++) {
+            __m256 other = _mm256_permutevar8x32_ps(v, partner[turn]);
+            __m256i less = _mm256_castps_si256(_mm256_cmp_ps(other, v, _CMP_LT_OQ));
+            __m256i equal = _mm256_castps_si256(_mm256_cmp_ps(other, v, _CMP_EQ_OQ));
+            rank = _mm256_sub_epi32(rank, _mm256_or_si256(less, _mm256_and_si256(equal, earlier[turn])));
+        }
+        mask[i / 8] = (uint8_t)_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(rank, last_pruned)));
     }
     vise_mask_pattern_row_ref(score + i, n - i, pattern, mask + i / 8);
+}
+
+VISE_TARGET_AVX2 void vise_mask_score_avx2(const float *values, const float *norms, size_t n, float *score)
+{
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m256 magnitude = _mm256_andnot_ps(sign, _mm256_loadu_ps(values + i));
+        _mm256_storeu_ps(score + i, norms ? _mm256_mul_ps(magnitude, _mm256_loadu_ps(norms + i)) : magnitude);
+    }
+    vise_mask_score_ref(values + i, norms ? norms + i : NULL, n - i, score + i);
 }
 
 VISE_TARGET_AVX2 void vise_mask_apply_row_avx2(const uint8_t *mask, size_t n, float *values)
@@ -156,31 +173,53 @@ VISE_TARGET_AVX512 void vise_mask_above_avx512(const float *score, size_t n, flo
     vise_mask_above_ref(score + i, n - i, threshold, ties, mask + i / 8);
 }
 
-/* As in AVX2: `earlier` has the lanes whose partner has the lower index. */
-#define GOES_BEFORE_AVX512(v, order, earlier)                                                                \
-    (_mm512_cmp_ps_mask(_mm512_permute_ps(v, order), v, _CMP_LT_OQ) |                                        \
-     _mm512_mask_cmp_ps_mask(earlier, _mm512_permute_ps(v, order), v, _CMP_EQ_OQ))
-
 VISE_TARGET_AVX512 void vise_mask_pattern_row_avx512(const float *score, size_t n, vise_pattern pattern,
                                                      uint8_t *mask)
 {
-    if (pattern.group != 4) {
+    const int group = pattern.group;
+    if (16 % group != 0) {
         vise_mask_pattern_row_ref(score, n, pattern, mask);
         return;
     }
+    __m512i partner[16]; /* as in AVX2 */
+    __mmask16 earlier[16];
+    for (int turn = 1; turn < group; turn++) {
+        int lanes[16];
+        unsigned lower = 0;
+        for (int lane = 0; lane < 16; lane++) {
+            int other = (lane & ~(group - 1)) | ((lane + turn) & (group - 1));
+            lanes[lane] = other;
+            lower |= (unsigned)(other < lane) << lane;
+        }
+        partner[turn] = _mm512_loadu_si512(lanes);
+        earlier[turn] = (__mmask16)lower;
+    }
+    const __m512i last_pruned = _mm512_set1_epi32(group - pattern.keep - 1), one = _mm512_set1_epi32(1);
     size_t i = 0;
     for (; i + 16 <= n; i += 16) {
         __m512 v = _mm512_loadu_ps(score + i);
-        unsigned a = (unsigned)GOES_BEFORE_AVX512(v, 0x39, 0x8888); /* lanes 1 2 3 0 */
-        unsigned b = (unsigned)GOES_BEFORE_AVX512(v, 0x4e, 0xcccc); /* lanes 2 3 0 1 */
-        unsigned c = (unsigned)GOES_BEFORE_AVX512(v, 0x93, 0xeeee); /* lanes 3 0 1 2 */
-        unsigned keep = pattern.keep == 1   ? a & b & c
-                        : pattern.keep == 3 ? a | b | c
-                                            : (a & b) | ((a | b) & c);
-        uint16_t bits = (uint16_t)keep;
+        __m512i rank = _mm512_setzero_si512();
+        for (int turn = 1; turn < group; turn++) {
+            __m512 other = _mm512_permutexvar_ps(partner[turn], v);
+            unsigned before = _mm512_cmp_ps_mask(other, v, _CMP_LT_OQ);
+            before |= _mm512_mask_cmp_ps_mask(earlier[turn], other, v, _CMP_EQ_OQ);
+            rank = _mm512_mask_add_epi32(rank, (__mmask16)before, rank, one);
+        }
+        uint16_t bits = _mm512_cmpgt_epi32_mask(rank, last_pruned);
         memcpy(mask + i / 8, &bits, sizeof bits);
     }
     vise_mask_pattern_row_ref(score + i, n - i, pattern, mask + i / 8);
+}
+
+VISE_TARGET_AVX512 void vise_mask_score_avx512(const float *values, const float *norms, size_t n,
+                                               float *score)
+{
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        __m512 magnitude = _mm512_abs_ps(_mm512_loadu_ps(values + i));
+        _mm512_storeu_ps(score + i, norms ? _mm512_mul_ps(magnitude, _mm512_loadu_ps(norms + i)) : magnitude);
+    }
+    vise_mask_score_ref(values + i, norms ? norms + i : NULL, n - i, score + i);
 }
 
 VISE_TARGET_AVX512 void vise_mask_apply_row_avx512(const uint8_t *mask, size_t n, float *values)

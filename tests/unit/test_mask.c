@@ -160,6 +160,31 @@ static void test_pattern_levels_agree(void **state)
     }
 }
 
+static void test_score(void **state)
+{
+    (void)state;
+    for (size_t n = 0; n <= 70; n++) {
+        float *values = exact(n * sizeof *values), *norms = exact(n * sizeof *values),
+              *got = exact(n * sizeof *values);
+        fill_data(DATA_SPARSE, values, n, 1);
+        fill_data(DATA_POSITIVE, norms, n, 2);
+        FOR_EACH_LEVEL(level)
+        {
+            use_level(level);
+            vise_mask_score(values, norms, n, got);
+            for (size_t i = 0; i < n; i++)
+                assert_int_equal(float_bits(got[i]), float_bits(fabsf(values[i] * norms[i])));
+            memcpy(got, values, n * sizeof *values);
+            vise_mask_score(got, NULL, n, got);
+            for (size_t i = 0; i < n; i++)
+                assert_int_equal(float_bits(got[i]), float_bits(fabsf(values[i])));
+        }
+        free(values);
+        free(norms);
+        free(got);
+    }
+}
+
 static void test_apply(void **state)
 {
     (void)state;
@@ -199,9 +224,13 @@ static void test_apply(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pattern_parse),        cmocka_unit_test(test_rows_by_hand),
-        cmocka_unit_test(test_rows_levels_agree),    cmocka_unit_test(test_pattern_by_hand),
-        cmocka_unit_test(test_pattern_levels_agree), cmocka_unit_test(test_apply),
+        cmocka_unit_test(test_pattern_parse),
+        cmocka_unit_test(test_rows_by_hand),
+        cmocka_unit_test(test_rows_levels_agree),
+        cmocka_unit_test(test_pattern_by_hand),
+        cmocka_unit_test(test_pattern_levels_agree),
+        cmocka_unit_test(test_apply),
+        cmocka_unit_test(test_score),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

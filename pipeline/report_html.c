@@ -87,7 +87,7 @@ static void put_head(const cJSON *json, vise_buf *out)
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         const char *text = vise_view_text(vise_view(json, "tool"), keys[i]);
 
-        if (!text)
+        if (!text || strcmp(text, "none") == 0) /* no BLAS was needed */
             continue;
         vise_buf_add_text(out, i ? ", " : " ");
         vise_view_xml(out, text);

@@ -1,6 +1,7 @@
 /* The report for a person, and for a pull request: GitHub-flavoured Markdown. */
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "pipeline/report_view.h"
 
@@ -241,7 +242,7 @@ static void put_foot(const cJSON *json, vise_buf *out)
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         const char *text = vise_view_text(tool, keys[i]);
 
-        if (!text)
+        if (!text || strcmp(text, "none") == 0) /* no BLAS was needed */
             continue;
         vise_buf_add_text(out, i ? ", " : " ");
         vise_view_md(out, text);

@@ -132,7 +132,7 @@ static void put_legend(vise_buf *out, const legend *roles)
             x + 5.0, i, x + 14.0);
         vise_view_xml(out, i + 1 == COLOURS ? "other" : roles->names[i]);
         vise_buf_add_text(out, "</text>\n");
-        x += 84.0;
+        x += 88.0;
     }
 }
 

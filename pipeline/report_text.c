@@ -219,7 +219,7 @@ static void put_memory(const cJSON *json, vise_buf *out)
         return;
     put_label(out, "memory");
     vise_buf_addf(out, "%9s peak", vise_view_size(peak, text));
-    if (!isnan(budget))
+    if (budget > 0.0)
         vise_buf_addf(out, " of %s allowed (%.0f %%)", vise_view_size(budget, text), 100.0 * peak / budget);
     vise_buf_add_char(out, '\n');
 }

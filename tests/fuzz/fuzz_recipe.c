@@ -1,5 +1,5 @@
-/* Recipes: whatever the bytes, parsing ends with a status and a message; the canonical text of a recipe that parses is a
- * recipe, with itself as its canonical text. */
+/* Recipes: whatever the bytes, parsing ends with a status and a message; the canonical text of a recipe that parses
+ * is a recipe, with itself as its canonical text. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -12,9 +12,14 @@
 /* The values of cblas.h that are used here. */
 enum { ROW_MAJOR = 101, NO_TRANS = 111, TRANS = 112, UPPER = 121, NON_UNIT = 131, LEFT = 141, RIGHT = 142 };
 
-/* Debian and Ubuntu: libopenblas.so.0 is an alternative of several builds. Fedora: the p is the one for
- * threads. */
-static const char *const library_names[] = {"libopenblas.so.0", "libopenblasp.so.0", "libopenblas.so"};
+/* Debian and Ubuntu: libopenblas.so.0 is one of several builds, by the administrator's choice; the one for
+ * threads has a folder of its own. Fedora: its name has a p. */
+static const char *const library_names[] = {
+    "libopenblas.so.0",
+    "libopenblasp.so.0",
+    "/usr/lib/x86_64-linux-gnu/openblas-pthread/libopenblas.so.0",
+    "libopenblas.so",
+};
 
 /* OpenBLAS kernels without AVX: never right on a processor that has it. */
 static const char *const sse_cores[] = {
@@ -121,18 +126,19 @@ static void restore_variable(const char *name, const char *previous)
         unsetenv(name);
 }
 
-/* Opens the first library that may be called from several threads. A build without threads keeps its
- * packing buffers without locks. */
-static bool open_library(bool *single_threaded)
+/* Opens the first library that may be called from several threads: a build for POSIX threads. Others keep their
+ * packing buffers without locks, and results come out wrong. *unsafe: such a one was found. */
+static bool open_library(bool *unsafe)
 {
+    enum { POSIX_THREADS = 1 }; /* of openblas_get_parallel; 0 is a serial build, 2 one for OpenMP */
     for (size_t i = 0; i < sizeof library_names / sizeof library_names[0]; i++) {
         void *handle = dlopen(library_names[i], RTLD_NOW | RTLD_LOCAL);
         if (handle == NULL)
             continue;
         if (bind_functions(handle)) {
-            if (lib.get_parallel() != 0)
+            if (lib.get_parallel() == POSIX_THREADS)
                 return true;
-            *single_threaded = true;
+            *unsafe = true;
         }
         dlclose(handle);
         lib.handle = NULL;
@@ -162,26 +168,26 @@ static vise_status load(vise_cpu_level level, vise_error *err)
     char core_before[128];
     const char *core_set = getenv("OPENBLAS_CORETYPE");
     bool choose_core = core_set == NULL || core_set[0] == '\0';
-    bool single_threaded = false;
+    bool unsafe = false;
 
     borrow_variable("OPENBLAS_NUM_THREADS", "1", threads_before, sizeof threads_before);
     if (choose_core)
         borrow_variable("OPENBLAS_CORETYPE", core_for_level(level), core_before, sizeof core_before);
-    bool found = open_library(&single_threaded);
+    bool found = open_library(&unsafe);
     if (choose_core)
         restore_variable("OPENBLAS_CORETYPE", core_before);
     restore_variable("OPENBLAS_NUM_THREADS", threads_before);
 
-    if (!found && single_threaded)
+    if (!found && unsafe)
         return VISE_FAIL(
             err, VISE_EUNSUPPORTED,
-            "the only OpenBLAS found is a build without threads, which is not safe to call from several: "
-            "install libopenblas0-pthread, or run with VISE_CPU=ref");
+            "the only OpenBLAS found is a serial or OpenMP build, which several threads cannot call at "
+            "once: install libopenblas0-pthread, or run with VISE_CPU=ref, which needs none and is slow");
     if (!found)
         return VISE_FAIL(
             err, VISE_EUNSUPPORTED,
-            "OpenBLAS (libopenblas.so.0) was not found: install libopenblas0 (Debian: apt-get install "
-            "libopenblas0), or run with VISE_CPU=ref, which needs none and is slow");
+            "OpenBLAS (libopenblas.so.0) was not found: install libopenblas0-pthread (Debian, Ubuntu) or "
+            "openblas-threads (Fedora), or run with VISE_CPU=ref, which needs none and is slow");
     lib.set_num_threads(1);
     describe_library(level);
     openblas =

@@ -232,7 +232,9 @@ vise_status vise_cmd_eval(vise_cli *cli, vise_error *err)
     VISE_TRY(check_usage(cli, e.own, err));
     e.path = cli->arguments.items[0];
     VISE_TRY(vise_report_init(&e.report, err));
+    vise_report_collect(&e.report);
     status = evaluate(cli, &e, err);
+    vise_report_collect(NULL);
     vise_session_close(&e.session);
     free_windows(&e);
     vise_model_close(e.reference);

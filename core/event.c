@@ -9,6 +9,8 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static vise_listener current;
 static void *current_context;
+static vise_listener current_keeper;
+static void *keeper_context;
 
 void vise_listen(vise_listener listener, void *context)
 {
@@ -18,9 +20,19 @@ void vise_listen(vise_listener listener, void *context)
     pthread_mutex_unlock(&lock);
 }
 
+void vise_keep_warnings(vise_listener keeper, void *context)
+{
+    pthread_mutex_lock(&lock);
+    current_keeper = keeper;
+    keeper_context = context;
+    pthread_mutex_unlock(&lock);
+}
+
 static void tell(const vise_event *event)
 {
     pthread_mutex_lock(&lock);
+    if (current_keeper && event->kind == VISE_EVENT_WARNING)
+        current_keeper(keeper_context, event);
     if (current)
         current(current_context, event);
     pthread_mutex_unlock(&lock);

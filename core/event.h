@@ -26,6 +26,8 @@ typedef struct vise_event {
 typedef void (*vise_listener)(void *context, const vise_event *event);
 
 void vise_listen(vise_listener listener, void *context); /* NULL: nobody */
+/* A second one that hears warnings alone, before the listener does: who keeps them for a report. */
+void vise_keep_warnings(vise_listener keeper, void *context); /* NULL: nobody */
 void vise_info(const char *format, ...) VISE_PRINTF(1, 2);
 void vise_warn(const char *format, ...) VISE_PRINTF(1, 2);
 void vise_progress(const char *phase, const char *item, double done, double total);

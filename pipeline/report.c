@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/event.h"
+
 vise_status vise_report_init(vise_report *report, vise_error *err)
 {
     const vise_report_pair unknown = {NAN, NAN, NAN, NAN};
@@ -50,4 +52,18 @@ vise_status vise_report_warn(vise_report *report, const char *text, vise_error *
         vise_arena_strdup(report->arena, text, strlen(text), &report->warnings[report->n_warnings], err));
     report->n_warnings++;
     return VISE_OK;
+}
+
+/* Called under the lock of the events: one at a time. A warning that there is no memory for was heard all the same. */
+static void keep_warning(void *context, const vise_event *event)
+{
+    vise_error ignored = {0};
+
+    if (vise_report_warn(context, event->text, &ignored) != VISE_OK)
+        return;
+}
+
+void vise_report_collect(vise_report *report)
+{
+    vise_keep_warnings(report ? keep_warning : NULL, report);
 }

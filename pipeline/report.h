@@ -105,6 +105,9 @@ typedef struct vise_report {
 VISE_MUST_USE vise_status vise_report_init(vise_report *report, vise_error *err);
 void vise_report_deinit(vise_report *report);
 VISE_MUST_USE vise_status vise_report_warn(vise_report *report, const char *text, vise_error *err);
+/* From here on every vise_warn goes into the report as well, until this is called with NULL: do that before the
+ * report is freed. */
+void vise_report_collect(vise_report *report);
 
 /* The JSON document (schema 1). accuracy_only: {"accuracy": {...}} for `eval --json`. */
 VISE_MUST_USE vise_status vise_report_json(const vise_report *report, bool accuracy_only, vise_buf *out,

@@ -33,11 +33,8 @@ static void put_head(const cJSON *json, vise_buf *out)
 /* "   1.04 MB -> 301 kB     3.47x smaller" */
 static void put_change(vise_buf *out, const char *before, const char *after, const char *remark)
 {
-    if (before[0])
-        vise_buf_addf(out, "%9s -> %-9s", before, after);
-    else
-        vise_buf_addf(out, "%9s    %-9s", "", after);
-    vise_buf_addf(out, "  %s\n", remark);
+    vise_buf_addf(out, "%9s %s %-*s", before, before[0] ? "->" : "  ", remark[0] ? 9 : 0, after);
+    vise_buf_addf(out, "%s%s\n", remark[0] ? "  " : "", remark);
 }
 
 static void put_size(const cJSON *json, vise_buf *out)
@@ -77,7 +74,8 @@ static void put_perplexity(const cJSON *accuracy, vise_buf *out)
     if (!isnan(ratio))
         used = snprintf(remark, sizeof remark, "x%.4f", ratio);
     if (!isnan(error))
-        snprintf(remark + used, sizeof remark - (size_t)used, "%s+- %.4f", used ? " " : "", error);
+        snprintf(remark + used, sizeof remark - (size_t)used, "%s+- %s", used ? " " : "",
+                 vise_view_short(error, from));
     put_label(out, "perplexity");
     put_change(out, vise_view_short(vise_view_number(pair, "before"), from),
                vise_view_short(vise_view_number(pair, "after"), to), remark);

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "core/event.h"
 #include "core/json.h"
 #include "pipeline/option.h"
 #include "pipeline/report.h"
@@ -263,6 +264,13 @@ static void test_warnings(void **state)
     assert_int_equal(report.n_warnings, 100);
     assert_string_equal(report.warnings[0], "warning 0");
     assert_string_equal(report.warnings[99], "warning 99");
+    vise_report_collect(&report);
+    vise_info("not a warning");
+    vise_warn("heard %d", 1);
+    vise_report_collect(NULL);
+    vise_warn("too late");
+    assert_int_equal(report.n_warnings, 101);
+    assert_string_equal(report.warnings[100], "heard 1");
     vise_report_deinit(&report);
 }
 

@@ -92,20 +92,21 @@ void vise_f32_to_f16_ref(const float *source, void *target, size_t n)
 
 /* ---- 8-bit floats -------------------------------------------------------------------------------------- */
 
-/* OCP 8-bit formats and their FNUZ kin. Beyond the largest value e5m2 goes to infinity; the others, which have
- * none, go to NaN, as torch's casts do (no saturation: who wants it clamps first). */
+/* OCP 8-bit formats and their FNUZ kin. Beyond the largest value each does what torch's cast does (2.13): e4m3
+ * saturates, infinities included, e5m2 goes to infinity, the FNUZ formats go to NaN. */
 
 typedef struct minifloat {
     int mantissa_bits, bias;
     uint8_t max_code; /* of the largest finite value */
-    uint8_t infinity; /* what overflow becomes, sign aside */
+    uint8_t overflow; /* what lies beyond it becomes this, sign aside */
+    uint8_t infinity; /* 0: none */
     bool one_zero;    /* FNUZ: 0x80 is the NaN, and there is no negative zero */
 } minifloat;
 
-static const minifloat e4m3 = {3, 7, 0x7e, 0x7f, false};
-static const minifloat e5m2 = {2, 15, 0x7b, 0x7c, false};
-static const minifloat e4m3fnuz = {3, 8, 0x7f, 0x80, true};
-static const minifloat e5m2fnuz = {2, 16, 0x7f, 0x80, true};
+static const minifloat e4m3 = {3, 7, 0x7e, 0x7e, 0, false};
+static const minifloat e5m2 = {2, 15, 0x7b, 0x7c, 0x7c, false};
+static const minifloat e4m3fnuz = {3, 8, 0x7f, 0x80, 0, true};
+static const minifloat e5m2fnuz = {2, 16, 0x7f, 0x80, 0, true};
 
 static float minifloat_decode(const minifloat *format, uint8_t code)
 {
@@ -114,8 +115,7 @@ static float minifloat_decode(const minifloat *format, uint8_t code)
     if (format->one_zero && code == 0x80)
         return float_of(0x7fc00000u);
     if (magnitude > format->max_code)
-        return float_of(
-            sign | (magnitude == format->infinity && format->infinity != 0x7f ? 0x7f800000u : 0x7fc00000u));
+        return float_of(sign | (magnitude == format->infinity ? 0x7f800000u : 0x7fc00000u));
     int exponent = magnitude >> format->mantissa_bits, mantissa = magnitude & (units - 1);
     if (exponent == 0)
         exponent = 1;
@@ -130,7 +130,7 @@ static uint8_t minifloat_encode(const minifloat *format, float value)
     uint32_t bits = bits_of(value), magnitude = bits & 0x7fffffffu, sign = (bits >> 24) & 0x80u;
     if (magnitude > 0x7f800000u)
         return format->one_zero ? 0x80 : (uint8_t)(sign | 0x7fu);
-    uint32_t code = format->infinity;
+    uint32_t code = format->overflow;
     if (magnitude < 0x7f800000u) {
         /* Count units of the last place; the carry into the next binade falls out of the sum. */
         int exponent = (int)(magnitude >> 23) - 127, lowest = 1 - format->bias;
@@ -421,7 +421,10 @@ void vise_count_cast_ref(const float *before, const float *after, size_t n, vise
 void vise_from_f32_counted(vise_dtype dtype, const float *source, void *target, size_t n,
                            vise_cast_stats *stats)
 {
-    enum { BLOCK = 512 }; /* what was stored is read back while it is in the first-level cache */
+    enum {
+        BLOCK = 512,
+        E4M3_ROUNDS_BELOW = 464
+    }; /* what was stored is read back while it is in the first-level cache */
     const vise_tensor_kernels *kernels = vise_tensor_kernels_now();
     size_t element_bytes = (size_t)table[dtype].bits / 8;
     uint8_t *bytes = target;
@@ -435,6 +438,8 @@ void vise_from_f32_counted(vise_dtype dtype, const float *source, void *target, 
         vise_from_f32(dtype, source + i, bytes + i * element_bytes, count);
         vise_to_f32(dtype, bytes + i * element_bytes, back, count);
         kernels->count_cast(source + i, back, count, stats);
+        for (size_t k = 0; k < count && dtype == VISE_DTYPE_F8_E4M3; k++)
+            stats->overflowed += isfinite(source[i + k]) && fabsf(source[i + k]) > E4M3_ROUNDS_BELOW;
     }
 }
 

@@ -2,11 +2,12 @@
  *
  * One row per type; code never switches over dtypes where a row can answer. Conversions to float32 are exact
  * except for F64 and integers beyond 24 bits; conversions from float32 round to nearest, ties to even. Beyond
- * the largest value, types with an infinity go there; those without (F8_E4M3 above 464, the FNUZ types) go to
- * NaN as torch's casts do, nothing saturates; integers are clamped, NaN becomes 0. NaNs stay NaNs, quiet,
- * with sign and the top of their payload where the type has room. F8_E8M0, a scale, drops the sign and takes
- * ties up. Sub-byte types (F4, F6) are known by size so that files holding them can be carried over, but have
- * no conversion here. Source: safetensors format, tensor.rs `Dtype` (order, names and bit widths).
+ * the largest value (and for infinities) F8_E4M3 saturates, the FNUZ types give NaN and the others infinity, as
+ * torch's casts do (2.13); integers are clamped, NaN becomes 0. NaNs stay NaNs, quiet, with sign and the top of
+ * their payload where the type has room. F8_E8M0, a scale, drops the sign and takes ties up. Sub-byte types
+ * (F4, F6) are known by size so that files holding them can be carried over, but have no conversion here.
+ *
+ * Source: safetensors format, tensor.rs `Dtype` (order, names and bit widths).
  */
 #ifndef VISE_TENSOR_DTYPE_H
 #define VISE_TENSOR_DTYPE_H
@@ -71,7 +72,7 @@ float vise_round_to(vise_dtype dtype, float value);
 
 /* What a cast did, counted while it ran. */
 typedef struct vise_cast_stats {
-    uint64_t overflowed; /* finite before, infinite or NaN after */
+    uint64_t overflowed; /* finite before, infinite, NaN or saturated after */
     uint64_t flushed;    /* non-zero before, zero after */
 } vise_cast_stats;
 void vise_from_f32_counted(vise_dtype dtype, const float *source, void *target, size_t n,

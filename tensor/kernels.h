@@ -19,9 +19,9 @@
 #include "tensor/mask.h"
 #include "tensor/planes.h"
 
-#define VISE_TARGET_AVX2 __attribute__((target("avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt")))
+#define VISE_TARGET_AVX2 __attribute__((target("avx2,fma,f16c,bmi,bmi2,popcnt")))
 #define VISE_TARGET_AVX512                                                                                   \
-    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt")))
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi,bmi2,popcnt")))
 #define VISE_INLINE static inline __attribute__((always_inline))
 
 typedef struct vise_tensor_kernels {

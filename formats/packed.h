@@ -27,8 +27,8 @@
 #include "core/mem.h"
 #include "tensor/dtype.h"
 
-#define VISE_PACK_VERSION 1
-#define VISE_PACK_CHUNK ((size_t)1 << 20) /* original bytes of a chunk that we write; the last is shorter */
+#define VISE_PACK_VERSION   1
+#define VISE_PACK_CHUNK     ((size_t)1 << 20) /* original bytes of a chunk as we write it, the last one less */
 #define VISE_PACK_CHUNK_MIN ((size_t)1 << 16) /* what a reader accepts: powers of two */
 #define VISE_PACK_CHUNK_MAX ((size_t)1 << 22)
 #define VISE_PACK_DIMS_MAX  8

@@ -5,6 +5,7 @@
 #include <zstd_errors.h>
 
 #include "core/hash.h"
+#include "formats/packed_literals.h"
 #include "formats/packed_zeros.h"
 
 /* Plane coding of everything that is not a float of weights: order-0 coding as well, unless a probe says
@@ -76,8 +77,8 @@ void vise_packer_free(vise_packer *packer)
         return;
     ZSTD_freeCCtx(packer->cctx);
     ZSTD_freeDCtx(packer->dctx);
-    vise_scratch *all[] = {&packer->planes, &packer->bitmap, &packer->kept,
-                           &packer->trial,  &packer->coded,  &packer->original};
+    vise_scratch *all[] = {&packer->planes, &packer->bitmap, &packer->kept,    &packer->trial,
+                           &packer->tables, &packer->coded,  &packer->original};
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         release(packer, all[i]->bytes);
     vise_free(packer);

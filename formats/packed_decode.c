@@ -5,6 +5,7 @@
 #include <string.h>
 #include <zstd_errors.h>
 
+#include "formats/packed_literals.h"
 #include "formats/packed_zeros.h"
 
 /* One plane into exactly n bytes. A coded plane is one zstd frame that says its content size, nothing before
@@ -17,6 +18,10 @@ static vise_status decode_frame(vise_packer *packer, const uint8_t *coded, size_
         ZSTD_findFrameCompressedSize(coded, coded_bytes) != coded_bytes)
         return VISE_FAIL(err, VISE_EFORMAT,
                          "%s: damaged packed data (a plane is not one zstd frame of %zu bytes)", what, n);
+    VISE_TRY(vise_scratch_room(packer, &packer->tables, sizeof(vise_literals_tables), "unpacking", err));
+    if (vise_literals_decode((vise_literals_tables *)(void *)packer->tables.bytes, coded, coded_bytes, plane,
+                             n))
+        return VISE_OK;
     VISE_TRY(vise_packer_dctx(packer, err));
     size_t result = ZSTD_decompressDCtx(packer->dctx, plane, n, coded, coded_bytes);
     if (ZSTD_isError(result) && ZSTD_getErrorCode(result) == ZSTD_error_memory_allocation)

@@ -40,15 +40,15 @@ struct vise_packer {
     vise_pool *pool; /* NULL: process memory */
     ZSTD_CCtx *cctx; /* made when first needed */
     ZSTD_DCtx *dctx;
-    vise_scratch planes; /* split planes, or decoded ones */
-    vise_scratch bitmap; /* of kept elements */
-    vise_scratch kept;   /* the kept elements */
-    vise_scratch trial;  /* a second coding of a plane */
-    vise_scratch coded;  /* a chunk as stored */
-    vise_scratch
-        original; /* a decoded chunk that was asked for in part: chunk cached_chunk of tensor cached_id */
-    uint64_t cached_id; /* 0: none */
-    uint64_t cached_chunk;
+    vise_scratch planes;   /* split planes, or decoded ones */
+    vise_scratch bitmap;   /* of kept elements */
+    vise_scratch kept;     /* the kept elements */
+    vise_scratch trial;    /* a second coding of a plane */
+    vise_scratch tables;   /* a vise_literals_tables */
+    vise_scratch coded;    /* a chunk as stored */
+    vise_scratch original; /* a decoded chunk that was asked for in part: */
+    uint64_t cached_id;    /* of this tensor (0: none), */
+    uint64_t cached_chunk; /* this chunk */
 };
 
 /* Makes room for n bytes; contents are lost. `what` names the use in the error. */

@@ -1,8 +1,9 @@
 /* The packed form. The first byte of the input says what the rest is:
  *
- *   even  a payload: opened under a few descriptions and read, then taken for a single chunk. Whatever the bytes, that
+ * even  a payload: opened under a few descriptions and read, then taken for a single chunk. Whatever the
+ * bytes, that
  *         ends with a status, and nothing is written outside the buffers.
- *   odd   original bytes: packed under the dtype that the second byte names, they read back as they were. */
+ * odd   original bytes: packed under the dtype that the second byte names, they read back as they were. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,8 +87,8 @@ static void round_trip(vise_packer *packer, vise_dtype dtype, const uint8_t *dat
     uint8_t *packed = block((size_t)vise_pack_payload_bound(n)), *out = block(n);
     vise_pack_entry *entries = block(chunks * sizeof(*entries));
     for (size_t i = 0; i < chunks; i++) {
-        require(vise_pack_chunk(packer, dtype, data + i * VISE_PACK_CHUNK, vise_pack_chunk_bytes(n, i), packed + at,
-                                &entries[i], NULL) == VISE_OK);
+        require(vise_pack_chunk(packer, dtype, data + i * VISE_PACK_CHUNK, vise_pack_chunk_bytes(n, i),
+                                packed + at, &entries[i], NULL) == VISE_OK);
         entries[i].offset = at;
         at += entries[i].coded_bytes;
     }

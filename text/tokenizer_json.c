@@ -89,6 +89,10 @@ static vise_status read_vocab(reader *r, const cJSON *vocab, size_t n_added)
     if (count + n_added > VISE_VOCAB_IDS_MAX)
         return VISE_FAIL(r->err, VISE_EFORMAT, "%s: %zu tokens are more than the limit of %d", r->name,
                          count + n_added, VISE_VOCAB_IDS_MAX);
+    /* Room is made by the highest id: a small file must not ask for much. */
+    if (highest > (1 << 20) && (size_t)highest / 4 > count)
+        return VISE_FAIL(r->err, VISE_EFORMAT, "%s: an id is %ld, but there are only %zu tokens", r->name,
+                         (long)highest, count);
     /* Added tokens that are not in the vocabulary get ids behind it. */
     if (highest < (int32_t)count)
         highest = (int32_t)count;

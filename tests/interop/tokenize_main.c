@@ -1,8 +1,9 @@
 /* Token ids for tests/interop/tokenizer_ids.py, which compares them with the tokenizers library.
  *
- *   tokenize ids FOLDER      stdin: texts, each behind its length as 8 little-endian bytes;
+ * tokenize ids FOLDER      stdin: texts, each behind its length as 8 little-endian bytes;
  *                            stdout: for each its ids in decimal, one line
- *   tokenize time FOLDER N   tokenizes stdin as one text N times; stdout: the best time in seconds and the number of ids
+ * tokenize time FOLDER N   tokenizes stdin as one text N times; stdout: the best time in seconds and the
+ * number of ids
  */
 #include <stdint.h>
 #include <stdio.h>

@@ -39,6 +39,7 @@ typedef struct vise_planned {
     bool masked;        /* some pass prunes it */
     double sparsity;    /* that the passes aim at, 0 when dense */
     const char *note;   /* fallback taken, for plan and report; NULL: none. In the plan's arena */
+    int note_pass;      /* the pass that took it */
 } vise_planned;
 
 /* ---- a weight in flight ---------------------------------------------------------------------------- */

@@ -205,10 +205,10 @@ static vise_status fill_pass(vise_report *report, const vise_walk *walk, size_t 
     for (size_t i = 0; i < plan->count; i++) {
         const vise_planned *planned = &plan->planned[i];
         const vise_logical *tensor = planned->bound->tensor;
-        /* A weight that fell back to no quantization at all is still a fallback of the pass that selected it.
-         */
-        const char *note = walk->outcomes[i].note != NULL ? walk->outcomes[i].note : planned->note;
-        if (note != NULL && run->selected[i])
+        const char *note = planned->note != NULL && planned->note_pass == (int)index ? planned->note : NULL;
+        if (walk->outcomes[i].note != NULL && run->method->group != NULL && (planned->passes >> index & 1) != 0)
+            note = walk->outcomes[i].note;
+        if (note != NULL)
             VISE_TRY(vise_arena_strfmt(report->arena, &pass->fallbacks[pass->n_fallbacks++], err, "%s: %s",
                                        tensor->module, note));
         if ((planned->passes >> index & 1) == 0)

@@ -2,8 +2,6 @@
  * within a row, as Wanda does, so that the two differ in the score alone. */
 #include "prune/prune.h"
 
-#include <math.h>
-
 static size_t magnitude_bytes(const vise_pass_run *run, int64_t rows, int64_t cols)
 {
     (void)run;
@@ -15,8 +13,7 @@ static vise_status magnitude_weight(vise_pass_run *run, vise_weight *tile, void 
     vise_prune_target target;
     VISE_TRY(vise_prune_target_of(run->config, &target, err));
     float *score = scratch; /* [rows, cols] */
-    for (int64_t i = 0; i < tile->rows * tile->cols; i++)
-        score[i] = fabsf(tile->values[i]);
+    vise_mask_score(tile->values, NULL, (size_t)(tile->rows * tile->cols), score);
     return vise_prune_rows(&target, score, tile->rows, tile->cols, tile->values, tile->mask, err);
 }
 

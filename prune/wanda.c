@@ -41,8 +41,7 @@ static vise_status wanda_tile(void *context, size_t index, int worker, vise_erro
     float *values = weight->values + row0 * cols; /* [rows, cols] */
     float *score = job->scores + (int64_t)worker * WANDA_TILE_ROWS * cols;
     for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < cols; j++)
-            score[i * cols + j] = fabsf(values[i * cols + j]) * job->norm[j];
+        vise_mask_score(values + i * cols, job->norm, (size_t)cols, score + i * cols);
     return vise_prune_rows(job->target, score, rows, cols, values,
                            weight->mask + (size_t)row0 * vise_mask_row_bytes(cols), err);
 }

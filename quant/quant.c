@@ -135,6 +135,7 @@ static vise_status plan_weight(vise_pass_run *run, size_t index, const vise_sche
             return VISE_FAIL(err, VISE_EUSAGE, "%s: neither %s nor %s can hold it: %s (%lld weights)",
                              tensor->module, vise_scheme_text(scheme, text),
                              vise_scheme_text(otherwise, other), why, (long long)tensor->cols);
+        planned->note_pass = run->index;
         VISE_TRY(vise_arena_strfmt(run->arena, &planned->note, err,
                                    "%s instead of %s: rows of %lld weights do not divide into groups of %lld",
                                    vise_scheme_text(otherwise, other), vise_scheme_text(scheme, text),

@@ -1,7 +1,7 @@
-/* A model: a store whose tensors are bound to the roles of an architecture. Binding checks that every role is
- * there with the shape that the configuration says. A model of an unknown family opens too (arch NULL): its
- * matrices can be cast, pruned by magnitude and quantized by rounding, and what needs a forward pass refuses it by
- * name.
+/* A model: a store whose tensors are bound to the roles of an architecture. Binding checks that every
+ * role is there with the shape that the configuration says. A model of an unknown family opens too (arch
+ * NULL): its matrices can be cast, pruned by magnitude and quantized by rounding, and what needs a
+ * forward pass refuses it by name.
  */
 #ifndef VISE_MODEL_MODEL_H
 #define VISE_MODEL_MODEL_H
@@ -18,11 +18,11 @@
 /* One logical tensor of the store, with what the architecture says of it. Same order as the store. */
 typedef struct vise_bound {
     const vise_logical *tensor;
-    vise_role role;    /* of the weight, or of the weight that a bias belongs to; VISE_ROLE_UNKNOWN: not in the table */
+    vise_role role;    /* for a bias its weight's; VISE_ROLE_UNKNOWN: not in the table */
     int layer;         /* -1: outside the blocks */
     vise_input input;
     bool is_bias;      /* the module's bias: never is_linear */
-    bool is_linear;    /* a Linear (unknown family: any 2-D float ".weight" with a layer number in its name, else false) */
+    bool is_linear;    /* a Linear; unknown family: a 2-D float ".weight" with a layer number in its name */
 } vise_bound;
 
 typedef struct vise_model {
@@ -32,8 +32,10 @@ typedef struct vise_model {
     char *model_type;       /* of config.json, or NULL */
     vise_bound *bound;      /* [vise_store_count] */
     size_t count;
-    size_t *by_role;        /* [(layers + 1) * VISE_ROLE_COUNT]: index into bound, SIZE_MAX: absent; row `layers` is outside blocks */
-    size_t *bias_by_role;   /* the same for biases */
+    /* [(layers + 1) * VISE_ROLE_COUNT]: indexes into bound, SIZE_MAX: absent; row `layers` is outside
+     * the blocks. */
+    size_t *by_role;
+    size_t *bias_by_role;
     bool tied;              /* the head is the embedding */
     bool partial;           /* roles may be missing */
 } vise_model;
@@ -41,13 +43,13 @@ typedef struct vise_model {
 /* tie_word_embeddings with a stored lm_head.weight: the stored head is used and `tied` is false. That is what
  * transformers 5 computes, which ties the two only if they are equal (version 4 ignored the stored head). */
 VISE_MUST_USE vise_status vise_model_open(const char *path, vise_model **out, vise_error *err);
-/* The same for part of a model, such as the finished shards of an interrupted run: roles that are not there are
- * absent instead of errors. */
+/* The same for part of a model, such as the finished shards of an interrupted run: roles that are not
+ * there are absent instead of errors. */
 VISE_MUST_USE vise_status vise_model_open_partial(const char *path, vise_model **out, vise_error *err);
 void vise_model_close(vise_model *model);
 
-/* Index into bound of the weight, SIZE_MAX if the model has none. layer -1 for roles outside the blocks. The head
- * of a tied model is its embedding. */
+/* Index into bound of the weight, SIZE_MAX if the model has none. layer -1 for roles outside the blocks.
+ * The head of a tied model is its embedding. */
 size_t vise_model_role(const vise_model *model, vise_role role, int layer);
 size_t vise_model_bias(const vise_model *model, vise_role role, int layer);
 /* VISE_EUNSUPPORTED unless the family has a forward pass; `what` names what needs it. */

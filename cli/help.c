@@ -1,4 +1,5 @@
 /* Help, made from the tables. */
+#include <stdio.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -60,8 +61,12 @@ static void put_usage(const vise_command *command, vise_buf *out)
 static void put_methods(const vise_pass *pass, vise_buf *out)
 {
     vise_buf_add_text(out, "\nMethods\n");
-    for (size_t i = 0; pass->methods[i]; i++)
-        vise_buf_addf(out, "  %-10s %s\n", pass->methods[i]->name, pass->methods[i]->summary);
+    for (size_t i = 0; pass->methods[i]; i++) {
+        char head[64];
+
+        snprintf(head, sizeof head, "  %s", pass->methods[i]->name);
+        vise_help_row(head, pass->methods[i]->summary, out);
+    }
 }
 
 vise_status vise_help_command(const vise_command *command, vise_arena *arena, vise_buf *out, vise_error *err)
@@ -78,7 +83,7 @@ vise_status vise_help_command(const vise_command *command, vise_arena *arena, vi
         put_methods(command->pass, out);
     for (size_t i = 0; i < count; i++)
         vise_options_help(&tables[i], out);
-    vise_buf_add_text(out, "  -h, --help                  show this text\n");
+    vise_help_row("  -h, --help", "show this text", out);
     if (command->example)
         vise_buf_addf(out, "\nExample\n  %s\n", command->example);
     return vise_buf_check(out, "the help text", err);

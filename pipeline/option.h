@@ -1,5 +1,5 @@
-/* Option tables: one row per option drives the command line, --help, the recipe's keys, their errors and the docs,
- * so that they cannot drift. Values land in a plain struct, at the row's offset:
+/* Option tables: one row per option drives the command line, --help, the recipe's keys, their errors and the docs, so
+ * that they cannot drift. Values land in a plain struct, at the row's offset:
  *
  *   FLAG bool   TEXT, PATH, CHOICE const char *   INT int64_t   NUMBER double   SIZE uint64_t   LIST vise_texts
  *
@@ -63,24 +63,28 @@ typedef struct vise_options {
 /* Sets every row of the table to its default. */
 VISE_MUST_USE vise_status vise_options_init(const vise_options *table, vise_arena *arena, vise_error *err);
 
-/* Parses argv (without the program and command names): options go to the tables, the rest to positional. "--name
- * value", "--name=value", "-o value", "--no-flag" for flags whose default is true, "--" ends options. Unknown
+/* Parses argv (without the program and command names): options go to the tables, the rest to positional.
+ * "--name value", "--name=value", "-o value", "--no-flag" for flags whose default is true; "--" ends options. Unknown
  * options name the nearest one. *help is set when --help or -h stands anywhere (nothing else is then checked). */
 VISE_MUST_USE vise_status vise_options_parse(const vise_options *tables, size_t n_tables, int argc, char **argv,
-                                             vise_arena *arena, vise_texts *positional, bool *help, vise_error *err);
+                                             vise_arena *arena, vise_texts *positional, bool *help,
+                                             vise_error *err);
 
 /* Takes values from a JSON object; keys in `known` (NULL-terminated) belong to the caller. `name` is the recipe's
- * path, `where` the place in it ("passes[1]"), folder its folder. Unknown keys are VISE_EUSAGE and name the
- * nearest right one. */
-VISE_MUST_USE vise_status vise_options_from_json(const vise_options *table, const cJSON *object, const char *const *known,
-                                                 const char *name, const char *where, const char *folder,
-                                                 vise_arena *arena, vise_error *err);
+ * path, `where` the place in it ("passes[1]"), folder its folder. Unknown keys are VISE_EUSAGE and name the nearest
+ * right one. */
+VISE_MUST_USE vise_status vise_options_from_json(const vise_options *table, const cJSON *object,
+                                                 const char *const *known, const char *name, const char *where,
+                                                 const char *folder, vise_arena *arena, vise_error *err);
 
 /* The values that differ from their defaults, as members of the object being written. */
 void vise_options_to_json(const vise_options *table, vise_json_writer *writer);
 
 /* The help text of a table: aligned rows with value names, ranges and defaults. */
 void vise_options_help(const vise_options *table, vise_buf *out);
+
+/* One row of such a table: the head, and the text in a column beside it, wrapped. */
+void vise_help_row(const char *head, const char *text, vise_buf *out);
 
 /* The nearest of `names` (by edit distance, at most a third of the length), or NULL. */
 const char *vise_nearest(const char *text, const char *const *names, size_t count);

@@ -17,7 +17,7 @@ static bool shows_choices(const vise_option *row)
 }
 
 /* "  -o, --output OUT" */
-static size_t put_head(const vise_option *row, char head[HEAD_MAX])
+static void put_head(const vise_option *row, char head[HEAD_MAX])
 {
     const char *value = shows_choices(row) ? row->choices : row->value;
     bool negated = row->type == VISE_OPTION_FLAG && vise_option_initial_flag(row);
@@ -29,7 +29,6 @@ static size_t put_head(const vise_option *row, char head[HEAD_MAX])
         snprintf(head, HEAD_MAX, "  %s--%s%s", letter, negated ? "no-" : "", row->name);
     else
         snprintf(head, HEAD_MAX, "  %s--%s %s", letter, row->name, value ? value : "VALUE");
-    return strlen(head);
 }
 
 /* The sentence, its choices, its range and its default. */
@@ -71,23 +70,30 @@ static void put_wrapped(const char *text, size_t column, vise_buf *out)
     vise_buf_add_char(out, '\n');
 }
 
+void vise_help_row(const char *head, const char *text, vise_buf *out)
+{
+    size_t length = strlen(head);
+
+    vise_buf_add_text(out, head);
+    if (length + 2 > HELP_COLUMN)
+        vise_buf_addf(out, "\n%*s", HELP_COLUMN, "");
+    else
+        vise_buf_addf(out, "%*s", HELP_COLUMN - (int)length, "");
+    put_wrapped(text, HELP_COLUMN, out);
+}
+
 void vise_options_help(const vise_options *table, vise_buf *out)
 {
     if (table->title && table->count > 0)
         vise_buf_addf(out, "\n%s\n", table->title);
     for (size_t i = 0; i < table->count; i++) {
         char head[HEAD_MAX];
-        size_t length = put_head(&table->rows[i], head);
         vise_buf sentence;
 
+        put_head(&table->rows[i], head);
         vise_buf_init(&sentence, 4096);
         put_sentence(&table->rows[i], &sentence);
-        vise_buf_add_text(out, head);
-        if (length + 2 > HELP_COLUMN)
-            vise_buf_addf(out, "\n%*s", HELP_COLUMN, "");
-        else
-            vise_buf_addf(out, "%*s", HELP_COLUMN - (int)length, "");
-        put_wrapped(sentence.data ? sentence.data : "", HELP_COLUMN, out);
+        vise_help_row(head, sentence.data ? sentence.data : "", out);
         vise_buf_deinit(&sentence);
     }
 }

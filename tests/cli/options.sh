@@ -1,0 +1,34 @@
+#!/bin/bash
+# Options that are wrong: each is named, with the nearest right one, and nothing is written.
+set -u
+. tests/cli/cli.bash
+
+out=$folder/out
+check "unknown option" 2 "" "vise quant: unknown option --smaples; did you mean --samples?" quant "$MODEL" --smaples 3
+check "value missing" 2 "" "-o needs a value: OUT" quant "$MODEL" -o
+check "unknown choice" 2 "" "--method: unknown value 'gtpq'; did you mean 'gptq'?" quant "$MODEL" --method gtpq
+check "out of range" 2 "" "--threads: 0 is out of range; it must be 1 to 4096" inspect "$MODEL" --threads 0
+check "no number" 2 "" "--seed: 'x' is no whole number" inspect "$MODEL" --seed x
+check "no size" 2 "" "--memory: \"many\" is not a size" inspect "$MODEL" --memory many
+check "--memory of a device that is not there" 5 "" "gpu0=1GB: there is no such device" inspect "$MODEL" --memory cpu=1GB,gpu0=1GB
+check "--memory of an unknown part" 2 "" "write cpu=SIZE or gpuN=SIZE" inspect "$MODEL" --memory disk=1GB
+check "too many arguments" 2 "" "'more' is one argument too many" inspect "$MODEL" more
+check "no model" 2 "" "MODEL is missing" inspect
+check "a model that is not there" 3 "" "$folder/none" inspect "$folder/none"
+check "no output" 2 "" "give -o OUT" quant "$MODEL" --scheme int8
+check "no scheme" 2 "" "--scheme" quant "$MODEL" -o "$out"
+check "unknown scheme" 2 "" "int44" quant "$MODEL" -o "$out" --scheme int44
+check "a group that does not divide" 2 "" "give --otherwise SCHEME" quant "$MODEL" -o "$out" --scheme int4-g128
+check "selector without a match" 2 "" "selector 'nothing.*' matches no module" quant "$MODEL" -o "$out" --scheme int8 --exclude 'nothing.*'
+check "unknown role" 2 "" "did you mean 'role:q_proj'?" quant "$MODEL" -o "$out" --scheme int8 --include role:q_porj
+check "calibration missing" 2 "" "calibration" quant "$MODEL" -o "$out" --scheme int8 --method gptq
+check "eval without a text" 2 "" "give --text FILE or --ids FILE" eval "$MODEL"
+check "eval with text and ids" 2 "" "exclude each other" eval "$MODEL" --text a --ids b
+check "ratio without a reference" 2 "" "needs --reference" eval "$MODEL" --text a --max-perplexity-ratio 2
+check "a device that is not there" 5 "" "cuda" eval "$MODEL" --text examples/text/test.txt --device cuda:7
+check "a bound that is too small" 4 "" "the smallest that would do is" eval "$MODEL" --text examples/text/test.txt --memory 5MB
+expect "nothing was written" test ! -e "$out"
+
+mkdir "$out"
+check "output exists" 2 "" "$out exists" quant "$MODEL" -o "$out" --scheme int8
+finish

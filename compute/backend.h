@@ -94,9 +94,10 @@ struct vise_backend {
 };
 
 /* device: "auto", "cpu", "cuda", "cuda:N". auto takes a GPU when the plugin and a device are there and
- * otherwise the CPU, with one vise_info line that says why; cuda fails with VISE_EUNSUPPORTED when it
- * cannot. Opening the CPU backend loads OpenBLAS (never at program start), with the core type that fits
- * the CPU level. */
+ * otherwise the CPU, with one vise_info line when the machine has a GPU that cannot be used; cuda fails with
+ * VISE_EUNSUPPORTED when it cannot. Opening the CPU backend loads OpenBLAS (never at program start), with the
+ * kernels that fit the processor, for the rest of the process: some 3 MB, and up to 3 MB for every worker that
+ * multiplies. The CPU level is that of vise_cpu() at this moment. */
 VISE_MUST_USE vise_status vise_backend_open(const char *device, vise_workers *workers, vise_backend **out,
                                             vise_error *err);
 void vise_backend_close(vise_backend *backend);

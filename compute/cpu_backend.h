@@ -35,7 +35,6 @@ vise_status vise_cpu_attention(vise_backend *b, int64_t t, int64_t heads, int64_
                                const float *q, int64_t ldq, const float *k, int64_t ldk, const float *v,
                                int64_t ldv, float scale, int64_t window, float *scratch, float *out,
                                int64_t ldo, vise_error *err);
-size_t vise_cpu_attention_scratch(int64_t t, int64_t head_dim);
 
 /* Tiles: [0, n) in pieces of `tile`, the last one shorter. */
 static inline int64_t vise_tile_count(int64_t n, int64_t tile)

@@ -1,4 +1,5 @@
-/* A Hugging Face folder: which files are weights, what the index says, config.json, and what else is carried along. */
+/* A Hugging Face folder: which files are weights, what the index says, config.json, and what else is carried
+ * along. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,7 +11,7 @@
 #include "formats/source_internal.h"
 
 #define CONFIG_MAX ((size_t)16 << 20)
-#define INDEX_MAX ((size_t)256 << 20)
+#define INDEX_MAX  ((size_t)256 << 20)
 
 /* A JSON object from a file of the folder; text may be NULL, otherwise the caller frees it. */
 static vise_status load_object(const char *path, size_t max, char **text, cJSON **out, vise_error *err)
@@ -21,9 +22,12 @@ static vise_status load_object(const char *path, size_t max, char **text, cJSON 
     *out = NULL;
     VISE_TRY(vise_file_read_all(path, max, &bytes, &length, err));
     if (vise_starts_with(bytes, "version https://git-lfs"))
-        VISE_TRY_TO(done, VISE_FAIL(err, VISE_EFORMAT,
-                                    "%s: this is a Git LFS pointer, not the file itself; fetch it with \"git lfs pull\" "
-                                    "or download it again", path));
+        VISE_TRY_TO(
+            done,
+            VISE_FAIL(err, VISE_EFORMAT,
+                      "%s: this is a Git LFS pointer, not the file itself; fetch it with \"git lfs pull\" "
+                      "or download it again",
+                      path));
     VISE_TRY_TO(done, vise_json_parse(path, bytes, length, out, err));
     if (!cJSON_IsObject(*out)) {
         cJSON_Delete(*out);
@@ -54,7 +58,7 @@ static bool has_name(char **names, size_t count, const char *name)
     return false;
 }
 
-/* ---- the index -------------------------------------------------------------------------------------------------- */
+/* ---- the index -------------------------------------------------------------------------------- */
 
 typedef struct mapped {
     const char *tensor, *shard;
@@ -66,20 +70,22 @@ static int by_shard(const void *a, const void *b)
 }
 
 /* The entries of weight_map, sorted by shard; every shard's name must stay in the folder. */
-static vise_status read_weight_map(const char *path, const cJSON *index, mapped **out, size_t *count, vise_error *err)
+static vise_status read_weight_map(const char *path, const cJSON *index, mapped **out, size_t *count,
+                                   vise_error *err)
 {
     const cJSON *map = cJSON_GetObjectItemCaseSensitive(index, "weight_map");
     if (!cJSON_IsObject(map))
-        return VISE_FAIL(err, VISE_EFORMAT, "%s: \"weight_map\", an object of tensor names and shards, is missing", path);
+        return VISE_FAIL(err, VISE_EFORMAT,
+                         "%s: \"weight_map\", an object of tensor names and shards, is missing", path);
     size_t n = 0;
     void *block;
     const cJSON *entry;
-    cJSON_ArrayForEach(entry, map)
-        n++;
+    cJSON_ArrayForEach(entry, map) n++;
     VISE_TRY(vise_calloc(n, sizeof(mapped), &block, err));
     mapped *entries = block;
     n = 0;
-    cJSON_ArrayForEach(entry, map) {
+    cJSON_ArrayForEach(entry, map)
+    {
         char show[VISE_ST_SHOW_MAX], show_shard[VISE_ST_SHOW_MAX];
         vise_status status = VISE_OK;
         if (!cJSON_IsString(entry))
@@ -89,7 +95,8 @@ static vise_status read_weight_map(const char *path, const cJSON *index, mapped 
             status = VISE_FAIL(err, VISE_EFORMAT,
                                "%s: weight_map \"%s\" names \"%s\", which is no file of this folder; "
                                "shards must lie beside the index",
-                               path, vise_st_show(entry->string, show), vise_st_show(entry->valuestring, show_shard));
+                               path, vise_st_show(entry->string, show),
+                               vise_st_show(entry->valuestring, show_shard));
         if (status != VISE_OK) {
             vise_free(block);
             return status;
@@ -103,29 +110,32 @@ static vise_status read_weight_map(const char *path, const cJSON *index, mapped 
     return VISE_OK;
 }
 
-/* Every tensor of the index must be in the shard it says. Tensors that only the shards know are taken, with a warning:
- * loaders read them, too. */
-static vise_status check_weight_map(const vise_source *source, const char *path, const mapped *entries, size_t count,
-                                    vise_error *err)
+/* Every tensor of the index must be in the shard it says. Tensors that only the shards know are taken, with a
+ * warning: loaders read them, too. */
+static vise_status check_weight_map(const vise_source *source, const char *path, const mapped *entries,
+                                    size_t count, vise_error *err)
 {
     char show[VISE_ST_SHOW_MAX];
     for (size_t i = 0; i < count; i++) {
         size_t found = vise_source_find(source, entries[i].tensor);
         const char *shard = found == SIZE_MAX ? NULL : source->shards[source->tensors[found].file].view.name;
         if (!shard)
-            return VISE_FAIL(err, VISE_EFORMAT,
-                             "%s: tensor \"%s\" should be in %s, but is in no shard; index and shards are not of one "
-                             "download, repeat it",
-                             path, vise_st_show(entries[i].tensor, show), entries[i].shard);
+            return VISE_FAIL(
+                err, VISE_EFORMAT,
+                "%s: tensor \"%s\" should be in %s, but is in no shard; index and shards are not of one "
+                "download, repeat it",
+                path, vise_st_show(entries[i].tensor, show), entries[i].shard);
         if (strcmp(shard, entries[i].shard) != 0)
-            return VISE_FAIL(err, VISE_EFORMAT,
-                             "%s: tensor \"%s\" should be in %s, but is in %s; index and shards are not of one download, "
-                             "repeat it",
-                             path, vise_st_show(entries[i].tensor, show), entries[i].shard, shard);
+            return VISE_FAIL(
+                err, VISE_EFORMAT,
+                "%s: tensor \"%s\" should be in %s, but is in %s; index and shards are not of one download, "
+                "repeat it",
+                path, vise_st_show(entries[i].tensor, show), entries[i].shard, shard);
     }
     if (source->n_tensors > count)
-        vise_warn("%s: %zu of %zu tensors of the shards are not in the index; they are taken as part of the model", path,
-                  source->n_tensors - count, source->n_tensors);
+        vise_warn(
+            "%s: %zu of %zu tensors of the shards are not in the index; they are taken as part of the model",
+            path, source->n_tensors - count, source->n_tensors);
     return VISE_OK;
 }
 
@@ -157,14 +167,14 @@ done:
     return status;
 }
 
-/* ---- the folder ------------------------------------------------------------------------------------------------- */
+/* ---- the folder ------------------------------------------------------------------------------- */
 
-/* What stays behind when a model is carried over: weights of any kind, indexes, reports, journals, hidden files. config.json
- * is carried, too, but edited, so it is none of the side files. */
+/* What stays behind when a model is carried over: weights of any kind, indexes, reports, journals, hidden
+ * files. config.json is carried, too, but edited, so it is none of the side files. */
 static bool is_side_file(const char *name)
 {
-    static const char *const ends[] = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".ot",
-                                       ".msgpack", ".onnx", ".index.json"};
+    static const char *const ends[] = {".safetensors", ".bin", ".pt",      ".pth",  ".ckpt",      ".gguf",
+                                       ".h5",          ".ot",  ".msgpack", ".onnx", ".index.json"};
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
         if (vise_ends_with(name, ends[i]))
             return false;
@@ -175,9 +185,11 @@ static bool is_side_file(const char *name)
 static vise_status add_side_file(vise_source *source, const char *name, vise_error *err)
 {
     void *grown = source->side_files;
-    VISE_TRY(vise_grow(&grown, &source->side_capacity, source->n_side_files + 1, sizeof *source->side_files, err));
+    VISE_TRY(
+        vise_grow(&grown, &source->side_capacity, source->n_side_files + 1, sizeof *source->side_files, err));
     source->side_files = grown;
-    VISE_TRY(vise_arena_strdup(source->arena, name, strlen(name), &source->side_files[source->n_side_files], err));
+    VISE_TRY(
+        vise_arena_strdup(source->arena, name, strlen(name), &source->side_files[source->n_side_files], err));
     source->n_side_files++;
     return VISE_OK;
 }
@@ -210,7 +222,8 @@ static vise_status open_weights(vise_source *source, char **names, size_t count,
         if (!has_name(names, count, singles[i]))
             continue;
         if (index)
-            vise_warn("%s: has both %s and %s; the index is ignored", source->path, singles[i], VISE_INDEX_NAME);
+            vise_warn("%s: has both %s and %s; the index is ignored", source->path, singles[i],
+                      VISE_INDEX_NAME);
         return open_one(source, singles[i], err);
     }
     if (index)
@@ -230,14 +243,15 @@ static vise_status open_weights(vise_source *source, char **names, size_t count,
         return open_one(source, found, err);
     if (n > 1)
         return VISE_FAIL(err, VISE_EFORMAT,
-                         "%s: %zu .safetensors files but no %s says how they belong together; download it", source->path,
-                         n, VISE_INDEX_NAME);
+                         "%s: %zu .safetensors files but no %s says how they belong together; download it",
+                         source->path, n, VISE_INDEX_NAME);
     if (torch)
-        return VISE_FAIL(err, VISE_EUNSUPPORTED,
-                         "%s: no .safetensors file; %s is not supported as input, convert the model to safetensors",
-                         source->path, torch);
-    return VISE_FAIL(err, VISE_EFORMAT, "%s: no weights: neither model.safetensors nor %s is there", source->path,
-                     VISE_INDEX_NAME);
+        return VISE_FAIL(
+            err, VISE_EUNSUPPORTED,
+            "%s: no .safetensors file; %s is not supported as input, convert the model to safetensors",
+            source->path, torch);
+    return VISE_FAIL(err, VISE_EFORMAT, "%s: no weights: neither model.safetensors nor %s is there",
+                     source->path, VISE_INDEX_NAME);
 }
 
 vise_status vise_source_open_folder(vise_source *source, vise_error *err)
@@ -248,7 +262,8 @@ vise_status vise_source_open_folder(vise_source *source, vise_error *err)
     VISE_TRY(vise_folder_list(source->path, &names, &count, err));
     if (has_name(names, count, "config.json")) {
         VISE_TRY_TO(done, join(source, "config.json", &source->config_path, err));
-        VISE_TRY_TO(done, load_object(source->config_path, CONFIG_MAX, &source->config_text, &source->config, err));
+        VISE_TRY_TO(done,
+                    load_object(source->config_path, CONFIG_MAX, &source->config_text, &source->config, err));
     }
     VISE_TRY_TO(done, open_weights(source, names, count, err));
     VISE_TRY_TO(done, collect_side_files(source, names, count, err));

@@ -1,8 +1,9 @@
-/* Layouts: how a logical weight is spelled as stored tensors, one row per layout. Passes work on logical weights; layouts
- * alone know names and packings, and read them back. N algorithms + M layouts, not N x M.
+/* Layouts: how a logical weight is spelled as stored tensors, one row per layout. Passes work on logical
+ * weights; layouts alone know names and packings, and read them back. N algorithms + M layouts, not N x M.
  *
- * A layout works on row tiles: rows [row0, row0 + rows) of a weight with row0 a multiple of VISE_TILE_ROWS (the last tile may
- * be shorter), whose bytes land in ranges of the stored tensors that no other tile touches.
+ * A layout works on row tiles: rows [row0, row0 + rows) of a weight with row0 a multiple of VISE_TILE_ROWS
+ * (the last tile may be shorter), whose bytes land in ranges of the stored tensors that no other tile
+ * touches.
  */
 #ifndef VISE_FORMATS_LAYOUT_H
 #define VISE_FORMATS_LAYOUT_H
@@ -20,12 +21,12 @@
 
 /* What a layout must know of a weight that it spells: plain data, filled by model and pipeline. */
 typedef struct vise_spelling {
-    const char *module;     /* "model.layers.0.mlp.down_proj" */
-    const char *name;       /* of the float tensor: module + ".weight" */
-    int64_t rows, cols;     /* out features, in features */
-    vise_dtype dtype;       /* float dtype of the model for this weight: scales are stored in it */
-    vise_scheme scheme;     /* type NULL: stays a plain tensor */
-    bool is_linear;         /* a Linear of the network (else an embedding, norm, ...) */
+    const char *module; /* "model.layers.0.mlp.down_proj" */
+    const char *name;   /* of the float tensor: module + ".weight" */
+    int64_t rows, cols; /* out features, in features */
+    vise_dtype dtype;   /* float dtype of the model for this weight: scales are stored in it */
+    vise_scheme scheme; /* type NULL: stays a plain tensor */
+    bool is_linear;     /* a Linear of the network (else an embedding, norm, ...) */
 } vise_spelling;
 
 /* One stored tensor. */
@@ -40,7 +41,8 @@ typedef struct vise_part {
 
 /* Receives the bytes of parts as a tile is stored. */
 typedef struct vise_part_writer {
-    vise_status (*write)(void *context, int part, uint64_t offset, const void *bytes, size_t n, vise_error *err);
+    vise_status (*write)(void *context, int part, uint64_t offset, const void *bytes, size_t n,
+                         vise_error *err);
     void *context;
 } vise_part_writer;
 
@@ -50,36 +52,40 @@ typedef struct vise_found {
     int64_t rows, cols;
     vise_scheme scheme;
     vise_dtype dtype;             /* that it decodes to: of its scales */
-    size_t parts[VISE_PARTS_MAX]; /* indexes of source tensors, in the layout's order of parts; SIZE_MAX: absent */
+    size_t parts[VISE_PARTS_MAX]; /* source tensors, in the layout's order of parts; SIZE_MAX: absent */
 } vise_found;
 
 typedef struct vise_layout {
     const char *name;    /* "compressed-tensors" */
     const char *summary; /* one line: who loads it */
 
-    /* The parts of a weight in stored order (one without a scheme is a single part, the matrix itself), or why the layout cannot hold it: VISE_EUNSUPPORTED naming those that can
-     * (scheme), VISE_EUSAGE (shape). */
-    vise_status (*spell)(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX], int *n_parts, vise_error *err);
+    /* The parts of a weight in stored order (one without a scheme is a single part, the matrix itself), or
+     * why the layout cannot hold it: VISE_EUNSUPPORTED naming those that can (scheme), VISE_EUSAGE (shape).
+     */
+    vise_status (*spell)(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX], int *n_parts,
+                         vise_error *err);
     /* Bytes of scratch that `store` needs for a tile of `rows` rows. */
     size_t (*store_scratch)(const vise_spelling *weight, int64_t rows);
     /* Stores rows [row0, row0 + q->rows) of the weight. */
     vise_status (*store)(const vise_spelling *weight, int64_t row0, const vise_qweight *q, void *scratch,
                          const vise_part_writer *writer, vise_error *err);
-    /* The value of "quantization_config" for these weights (all modules of the model, quantized or not), as JSON text
-     * appended to buf. */
+    /* The value of "quantization_config" for these weights (all modules of the model, quantized or not), as
+     * JSON text appended to buf. */
     vise_status (*config)(const vise_spelling *weights, size_t n, vise_buf *buf, vise_error *err);
 
     /* True if the source's config says that it is in this layout. */
     bool (*recognise)(const vise_source *source);
     /* Finds the quantized weights of a recognised source; the array and its texts live in the arena. */
-    vise_status (*find)(const vise_source *source, vise_arena *arena, vise_found **found, size_t *n, vise_error *err);
-    /* Reads rows [row0, row0 + q->rows) into q (carved by the caller for the found scheme). pool gives scratch. */
+    vise_status (*find)(const vise_source *source, vise_arena *arena, vise_found **found, size_t *n,
+                        vise_error *err);
+    /* Reads rows [row0, row0 + q->rows) into q (carved by the caller for the found scheme). pool gives
+     * scratch. */
     vise_status (*load)(const vise_source *source, const vise_found *found, int64_t row0, vise_qweight *q,
                         vise_pool *pool, vise_error *err);
 } vise_layout;
 
 /* "safetensors" (plain floats: spell refuses schemes, find finds nothing) and "compressed-tensors". */
-const vise_layout *vise_layouts(size_t *count); /* pointer to the first row */
+const vise_layout *vise_layouts(size_t *count);        /* pointer to the first row */
 const vise_layout *vise_layout_find(const char *name); /* NULL: none */
 
 #endif

@@ -1,4 +1,5 @@
-/* compressed-tensors: how weights become stored tensors and back. The forms are described in layout_internal.h. */
+/* compressed-tensors: how weights become stored tensors and back. The forms are described in
+ * layout_internal.h. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -16,10 +17,11 @@ static bool is_int(const vise_scheme *scheme)
 uint64_t vise_ct_words(uint64_t n, int bits, bool old)
 {
     uint64_t per_word = 32u / (unsigned)bits;
-    return old ? n / per_word + (n % per_word != 0) : n / 32 * (unsigned)bits + (n % 32 * (unsigned)bits + 31) / 32;
+    return old ? n / per_word + (n % per_word != 0)
+               : n / 32 * (unsigned)bits + (n % 32 * (unsigned)bits + 31) / 32;
 }
 
-/* ---- spelling --------------------------------------------------------------------------------------------------- */
+/* ---- spelling --------------------------------------------------------------------------------- */
 
 static vise_status check_scheme(const vise_spelling *weight, vise_error *err)
 {
@@ -27,22 +29,26 @@ static vise_status check_scheme(const vise_spelling *weight, vise_error *err)
     const vise_scheme *scheme = &weight->scheme;
     vise_scheme_text(scheme, text);
     if (!vise_starts_with(scheme->type->name, "int"))
-        return VISE_FAIL(err, VISE_EUNSUPPORTED, "%s: layout compressed-tensors holds int2 to int8 here, not %s",
-                         weight->module, text);
+        return VISE_FAIL(err, VISE_EUNSUPPORTED,
+                         "%s: layout compressed-tensors holds int2 to int8 here, not %s", weight->module,
+                         text);
     if (scheme->activation && strcmp(scheme->activation, "int8-token") != 0)
         return VISE_FAIL(err, VISE_EUNSUPPORTED,
-                         "%s: layout compressed-tensors holds activations int8-token here, not %s", weight->module, text);
-    if (scheme->activation && scheme->type->bits != 8)
-        return VISE_FAIL(err, VISE_EUNSUPPORTED,
-                         "%s: layout compressed-tensors holds activations int8-token with int8 weights only, not %s",
+                         "%s: layout compressed-tensors holds activations int8-token here, not %s",
                          weight->module, text);
+    if (scheme->activation && scheme->type->bits != 8)
+        return VISE_FAIL(
+            err, VISE_EUNSUPPORTED,
+            "%s: layout compressed-tensors holds activations int8-token with int8 weights only, not %s",
+            weight->module, text);
     const vise_dtype_traits *dtype = vise_dtype_of(weight->dtype);
     if (!dtype->is_float || dtype->bits < 16)
         return VISE_FAIL(err, VISE_EUNSUPPORTED, "%s: layout compressed-tensors has no scales of dtype %s",
                          weight->module, dtype->name);
     if (weight->rows < 1 || weight->cols < 1 || vise_scheme_groups(scheme, weight->cols) == 0)
         return VISE_FAIL(err, VISE_EUSAGE,
-                         "%s: rows of %" PRId64 " do not divide into the groups of %s; exclude it, choose a group that "
+                         "%s: rows of %" PRId64
+                         " do not divide into the groups of %s; exclude it, choose a group that "
                          "divides, or say with --otherwise what it gets instead",
                          weight->module, weight->cols, text);
     return VISE_OK;
@@ -60,7 +66,8 @@ static vise_status finish_part(const vise_spelling *weight, vise_part *part, vis
     return VISE_OK;
 }
 
-vise_status vise_ct_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX], int *n_parts, vise_error *err)
+vise_status vise_ct_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX], int *n_parts,
+                          vise_error *err)
 {
     if (!weight->scheme.type)
         return vise_plain_spell(weight, parts, n_parts, err);
@@ -80,7 +87,8 @@ vise_status vise_ct_spell(const vise_spelling *weight, vise_part parts[VISE_PART
 
     int n = 0;
     if (is_int(scheme)) {
-        parts[n++] = (vise_part){.suffix = ".weight", .dtype = VISE_DTYPE_I8, .ndim = 2, .shape = {rows, cols}};
+        parts[n++] =
+            (vise_part){.suffix = ".weight", .dtype = VISE_DTYPE_I8, .ndim = 2, .shape = {rows, cols}};
         parts[n++] = scale;
     } else {
         parts[n++] = (vise_part){.suffix = ".weight_packed",
@@ -102,7 +110,7 @@ vise_status vise_ct_spell(const vise_spelling *weight, vise_part parts[VISE_PART
     return VISE_OK;
 }
 
-/* ---- storing ---------------------------------------------------------------------------------------------------- */
+/* ---- storing ---------------------------------------------------------------------------------- */
 
 /* The largest of what is made before it is written: codes, scales, zero points. */
 size_t vise_ct_store_scratch(const vise_spelling *weight, int64_t rows)
@@ -110,14 +118,15 @@ size_t vise_ct_store_scratch(const vise_spelling *weight, int64_t rows)
     const vise_scheme *scheme = &weight->scheme;
     if (!scheme->type)
         return 0;
-    size_t n = (size_t)rows, cols = (size_t)weight->cols, groups = (size_t)vise_scheme_groups(scheme, weight->cols);
+    size_t n = (size_t)rows, cols = (size_t)weight->cols,
+           groups = (size_t)vise_scheme_groups(scheme, weight->cols);
     size_t codes = is_int(scheme) ? n * cols : n * vise_pack_words(cols, scheme->type->bits) * 4;
     size_t grid = n * groups * 8 + 64; /* scales of at most 8 bytes; zero points: a column and words */
     return (codes > grid ? codes : grid) + n;
 }
 
-static vise_status store_scales(const vise_spelling *weight, int64_t row0, const vise_qweight *q, void *scratch,
-                                const vise_part_writer *writer, vise_error *err)
+static vise_status store_scales(const vise_spelling *weight, int64_t row0, const vise_qweight *q,
+                                void *scratch, const vise_part_writer *writer, vise_error *err)
 {
     bool one = weight->scheme.granularity == VISE_PER_TENSOR;
     if (one && row0 > 0)
@@ -125,8 +134,8 @@ static vise_status store_scales(const vise_spelling *weight, int64_t row0, const
     size_t n = one ? 1 : (size_t)(q->rows * q->groups);
     size_t size = (size_t)vise_dtype_of(weight->dtype)->bits / 8;
     vise_from_f32(weight->dtype, q->scales, scratch, n);
-    return writer->write(writer->context, VISE_CT_SCALE, (uint64_t)row0 * (uint64_t)q->groups * size, scratch, n * size,
-                         err);
+    return writer->write(writer->context, VISE_CT_SCALE, (uint64_t)row0 * (uint64_t)q->groups * size, scratch,
+                         n * size, err);
 }
 
 /* Zero points as I8: z - 2^(bits-1). */
@@ -142,7 +151,8 @@ static vise_status store_zeros_plain(int part, int64_t row0, const vise_qweight 
     return writer->write(writer->context, part, (uint64_t)row0 * (uint64_t)q->groups, scratch, n, err);
 }
 
-/* Zero points as bit streams down the columns. A tile begins at a multiple of 32 rows, which is a whole word. */
+/* Zero points as bit streams down the columns. A tile begins at a multiple of 32 rows, which is a whole word.
+ */
 static vise_status store_zeros_packed(int64_t row0, const vise_qweight *q, uint8_t *scratch,
                                       const vise_part_writer *writer, vise_error *err)
 {
@@ -165,8 +175,8 @@ static vise_status store_zeros_packed(int64_t row0, const vise_qweight *q, uint8
     return writer->write(writer->context, VISE_CT_ZERO, word0 * groups * 4, out, words * groups * 4, err);
 }
 
-static vise_status store_packed(const vise_spelling *weight, int64_t row0, const vise_qweight *q, uint8_t *scratch,
-                                const vise_part_writer *writer, vise_error *err)
+static vise_status store_packed(const vise_spelling *weight, int64_t row0, const vise_qweight *q,
+                                uint8_t *scratch, const vise_part_writer *writer, vise_error *err)
 {
     int bits = q->scheme.type->bits;
     size_t words = vise_pack_words((size_t)q->cols, bits);
@@ -180,13 +190,13 @@ static vise_status store_packed(const vise_spelling *weight, int64_t row0, const
     }
     if (!q->scheme.asym)
         return VISE_OK;
-    return q->scheme.granularity == VISE_PER_TENSOR ?
-               store_zeros_plain(VISE_CT_ZERO, row0, q, scratch, writer, err) :
-               store_zeros_packed(row0, q, scratch, writer, err);
+    return q->scheme.granularity == VISE_PER_TENSOR
+               ? store_zeros_plain(VISE_CT_ZERO, row0, q, scratch, writer, err)
+               : store_zeros_packed(row0, q, scratch, writer, err);
 }
 
-static vise_status store_int(int64_t row0, const vise_qweight *q, uint8_t *scratch, const vise_part_writer *writer,
-                             vise_error *err)
+static vise_status store_int(int64_t row0, const vise_qweight *q, uint8_t *scratch,
+                             const vise_part_writer *writer, vise_error *err)
 {
     size_t n = (size_t)(q->rows * q->cols);
     for (size_t i = 0; i < n; i++)
@@ -199,14 +209,14 @@ vise_status vise_ct_store(const vise_spelling *weight, int64_t row0, const vise_
                           const vise_part_writer *writer, vise_error *err)
 {
     if (row0 % VISE_TILE_ROWS != 0 || row0 + q->rows > weight->rows || q->cols != weight->cols)
-        return VISE_FAIL(err, VISE_EINTERNAL, "%s: rows %" PRId64 " + %" PRId64 " are no tile", weight->module, row0,
-                         q->rows);
-    VISE_TRY(is_int(&weight->scheme) ? store_int(row0, q, scratch, writer, err) :
-                                               store_packed(weight, row0, q, scratch, writer, err));
+        return VISE_FAIL(err, VISE_EINTERNAL, "%s: rows %" PRId64 " + %" PRId64 " are no tile",
+                         weight->module, row0, q->rows);
+    VISE_TRY(is_int(&weight->scheme) ? store_int(row0, q, scratch, writer, err)
+                                     : store_packed(weight, row0, q, scratch, writer, err));
     return store_scales(weight, row0, q, scratch, writer, err);
 }
 
-/* ---- loading ---------------------------------------------------------------------------------------------------- */
+/* ---- loading ---------------------------------------------------------------------------------- */
 
 bool vise_ct_is_old(const vise_source *source, const vise_found *found)
 {
@@ -227,16 +237,17 @@ static uint8_t old_code(const uint32_t *words, size_t i, int bits)
     return (uint8_t)(words[i / per_word] >> (i % per_word * (unsigned)bits) & ((1u << bits) - 1));
 }
 
-static vise_status load_packed(const vise_source *source, const vise_found *found, int64_t row0, vise_qweight *q,
-                               vise_pool *pool, vise_error *err)
+static vise_status load_packed(const vise_source *source, const vise_found *found, int64_t row0,
+                               vise_qweight *q, vise_pool *pool, vise_error *err)
 {
     int bits = found->scheme.type->bits;
     bool old = vise_ct_is_old(source, found);
-    size_t cols = (size_t)q->cols, words = (size_t)vise_ct_words(cols, bits, old), bytes = (size_t)q->rows * words * 4;
+    size_t cols = (size_t)q->cols, words = (size_t)vise_ct_words(cols, bits, old),
+           bytes = (size_t)q->rows * words * 4;
     void *block;
     VISE_TRY(vise_pool_take(pool, bytes, "packed codes", &block, err));
-    vise_status status = vise_source_read(source, found->parts[VISE_CT_PACKED], (uint64_t)row0 * words * 4, bytes, block,
-                                          pool, err);
+    vise_status status = vise_source_read(source, found->parts[VISE_CT_PACKED], (uint64_t)row0 * words * 4,
+                                          bytes, block, pool, err);
     for (size_t r = 0; status == VISE_OK && r < (size_t)q->rows; r++) {
         const uint32_t *row = (const uint32_t *)block + r * words;
         if (!old)
@@ -259,8 +270,8 @@ static vise_status load_zeros_packed(const vise_source *source, const vise_found
     size_t last = (size_t)vise_ct_words(row + rows, bits, old), bytes = (last - first) * groups * 4;
     void *block;
     VISE_TRY(vise_pool_take(pool, bytes, "packed zero points", &block, err));
-    vise_status status = vise_source_read(source, found->parts[VISE_CT_ZERO], (uint64_t)first * groups * 4, bytes, block,
-                                          pool, err);
+    vise_status status = vise_source_read(source, found->parts[VISE_CT_ZERO], (uint64_t)first * groups * 4,
+                                          bytes, block, pool, err);
     const uint32_t *words = block;
     size_t per_word = 32u / (unsigned)bits;
     unsigned mask = (1u << bits) - 1;
@@ -291,12 +302,13 @@ static vise_status to_unsigned(const vise_source *source, size_t tensor, int bit
     if (!beyond)
         return VISE_OK;
     char show[VISE_ST_SHOW_MAX];
-    return VISE_FAIL(err, VISE_EFORMAT, "%s: tensor \"%s\" holds values beyond %d bits, which its config says it has",
-                     vise_source_path(source), vise_st_show(vise_source_tensor(source, tensor)->name, show), bits);
+    return VISE_FAIL(
+        err, VISE_EFORMAT, "%s: tensor \"%s\" holds values beyond %d bits, which its config says it has",
+        vise_source_path(source), vise_st_show(vise_source_tensor(source, tensor)->name, show), bits);
 }
 
-static vise_status load_signed(const vise_source *source, size_t tensor, uint64_t offset, int bits, uint8_t *codes,
-                               size_t n, vise_pool *pool, vise_error *err)
+static vise_status load_signed(const vise_source *source, size_t tensor, uint64_t offset, int bits,
+                               uint8_t *codes, size_t n, vise_pool *pool, vise_error *err)
 {
     VISE_TRY(vise_source_read(source, tensor, offset, n, codes, pool, err));
     return to_unsigned(source, tensor, bits, codes, n, err);
@@ -322,17 +334,17 @@ vise_status vise_ct_load(const vise_source *source, const vise_found *found, int
     bool one = scheme->granularity == VISE_PER_TENSOR;
     bool as_int = vise_source_tensor(source, found->parts[VISE_CT_WEIGHT])->dtype == VISE_DTYPE_I8;
     if (row0 % VISE_TILE_ROWS != 0 || row0 + q->rows > found->rows || q->cols != found->cols)
-        return VISE_FAIL(err, VISE_EINTERNAL, "%s: rows %" PRId64 " + %" PRId64 " are no tile", found->module, row0,
-                         q->rows);
+        return VISE_FAIL(err, VISE_EINTERNAL, "%s: rows %" PRId64 " + %" PRId64 " are no tile", found->module,
+                         row0, q->rows);
     uint64_t first = one ? 0 : (uint64_t)(row0 * q->groups);
     size_t n = one ? 1 : (size_t)(q->rows * q->groups);
-    VISE_TRY(as_int ? load_signed(source, found->parts[VISE_CT_WEIGHT], (uint64_t)(row0 * q->cols), scheme->type->bits,
-                                  q->codes, (size_t)(q->rows * q->cols), pool, err) :
-                      load_packed(source, found, row0, q, pool, err));
+    VISE_TRY(as_int ? load_signed(source, found->parts[VISE_CT_WEIGHT], (uint64_t)(row0 * q->cols),
+                                  scheme->type->bits, q->codes, (size_t)(q->rows * q->cols), pool, err)
+                    : load_packed(source, found, row0, q, pool, err));
     VISE_TRY(load_scales(source, found, first, n, q, pool, err));
     if (!scheme->asym)
         return VISE_OK;
     size_t zero = found->parts[as_int ? VISE_CT_INT_ZERO : VISE_CT_ZERO];
-    return as_int || one ? load_signed(source, zero, first, scheme->type->bits, q->zeros, n, pool, err) :
-                           load_zeros_packed(source, found, row0, q, pool, err);
+    return as_int || one ? load_signed(source, zero, first, scheme->type->bits, q->zeros, n, pool, err)
+                         : load_zeros_packed(source, found, row0, q, pool, err);
 }

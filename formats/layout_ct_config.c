@@ -1,5 +1,5 @@
-/* compressed-tensors: "quantization_config" written. Keys are kept to those that every loader of the format takes: its older ones
- * refuse a config with a key that they do not know. */
+/* compressed-tensors: "quantization_config" written. Keys are kept to those that every loader of the format
+ * takes: its older ones refuse a config with a key that they do not know. */
 #include <stdio.h>
 #include <string.h>
 
@@ -90,7 +90,8 @@ static vise_status list_schemes(const vise_spelling *weights, size_t n, scheme_l
     return VISE_OK;
 }
 
-/* The class where one scheme covers every quantized Linear (the rest is on the list of what to ignore), else names. */
+/* The class where one scheme covers every quantized Linear (the rest is on the list of what to ignore), else
+ * names. */
 static void put_targets(vise_json_writer *w, const vise_spelling *weights, size_t n, const scheme_list *list,
                         const vise_scheme *scheme)
 {

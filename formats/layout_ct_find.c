@@ -47,7 +47,7 @@ static vise_status need_part(finder *f, const vise_found *found, const char *suf
     return *index != SIZE_MAX ? VISE_OK : bad(f, found, suffix, "is missing; the checkpoint is incomplete");
 }
 
-/* ---- the shapes against the config -------------------------------------------------------------------------------- */
+/* ---- the shapes against the config ------------------------------------------------------------ */
 
 static vise_status check_scale(finder *f, vise_found *found)
 {
@@ -60,11 +60,14 @@ static vise_status check_scale(finder *f, vise_found *found)
     int64_t groups = vise_scheme_groups(scheme, found->cols);
     if (groups == 0)
         return bad(f, found, ".weight_scale", "the group_size of the config does not divide the rows");
-    bool fits = scheme->granularity == VISE_PER_TENSOR ? info->elements == 1 :
-                scheme->granularity == VISE_PER_CHANNEL ?
-                    info->elements == (uint64_t)found->rows && info->ndim >= 1 && info->shape[0] == found->rows :
-                    info->ndim == 2 && info->shape[0] == found->rows && info->shape[1] == groups;
-    return fits ? VISE_OK : bad(f, found, ".weight_scale", "its shape is not what the config says (strategy, group_size)");
+    bool fits =
+        scheme->granularity == VISE_PER_TENSOR ? info->elements == 1
+        : scheme->granularity == VISE_PER_CHANNEL
+            ? info->elements == (uint64_t)found->rows && info->ndim >= 1 && info->shape[0] == found->rows
+            : info->ndim == 2 && info->shape[0] == found->rows && info->shape[1] == groups;
+    return fits ? VISE_OK
+                : bad(f, found, ".weight_scale",
+                      "its shape is not what the config says (strategy, group_size)");
 }
 
 /* I8 beside each scale. */
@@ -92,10 +95,12 @@ static vise_status read_shape(finder *f, vise_found *found)
     const vise_tensor_info *info = vise_source_tensor(f->source, found->parts[VISE_CT_SHAPE]);
     int64_t shape[2] = {0};
     if (info->dtype == VISE_DTYPE_I64 && info->elements == 2) {
-        VISE_TRY(vise_source_read(f->source, found->parts[VISE_CT_SHAPE], 0, sizeof shape, shape, NULL, f->err));
+        VISE_TRY(
+            vise_source_read(f->source, found->parts[VISE_CT_SHAPE], 0, sizeof shape, shape, NULL, f->err));
     } else if (info->dtype == VISE_DTYPE_I32 && info->elements == 2) {
         int32_t narrow[2];
-        VISE_TRY(vise_source_read(f->source, found->parts[VISE_CT_SHAPE], 0, sizeof narrow, narrow, NULL, f->err));
+        VISE_TRY(
+            vise_source_read(f->source, found->parts[VISE_CT_SHAPE], 0, sizeof narrow, narrow, NULL, f->err));
         shape[0] = narrow[0];
         shape[1] = narrow[1];
     } else {
@@ -117,16 +122,18 @@ static vise_status check_packed(finder *f, vise_found *found)
         return bad(f, found, ".weight_packed", "is not I32 [rows, words]; this kind is not supported");
     VISE_TRY(find_part(f, found->module, ".weight_g_idx", &g_idx));
     if (g_idx != SIZE_MAX)
-        return VISE_FAIL(f->err, VISE_EUNSUPPORTED,
-                         "%s: %s has a weight_g_idx (actorder \"group\"), which is not supported; quantize it with "
-                         "actorder \"weight\" or none",
-                         vise_source_path(f->source), found->module);
+        return VISE_FAIL(
+            f->err, VISE_EUNSUPPORTED,
+            "%s: %s has a weight_g_idx (actorder \"group\"), which is not supported; quantize it with "
+            "actorder \"weight\" or none",
+            vise_source_path(f->source), found->module);
     VISE_TRY(need_part(f, found, ".weight_shape", &found->parts[VISE_CT_SHAPE]));
     VISE_TRY(read_shape(f, found));
     uint64_t words = (uint64_t)packed->shape[1];
     if (packed->shape[0] != found->rows || (words != vise_ct_words((uint64_t)found->cols, bits, false) &&
                                             words != vise_ct_words((uint64_t)found->cols, bits, true)))
-        return bad(f, found, ".weight_packed", "its shape does not fit weight_shape and the config's num_bits");
+        return bad(f, found, ".weight_packed",
+                   "its shape does not fit weight_shape and the config's num_bits");
     VISE_TRY(check_scale(f, found));
     VISE_TRY(check_symmetry(f, found, VISE_CT_ZERO));
     if (!found->scheme.asym)
@@ -136,7 +143,8 @@ static vise_status check_packed(finder *f, vise_found *found)
     const vise_tensor_info *zero = vise_source_tensor(f->source, found->parts[VISE_CT_ZERO]);
     if (zero->dtype != VISE_DTYPE_I32 || zero->ndim != 2 ||
         zero->shape[1] != vise_scheme_groups(&found->scheme, found->cols) ||
-        (uint64_t)zero->shape[0] != vise_ct_words((uint64_t)found->rows, bits, vise_ct_is_old(f->source, found)))
+        (uint64_t)zero->shape[0] !=
+            vise_ct_words((uint64_t)found->rows, bits, vise_ct_is_old(f->source, found)))
         return bad(f, found, ".weight_zero_point", "its shape does not fit the weight and the config");
     return VISE_OK;
 }
@@ -153,7 +161,7 @@ static vise_status check_int(finder *f, vise_found *found)
     return found->scheme.asym ? check_zero_plain(f, found, VISE_CT_INT_ZERO) : VISE_OK;
 }
 
-/* ---- the modules -------------------------------------------------------------------------------------------------- */
+/* ---- the modules ------------------------------------------------------------------------------ */
 
 static vise_status add_found(finder *f, size_t tensor, const char *suffix)
 {
@@ -165,8 +173,9 @@ static vise_status add_found(finder *f, size_t tensor, const char *suffix)
     VISE_TRY(vise_arena_strdup(f->arena, name, strlen(name) - strlen(suffix), &found.module, f->err));
     const vise_ct_group *group = vise_ct_config_match(f->config, found.module);
     if (!group)
-        return VISE_FAIL(f->err, VISE_EFORMAT, "%s: quantization_config: no group has %s, which is quantized, as target",
-                         f->path, found.module);
+        return VISE_FAIL(f->err, VISE_EFORMAT,
+                         "%s: quantization_config: no group has %s, which is quantized, as target", f->path,
+                         found.module);
     found.scheme = group->scheme;
     VISE_TRY(need_part(f, &found, ".weight_scale", &found.parts[VISE_CT_SCALE]));
     VISE_TRY(strcmp(suffix, ".weight") == 0 ? check_int(f, &found) : check_packed(f, &found));
@@ -188,7 +197,8 @@ static vise_status scan(finder *f)
         } else if (vise_ends_with(info->name, ".weight") && info->dtype == VISE_DTYPE_I8) {
             VISE_TRY(add_found(f, i, ".weight"));
         } else if (vise_ends_with(info->name, ".weight") && vise_dtype_of(info->dtype)->bits == 8) {
-            return VISE_FAIL(f->err, VISE_EUNSUPPORTED, "%s: tensor \"%s\" is %s; only integer weights are supported here",
+            return VISE_FAIL(f->err, VISE_EUNSUPPORTED,
+                             "%s: tensor \"%s\" is %s; only integer weights are supported here",
                              vise_source_path(f->source), vise_st_show(info->name, show),
                              vise_dtype_of(info->dtype)->name);
         }
@@ -203,25 +213,28 @@ static vise_status check_config(const char *path, const cJSON *config, vise_erro
     const cJSON *sparse = cJSON_GetObjectItemCaseSensitive(config, "sparsity_config");
     VISE_TRY(vise_json_text(path, config, "quantization_status", false, &status, err));
     if (strcmp(status, "compressed") != 0)
-        return VISE_FAIL(err, VISE_EUNSUPPORTED,
-                         "%s: quantization_config: quantization_status is \"%.50s\"; only \"compressed\" is supported",
-                         path, status);
+        return VISE_FAIL(
+            err, VISE_EUNSUPPORTED,
+            "%s: quantization_config: quantization_status is \"%.50s\"; only \"compressed\" is supported",
+            path, status);
     if (cJSON_IsObject(sparse))
         VISE_TRY(vise_json_text(path, sparse, "format", false, &sparsity, err));
     if (strcmp(sparsity, "dense") != 0)
-        return VISE_FAIL(err, VISE_EUNSUPPORTED, "%s: quantization_config: the sparse format \"%.50s\" is not supported",
-                         path, sparsity);
+        return VISE_FAIL(err, VISE_EUNSUPPORTED,
+                         "%s: quantization_config: the sparse format \"%.50s\" is not supported", path,
+                         sparsity);
     const cJSON *transform = cJSON_GetObjectItemCaseSensitive(config, "transform_config");
     if (cJSON_IsObject(transform) && cJSON_GetObjectItemCaseSensitive(transform, "config_groups") &&
         cJSON_GetObjectItemCaseSensitive(transform, "config_groups")->child)
-        return VISE_FAIL(err, VISE_EUNSUPPORTED, "%s: quantization_config: transforms (rotations) are not supported",
-                         path);
+        return VISE_FAIL(err, VISE_EUNSUPPORTED,
+                         "%s: quantization_config: transforms (rotations) are not supported", path);
     if (cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(config, "kv_cache_scheme")))
         vise_warn("%s: the key-value cache scheme of its quantization_config is not carried over", path);
     return VISE_OK;
 }
 
-vise_status vise_ct_find(const vise_source *source, vise_arena *arena, vise_found **found, size_t *n, vise_error *err)
+vise_status vise_ct_find(const vise_source *source, vise_arena *arena, vise_found **found, size_t *n,
+                         vise_error *err)
 {
     finder f = {.source = source, .path = vise_source_config_path(source), .arena = arena, .err = err};
     const cJSON *config = vise_quantization_config(source);

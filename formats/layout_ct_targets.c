@@ -28,7 +28,7 @@ struct vise_ct_config_file {
     size_t class_group; /* the first group with a class name as target; SIZE_MAX: none */
 };
 
-/* ---- patterns --------------------------------------------------------------------------------------------------- */
+/* ---- patterns --------------------------------------------------------------------------------- */
 
 /* The set that a class escape stands for, as it is written within brackets; NULL: no such class. */
 static const char *class_of(char c)
@@ -41,7 +41,8 @@ static bool is_alnum(char c)
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-/* A bracket expression from behind its '['; *at ends behind its ']'. A backslash is an ordinary character to POSIX. */
+/* A bracket expression from behind its '['; *at ends behind its ']'. A backslash is an ordinary character to
+ * POSIX. */
 static bool translate_set(const char **at, vise_buf *posix)
 {
     const char *c = *at;
@@ -117,25 +118,28 @@ static vise_status add_pattern(vise_ct_config_file *file, const char *path, cons
     vise_buf_init(&posix, 16 * PATTERN_MAX);
     vise_status status = VISE_OK;
     if (!vise_ct_translate(target + 3, &posix))
-        VISE_TRY_TO(done, VISE_FAIL(err, VISE_EUNSUPPORTED,
-                                    "%s: quantization_config: the target \"%.200s\" uses regular expressions beyond "
-                                    "what is supported; list the module names instead",
-                                    path, target));
+        VISE_TRY_TO(
+            done, VISE_FAIL(err, VISE_EUNSUPPORTED,
+                            "%s: quantization_config: the target \"%.200s\" uses regular expressions beyond "
+                            "what is supported; list the module names instead",
+                            path, target));
     VISE_TRY_TO(done, vise_buf_check(&posix, path, err));
     void *grown = file->patterns;
-    VISE_TRY_TO(done, vise_grow(&grown, &file->patterns_capacity, file->n_patterns + 1, sizeof *file->patterns, err));
+    VISE_TRY_TO(
+        done, vise_grow(&grown, &file->patterns_capacity, file->n_patterns + 1, sizeof *file->patterns, err));
     file->patterns = grown;
     if (regcomp(&file->patterns[file->n_patterns].regex, posix.data, REG_EXTENDED | REG_NOSUB) != 0)
-        VISE_TRY_TO(done, VISE_FAIL(err, VISE_EFORMAT,
-                                    "%s: quantization_config: the target \"%.200s\" is no valid regular expression",
-                                    path, target));
+        VISE_TRY_TO(done,
+                    VISE_FAIL(err, VISE_EFORMAT,
+                              "%s: quantization_config: the target \"%.200s\" is no valid regular expression",
+                              path, target));
     file->patterns[file->n_patterns++].group = group;
 done:
     vise_buf_deinit(&posix);
     return status;
 }
 
-/* ---- targets ---------------------------------------------------------------------------------------------------- */
+/* ---- targets ---------------------------------------------------------------------------------- */
 
 /* Classes begin with a capital letter and have no dots: Linear, Embedding, LlamaDecoderLayer. */
 static bool is_class(const char *target)
@@ -148,12 +152,14 @@ static vise_status read_targets(vise_ct_config_file *file, const char *path, con
 {
     const cJSON *targets = cJSON_GetObjectItemCaseSensitive(group, "targets"), *target;
     if (!cJSON_IsArray(targets))
-        return VISE_FAIL(err, VISE_EFORMAT, "%s: quantization_config: group \"%.100s\" has no list of targets", path,
+        return VISE_FAIL(err, VISE_EFORMAT,
+                         "%s: quantization_config: group \"%.100s\" has no list of targets", path,
                          group->string);
-    cJSON_ArrayForEach(target, targets) {
+    cJSON_ArrayForEach(target, targets)
+    {
         if (!cJSON_IsString(target))
-            return VISE_FAIL(err, VISE_EFORMAT, "%s: quantization_config: a target of \"%.100s\" is no text", path,
-                             group->string);
+            return VISE_FAIL(err, VISE_EFORMAT, "%s: quantization_config: a target of \"%.100s\" is no text",
+                             path, group->string);
         const char *text = target->valuestring;
         if (vise_starts_with(text, "re:")) {
             VISE_TRY(add_pattern(file, path, text, index, err));
@@ -169,11 +175,12 @@ static vise_status read_targets(vise_ct_config_file *file, const char *path, con
     return VISE_OK;
 }
 
-/* ---- groups ----------------------------------------------------------------------------------------------------- */
+/* ---- groups ----------------------------------------------------------------------------------- */
 
 static vise_status unsupported(const char *path, const cJSON *group, const char *what, vise_error *err)
 {
-    return VISE_FAIL(err, VISE_EUNSUPPORTED, "%s: quantization_config: group \"%.100s\": %s", path, group->string, what);
+    return VISE_FAIL(err, VISE_EUNSUPPORTED, "%s: quantization_config: group \"%.100s\": %s", path,
+                     group->string, what);
 }
 
 static const vise_weight_type *int_type(int64_t bits)
@@ -203,21 +210,24 @@ static vise_status read_weights(const char *path, const cJSON *group, vise_schem
     scheme->type = int_type(bits);
     scheme->asym = !symmetric;
     if (strcmp(type, "int") != 0 || !scheme->type)
-        return unsupported(path, group, "only integer weights of 2 to 8 bits are supported in this layout", err);
+        return unsupported(path, group, "only integer weights of 2 to 8 bits are supported in this layout",
+                           err);
     if (!strategy) /* the library infers it */
         strategy = size > 0 ? "group" : size < 0 ? "channel" : "tensor";
-    scheme->granularity = strcmp(strategy, "group") == 0 ? VISE_PER_GROUP :
-                          strcmp(strategy, "channel") == 0 ? VISE_PER_CHANNEL : VISE_PER_TENSOR;
+    scheme->granularity = strcmp(strategy, "group") == 0     ? VISE_PER_GROUP
+                          : strcmp(strategy, "channel") == 0 ? VISE_PER_CHANNEL
+                                                             : VISE_PER_TENSOR;
     if (scheme->granularity == VISE_PER_TENSOR && strcmp(strategy, "tensor") != 0)
         return unsupported(path, group, "only the strategies tensor, channel and group are supported", err);
     scheme->group = scheme->granularity == VISE_PER_GROUP ? size : 0;
     if (scheme->granularity == VISE_PER_GROUP && size < 1)
-        return VISE_FAIL(err, VISE_EFORMAT, "%s: quantization_config: group \"%.100s\" has no group_size", path,
-                         group->string);
+        return VISE_FAIL(err, VISE_EFORMAT, "%s: quantization_config: group \"%.100s\" has no group_size",
+                         path, group->string);
     return VISE_OK;
 }
 
-static vise_status read_activations(const char *path, const cJSON *group, vise_scheme *scheme, vise_error *err)
+static vise_status read_activations(const char *path, const cJSON *group, vise_scheme *scheme,
+                                    vise_error *err)
 {
     const cJSON *output = cJSON_GetObjectItemCaseSensitive(group, "output_activations");
     if (cJSON_IsObject(output))
@@ -234,8 +244,9 @@ static vise_status read_activations(const char *path, const cJSON *group, vise_s
     VISE_TRY(vise_json_bool(path, input, "symmetric", false, &symmetric, err));
     bool dynamic = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(input, "dynamic"));
     if (bits != 8 || strcmp(type, "int") != 0 || strcmp(strategy, "token") != 0 || !symmetric || !dynamic)
-        return unsupported(path, group,
-                           "of quantized activations only dynamic symmetric 8-bit integers per token are supported", err);
+        return unsupported(
+            path, group,
+            "of quantized activations only dynamic symmetric 8-bit integers per token are supported", err);
     scheme->activation = "int8-token";
     return VISE_OK;
 }
@@ -245,12 +256,15 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const exact_target *)a)->name, ((const exact_target *)b)->name);
 }
 
-static vise_status read_groups(vise_ct_config_file *file, const char *path, const cJSON *config, vise_error *err)
+static vise_status read_groups(vise_ct_config_file *file, const char *path, const cJSON *config,
+                               vise_error *err)
 {
     const cJSON *groups = cJSON_GetObjectItemCaseSensitive(config, "config_groups"), *group;
     if (!cJSON_IsObject(groups) || !groups->child)
-        return VISE_FAIL(err, VISE_EFORMAT, "%s: quantization_config: \"config_groups\" is missing or empty", path);
-    cJSON_ArrayForEach(group, groups) {
+        return VISE_FAIL(err, VISE_EFORMAT, "%s: quantization_config: \"config_groups\" is missing or empty",
+                         path);
+    cJSON_ArrayForEach(group, groups)
+    {
         if (!cJSON_IsObject(group))
             return unsupported(path, group, "preset schemes by name are not supported", err);
         void *grown = file->groups;
@@ -268,7 +282,8 @@ static vise_status read_groups(vise_ct_config_file *file, const char *path, cons
     return VISE_OK;
 }
 
-vise_status vise_ct_config_read(const char *path, const cJSON *config, vise_ct_config_file **out, vise_error *err)
+vise_status vise_ct_config_read(const char *path, const cJSON *config, vise_ct_config_file **out,
+                                vise_error *err)
 {
     void *block;
     VISE_TRY(vise_calloc(1, sizeof(vise_ct_config_file), &block, err));
@@ -300,8 +315,8 @@ const vise_ct_group *vise_ct_config_match(const vise_ct_config_file *file, const
     if (file->n_groups == 1)
         return &file->groups[0];
     exact_target wanted = {module, 0};
-    const exact_target *exact = file->n_exact == 0 ? NULL :
-        bsearch(&wanted, file->exact, file->n_exact, sizeof wanted, by_name);
+    const exact_target *exact =
+        file->n_exact == 0 ? NULL : bsearch(&wanted, file->exact, file->n_exact, sizeof wanted, by_name);
     if (exact)
         return &file->groups[exact->group];
     for (size_t i = 0; i < file->n_patterns; i++)

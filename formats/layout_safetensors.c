@@ -6,9 +6,10 @@
 static vise_status no_scheme(const vise_scheme *scheme, vise_error *err)
 {
     char text[VISE_SCHEME_TEXT_MAX];
-    return VISE_FAIL(err, VISE_EUNSUPPORTED,
-                     "layout safetensors holds floating-point tensors only, not %s; use layout compressed-tensors",
-                     vise_scheme_text(scheme, text));
+    return VISE_FAIL(
+        err, VISE_EUNSUPPORTED,
+        "layout safetensors holds floating-point tensors only, not %s; use layout compressed-tensors",
+        vise_scheme_text(scheme, text));
 }
 
 vise_status vise_plain_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX], int *n_parts,

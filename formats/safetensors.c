@@ -24,7 +24,8 @@ static vise_status take_pair(parser *p)
     vise_st_reader *r = &p->reader;
     vise_st_header *header = p->header;
     void *grown = header->metadata;
-    VISE_TRY(vise_grow(&grown, &p->metadata_capacity, header->n_metadata + 1, sizeof *header->metadata, r->err));
+    VISE_TRY(
+        vise_grow(&grown, &p->metadata_capacity, header->n_metadata + 1, sizeof *header->metadata, r->err));
     header->metadata = grown;
     vise_st_pair *pair = &header->metadata[header->n_metadata];
     VISE_TRY(vise_arena_strdup(p->arena, vise_st_text(r), r->text.length, &pair->key, r->err));
@@ -32,8 +33,8 @@ static vise_status take_pair(parser *p)
     if (c != '"') {
         char show[VISE_ST_SHOW_MAX];
         return VISE_FAIL(r->err, VISE_EFORMAT,
-                         "%s: __metadata__ \"%s\" is not a text; the format allows texts only", r->input->path,
-                         vise_st_show(pair->key, show));
+                         "%s: __metadata__ \"%s\" is not a text; the format allows texts only",
+                         r->input->path, vise_st_show(pair->key, show));
     }
     VISE_TRY(vise_st_take_text(r));
     VISE_TRY(vise_arena_strdup(p->arena, vise_st_text(r), r->text.length, &pair->value, r->err));
@@ -69,10 +70,11 @@ static vise_status take_dtype(vise_st_reader *r, vise_dtype *dtype)
     if (vise_dtype_from_name(vise_st_text(r), r->text.length, dtype))
         return VISE_OK;
     char tensor[VISE_ST_SHOW_MAX], name[VISE_ST_SHOW_MAX];
-    return VISE_FAIL(r->err, VISE_EFORMAT,
-                     "%s: tensor \"%s\": unknown dtype \"%s\"; the format knows F64 F32 F16 BF16, F8, F6 and F4 kinds, "
-                     "I8 to I64, U8 to U64, C64 and BOOL",
-                     r->input->path, vise_st_show(r->tensor, tensor), vise_st_show(vise_st_text(r), name));
+    return VISE_FAIL(
+        r->err, VISE_EFORMAT,
+        "%s: tensor \"%s\": unknown dtype \"%s\"; the format knows F64 F32 F16 BF16, F8, F6 and F4 kinds, "
+        "I8 to I64, U8 to U64, C64 and BOOL",
+        r->input->path, vise_st_show(r->tensor, tensor), vise_st_show(vise_st_text(r), name));
 }
 
 static vise_status take_shape(parser *p, vise_st_tensor *tensor)
@@ -126,10 +128,10 @@ static vise_status take_tensor(parser *p)
             return vise_st_bad_field(r, fields[field], "is given twice");
         if (field < 3)
             seen[field] = true;
-        VISE_TRY(field == 0 ? take_dtype(r, &tensor.dtype) :
-                 field == 1 ? take_shape(p, &tensor) :
-                 field == 2 ? take_offsets(r, &tensor) :
-                              vise_st_skip(r)); /* unknown members are tolerated, as the reference does */
+        VISE_TRY(field == 0   ? take_dtype(r, &tensor.dtype)
+                 : field == 1 ? take_shape(p, &tensor)
+                 : field == 2 ? take_offsets(r, &tensor)
+                              : vise_st_skip(r)); /* unknown members are tolerated, as the reference does */
     }
     for (int field = 0; field < 3; field++)
         if (!seen[field])
@@ -205,16 +207,17 @@ static vise_status check_twice(parser *p)
         qsort(sorted, header->n_tensors, sizeof *sorted, by_name);
     for (size_t i = 1; i < header->n_tensors && status == VISE_OK; i++)
         if (strcmp(sorted[i]->name, sorted[i - 1]->name) == 0)
-            status = VISE_FAIL(p->reader.err, VISE_EFORMAT,
-                               "%s: tensor \"%s\" is given twice; readers would disagree on which one is meant",
-                               p->reader.input->path, vise_st_show(sorted[i]->name, show));
+            status =
+                VISE_FAIL(p->reader.err, VISE_EFORMAT,
+                          "%s: tensor \"%s\" is given twice; readers would disagree on which one is meant",
+                          p->reader.input->path, vise_st_show(sorted[i]->name, show));
     vise_free(block);
     if (header->n_metadata > 0)
         qsort(header->metadata, header->n_metadata, sizeof *header->metadata, by_key);
     for (size_t i = 1; i < header->n_metadata && status == VISE_OK; i++)
         if (strcmp(header->metadata[i].key, header->metadata[i - 1].key) == 0)
-            status = VISE_FAIL(p->reader.err, VISE_EFORMAT, "%s: __metadata__ \"%s\" is given twice", p->reader.input->path,
-                               vise_st_show(header->metadata[i].key, show));
+            status = VISE_FAIL(p->reader.err, VISE_EFORMAT, "%s: __metadata__ \"%s\" is given twice",
+                               p->reader.input->path, vise_st_show(header->metadata[i].key, show));
     return status;
 }
 
@@ -228,15 +231,18 @@ static vise_status check_size(parser *p, const vise_st_tensor *tensor)
         fits = fits && !__builtin_mul_overflow(elements, (uint64_t)tensor->shape[i], &elements);
     fits = fits && !__builtin_mul_overflow(elements, (uint64_t)traits->bits, &bits);
     if (!fits)
-        return VISE_FAIL(p->reader.err, VISE_EFORMAT, "%s: tensor \"%s\": shape overflows: it has more than 2^64 bits",
+        return VISE_FAIL(p->reader.err, VISE_EFORMAT,
+                         "%s: tensor \"%s\": shape overflows: it has more than 2^64 bits",
                          p->reader.input->path, vise_st_show(tensor->name, show));
     if (bits % 8 != 0)
         return VISE_FAIL(p->reader.err, VISE_EFORMAT,
                          "%s: tensor \"%s\": %" PRIu64 " elements of %s (%d bits) do not fill whole bytes",
-                         p->reader.input->path, vise_st_show(tensor->name, show), elements, traits->name, traits->bits);
+                         p->reader.input->path, vise_st_show(tensor->name, show), elements, traits->name,
+                         traits->bits);
     if (bits / 8 != tensor->end - tensor->begin)
         return VISE_FAIL(p->reader.err, VISE_EFORMAT,
-                         "%s: tensor \"%s\": dtype %s and shape make %" PRIu64 " bytes, data_offsets %" PRIu64,
+                         "%s: tensor \"%s\": dtype %s and shape make %" PRIu64
+                         " bytes, data_offsets %" PRIu64,
                          p->reader.input->path, vise_st_show(tensor->name, show), traits->name, bits / 8,
                          tensor->end - tensor->begin);
     return VISE_OK;
@@ -253,7 +259,8 @@ static vise_status check_layout(parser *p)
         const vise_st_tensor *t = &header->tensors[i];
         if (t->end < t->begin)
             return VISE_FAIL(p->reader.err, VISE_EFORMAT,
-                             "%s: tensor \"%s\": data_offsets end (%" PRIu64 ") before they begin (%" PRIu64 ")",
+                             "%s: tensor \"%s\": data_offsets end (%" PRIu64 ") before they begin (%" PRIu64
+                             ")",
                              p->reader.input->path, vise_st_show(t->name, show), t->end, t->begin);
         if (t->begin < end)
             return VISE_FAIL(p->reader.err, VISE_EFORMAT,
@@ -263,7 +270,8 @@ static vise_status check_layout(parser *p)
                              vise_st_show(header->tensors[i - 1].name, before), t->begin, end);
         if (t->begin > end)
             return VISE_FAIL(p->reader.err, VISE_EFORMAT,
-                             "%s: tensor \"%s\": data_offsets leave a hole of %" PRIu64 " bytes in front of it",
+                             "%s: tensor \"%s\": data_offsets leave a hole of %" PRIu64
+                             " bytes in front of it",
                              p->reader.input->path, vise_st_show(t->name, show), t->begin - end);
         VISE_TRY(check_size(p, t));
         end = t->end;
@@ -273,7 +281,8 @@ static vise_status check_layout(parser *p)
         return VISE_FAIL(p->reader.err, VISE_EFORMAT,
                          "%s: truncated: %" PRIu64 " bytes are missing (%" PRIu64 " of %" PRIu64
                          " are there); the download or copy broke off, repeat it",
-                         p->reader.input->path, expected - p->reader.input->bytes, p->reader.input->bytes, expected);
+                         p->reader.input->path, expected - p->reader.input->bytes, p->reader.input->bytes,
+                         expected);
     if (p->reader.input->bytes > expected)
         return VISE_FAIL(p->reader.err, VISE_EFORMAT,
                          "%s: %" PRIu64 " bytes follow the last tensor, which the format does not allow; "
@@ -288,8 +297,9 @@ static vise_status check_layout(parser *p)
 static const struct {
     const char *magic, *text;
 } impostors[] = {
-    {"version https://git-lfs", "a Git LFS pointer, not the file itself; fetch it with \"git lfs pull\" or download it "
-                                "again"},
+    {"version https://git-lfs",
+     "a Git LFS pointer, not the file itself; fetch it with \"git lfs pull\" or download it "
+     "again"},
     {"GGUF", "a GGUF file, not safetensors; give it a name that ends in .gguf"},
     {"PK\003\004", "a zip archive (a torch checkpoint?), not safetensors"},
     {"\200\002", "a Python pickle (an old torch checkpoint?), not safetensors"},
@@ -335,7 +345,8 @@ static vise_status check_length(const vise_st_input *input, uint64_t *header_byt
     if (n > input->bytes - 8) {
         VISE_TRY(check_impostor(input, err));
         return VISE_FAIL(err, VISE_EFORMAT,
-                         "%s: truncated within its header: %" PRIu64 " bytes are missing before the first tensor; "
+                         "%s: truncated within its header: %" PRIu64
+                         " bytes are missing before the first tensor; "
                          "the download or copy broke off, repeat it",
                          input->path, n - (input->bytes - 8));
     }
@@ -355,7 +366,8 @@ vise_st_input vise_st_input_file(const vise_file *file)
     return (vise_st_input){file->path, file->bytes, read_file, file};
 }
 
-vise_status vise_st_parse(const vise_st_input *input, vise_arena *arena, vise_st_header *header, vise_error *err)
+vise_status vise_st_parse(const vise_st_input *input, vise_arena *arena, vise_st_header *header,
+                          vise_error *err)
 {
     memset(header, 0, sizeof *header);
     uint64_t n = 0;
@@ -386,8 +398,9 @@ void vise_st_header_deinit(vise_st_header *header)
 const char *vise_st_metadata(const vise_st_header *header, const char *key)
 {
     vise_st_pair wanted = {key, NULL};
-    const vise_st_pair *found = header->n_metadata == 0 ? NULL :
-        bsearch(&wanted, header->metadata, header->n_metadata, sizeof wanted, by_key);
+    const vise_st_pair *found = header->n_metadata == 0 ? NULL
+                                                        : bsearch(&wanted, header->metadata,
+                                                                  header->n_metadata, sizeof wanted, by_key);
     return found ? found->value : NULL;
 }
 

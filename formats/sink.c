@@ -13,7 +13,7 @@
 #include "formats/names.h"
 #include "formats/sink_internal.h"
 
-/* ---- open and close --------------------------------------------------------------------------------------------- */
+/* ---- open and close --------------------------------------------------------------------------- */
 
 static vise_status new_sink(vise_sink **out, vise_error *err)
 {
@@ -40,10 +40,11 @@ static vise_status set_paths(vise_sink *sink, const char *path, vise_error *err)
     VISE_TRY(vise_arena_strdup(sink->arena, path, n, &sink->out, err));
     const char *base = vise_path_base(sink->out);
     if (!vise_name_is_plain(base))
-        return VISE_FAIL(err, VISE_EUSAGE, "%s: is no name for an output; give a new folder or a .safetensors file", path);
+        return VISE_FAIL(err, VISE_EUSAGE,
+                         "%s: is no name for an output; give a new folder or a .safetensors file", path);
     sink->single = vise_ends_with(base, ".safetensors");
-    return vise_arena_strfmt(sink->arena, &sink->partial, err, "%.*s.%s.vise-partial", (int)(base - sink->out), sink->out,
-                             base);
+    return vise_arena_strfmt(sink->arena, &sink->partial, err, "%.*s.%s.vise-partial",
+                             (int)(base - sink->out), sink->out, base);
 }
 
 /* The partial folder is this run's alone until it is closed. */
@@ -54,8 +55,8 @@ static vise_status lock_partial(vise_sink *sink, vise_error *err)
     sink->lock_fd = open(sink->partial, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (sink->lock_fd >= 0 && flock(sink->lock_fd, LOCK_EX | LOCK_NB) == 0)
         return VISE_OK;
-    return VISE_FAIL(err, VISE_EUSAGE, "%s: another run is writing this output now; wait for it or choose another",
-                     sink->out);
+    return VISE_FAIL(err, VISE_EUSAGE,
+                     "%s: another run is writing this output now; wait for it or choose another", sink->out);
 }
 
 /* Makes the partial folder, or continues the one that is there. */
@@ -87,11 +88,14 @@ vise_status vise_sink_open(const vise_sink_options *options, vise_sink **out, vi
     VISE_TRY_TO(failed, vise_arena_strdup(sink->arena, identity, strlen(identity), &sink->identity, err));
     VISE_TRY_TO(failed, set_paths(sink, options->path, err));
     if (!options->replace && vise_path_exists(sink->out))
-        VISE_TRY_TO(failed, VISE_FAIL(err, VISE_EUSAGE, "%s: exists already; choose another output or replace it with "
-                                                        "--force", sink->out));
+        VISE_TRY_TO(failed, VISE_FAIL(err, VISE_EUSAGE,
+                                      "%s: exists already; choose another output or replace it with "
+                                      "--force",
+                                      sink->out));
     if (sink->single && sink->pack && !vise_ends_with(sink->out, ".vise.safetensors"))
-        vise_warn("%s: is packed, which other programs cannot read; a name ending in .vise.safetensors says so",
-                  sink->out);
+        vise_warn(
+            "%s: is packed, which other programs cannot read; a name ending in .vise.safetensors says so",
+            sink->out);
     VISE_TRY_TO(failed, open_partial(sink, options->resume, err));
     *out = sink;
     return VISE_OK;
@@ -132,17 +136,18 @@ void vise_sink_close(vise_sink *sink, bool discard)
     vise_free(sink);
 }
 
-/* ---- declare and seal ------------------------------------------------------------------------------------------- */
+/* ---- declare and seal ------------------------------------------------------------------------- */
 
-vise_status vise_sink_declare(vise_sink *sink, const char *name, vise_dtype dtype, int ndim, const int64_t *shape,
-                              int unit, size_t *id, vise_error *err)
+vise_status vise_sink_declare(vise_sink *sink, const char *name, vise_dtype dtype, int ndim,
+                              const int64_t *shape, int unit, size_t *id, vise_error *err)
 {
     uint64_t elements = 1, bytes = 0;
     bool fits = ndim >= 0 && ndim <= VISE_DIMS_MAX;
     for (int i = 0; fits && i < ndim; i++)
         fits = shape[i] >= 0 && !__builtin_mul_overflow(elements, (uint64_t)shape[i], &elements);
     if (!fits || !vise_dtype_bytes(dtype, elements, &bytes) || bytes > (uint64_t)1 << 53)
-        return VISE_FAIL(err, VISE_EUSAGE, "tensor %s: its shape overflows or does not fill whole bytes", name);
+        return VISE_FAIL(err, VISE_EUSAGE, "tensor %s: its shape overflows or does not fill whole bytes",
+                         name);
     if (sink->sealed)
         return VISE_FAIL(err, VISE_EINTERNAL, "tensor %s was declared after the output was sealed", name);
     void *grown = sink->tensors, *dims;
@@ -176,9 +181,10 @@ static vise_status check_room(const vise_sink *sink, vise_error *err)
     if (wanted <= free_bytes)
         return VISE_OK;
     char a[VISE_SIZE_TEXT_MAX], b[VISE_SIZE_TEXT_MAX];
-    return VISE_FAIL(err, VISE_ERESOURCE,
-                     "%s: not enough disk space: %s (%" PRIu64 " bytes) are needed, %s (%" PRIu64 ") are free", sink->out,
-                     vise_format_size(wanted, a), wanted, vise_format_size(free_bytes, b), free_bytes);
+    return VISE_FAIL(
+        err, VISE_ERESOURCE,
+        "%s: not enough disk space: %s (%" PRIu64 " bytes) are needed, %s (%" PRIu64 ") are free", sink->out,
+        vise_format_size(wanted, a), wanted, vise_format_size(free_bytes, b), free_bytes);
 }
 
 static bool is_kept(const vise_sink *sink, const char *name)
@@ -195,7 +201,8 @@ static vise_status remove_leftovers(const vise_sink *sink, vise_error *err)
     vise_status status = VISE_OK;
     DIR *folder = opendir(sink->partial);
     if (!folder)
-        return VISE_FAIL(err, VISE_ERESOURCE, "%s: the folder cannot be read: %s", sink->partial, strerror(errno));
+        return VISE_FAIL(err, VISE_ERESOURCE, "%s: the folder cannot be read: %s", sink->partial,
+                         strerror(errno));
     for (const struct dirent *entry; status == VISE_OK && (entry = readdir(folder)) != NULL;) {
         char *path = NULL;
         if (!vise_name_is_plain(entry->d_name) || is_kept(sink, entry->d_name))
@@ -224,12 +231,12 @@ vise_status vise_sink_seal(vise_sink *sink, vise_error *err)
     VISE_TRY(vise_sink_write_journal(sink, err));
     for (size_t i = 0; i < sink->n_shards; i++)
         if (!sink->shards[i].done)
-            VISE_TRY(sink->pack ? vise_sink_create_packed(sink, &sink->shards[i], err) :
-                                  vise_sink_create_plain(sink, &sink->shards[i], err));
+            VISE_TRY(sink->pack ? vise_sink_create_packed(sink, &sink->shards[i], err)
+                                : vise_sink_create_plain(sink, &sink->shards[i], err));
     return VISE_OK;
 }
 
-/* ---- what there is ---------------------------------------------------------------------------------------------- */
+/* ---- what there is ---------------------------------------------------------------------------- */
 
 size_t vise_sink_shards(const vise_sink *sink)
 {
@@ -262,7 +269,7 @@ const vise_sink_file *vise_sink_file_at(const vise_sink *sink, size_t index)
     return &sink->shards[index].result;
 }
 
-/* ---- side files ------------------------------------------------------------------------------------------------- */
+/* ---- side files ------------------------------------------------------------------------------- */
 
 /* The path of a side file, whose folder is made. Beside a single-file output it is published as OUT.NAME. */
 static vise_status side_path(vise_sink *sink, const char *name, char **path, vise_error *err)
@@ -290,7 +297,8 @@ static vise_status side_path(vise_sink *sink, const char *name, char **path, vis
     return vise_path_join(sink->partial, name, path, err);
 }
 
-vise_status vise_sink_put_file(vise_sink *sink, const char *name, const void *bytes, size_t n, vise_error *err)
+vise_status vise_sink_put_file(vise_sink *sink, const char *name, const void *bytes, size_t n,
+                               vise_error *err)
 {
     char *path = NULL;
     VISE_TRY(side_path(sink, name, &path, err));
@@ -308,7 +316,7 @@ vise_status vise_sink_copy_file(vise_sink *sink, const char *name, const char *f
     return status;
 }
 
-/* ---- finish and publish ----------------------------------------------------------------------------------------- */
+/* ---- finish and publish ----------------------------------------------------------------------- */
 
 static vise_status check_whole(const vise_sink *sink, vise_error *err)
 {
@@ -316,8 +324,8 @@ static vise_status check_whole(const vise_sink *sink, vise_error *err)
         const sink_tensor *tensor = &sink->tensors[i];
         uint64_t written = atomic_load(&tensor->written);
         if (!sink->shards[tensor->shard].done && written != tensor->bytes)
-            return VISE_FAIL(err, VISE_EINTERNAL, "tensor %s: %" PRIu64 " of %" PRIu64 " bytes were written", tensor->name,
-                             written, tensor->bytes);
+            return VISE_FAIL(err, VISE_EINTERNAL, "tensor %s: %" PRIu64 " of %" PRIu64 " bytes were written",
+                             tensor->name, written, tensor->bytes);
     }
     return VISE_OK;
 }

@@ -1,18 +1,20 @@
 /* A sink: writes a model folder, all or nothing, streaming.
  *
  *   open      makes OUT's temporary sibling (".OUT.vise-partial"), or continues one
- *   declare   every tensor of the output, in order; tensors of one unit (the parts of a quantized weight) stay in one shard
- *   seal      assigns tensors to shards by unpacked size, fixes names, offsets and headers, checks the disk's room
+ *   declare   every tensor of the output, in order; tensors of one unit (the parts of a quantized weight) stay
+ *             in one shard
+ *   seal      assigns tensors to shards by unpacked size, fixes names, offsets and headers, checks the disk's
+ *             room
  *   write     bytes at an offset within a tensor, from any thread; every byte exactly once
  *   finish    headers, index, config.json, side files; fsync; then publish renames the folder to OUT
  *
- * Plain shards have their tensors at planned offsets and take writes in any order. Packed shards (*.vise.safetensors,
- * formats/packed.h) code chunks as they fill, on the thread that fills them, and commit them in declared order; writers must
- * therefore go through the tensors roughly in declared order, since chunks ahead of the commit point are held in memory (from the
- * pool).
+ * Plain shards have their tensors at planned offsets and take writes in any order. Packed shards
+ * (*.vise.safetensors, formats/packed.h) code chunks as they fill, on the thread that fills them, and commit
+ * them in declared order; writers must therefore go through the tensors roughly in declared order, since
+ * chunks ahead of the commit point are held in memory (from the pool).
  *
- * A shard whose tensors are all written is synced and recorded in the folder's journal with its size and hash; a continued sink
- * keeps the recorded shards and says which tensors are done.
+ * A shard whose tensors are all written is synced and recorded in the folder's journal with its size and
+ * hash; a continued sink keeps the recorded shards and says which tensors are done.
  */
 #ifndef VISE_FORMATS_SINK_H
 #define VISE_FORMATS_SINK_H
@@ -28,12 +30,12 @@
 typedef struct vise_sink vise_sink;
 
 typedef struct vise_sink_options {
-    const char *path;         /* OUT: a folder, or a single file when it ends in ".safetensors" */
-    bool replace;             /* OUT may exist and is replaced at publish; otherwise it is VISE_EUSAGE at open */
-    bool resume;              /* continue a partial folder with the same identity; another identity is VISE_EUSAGE */
-    bool pack;                /* lossless packed shards */
+    const char *path; /* OUT: a folder, or a single file when it ends in ".safetensors" */
+    bool replace;     /* OUT may exist and is replaced at publish; otherwise it is VISE_EUSAGE at open */
+    bool resume;      /* continue a partial folder with the same identity; another identity is VISE_EUSAGE */
+    bool pack;        /* lossless packed shards */
     uint64_t max_shard_bytes; /* of unpacked tensor bytes; 0: one shard */
-    const char *identity;     /* what must be equal to resume: recipe, input hashes, CPU level, BLAS core, device */
+    const char *identity; /* equal in a run that is continued: recipe, input hashes, CPU level, BLAS core... */
     vise_pool *pool;
 } vise_sink_options;
 
@@ -55,8 +57,9 @@ bool vise_sink_has(const vise_sink *sink, size_t id);
 /* The partial folder, for reading back finished shards. */
 const char *vise_sink_partial_path(const vise_sink *sink);
 
-/* The finished shards of a resumed run as a model of their own: a folder inside the partial folder with config_json as its
- * config.json, an index of what the shards hold and links to them. It goes away at finish. *path is freed with vise_free. */
+/* The finished shards of a resumed run as a model of their own: a folder inside the partial folder with
+ * config_json as its config.json, an index of what the shards hold and links to them. It goes away at finish.
+ * *path is freed with vise_free. */
 VISE_MUST_USE vise_status vise_sink_finished_folder(vise_sink *sink, const char *config_json, char **path,
                                                     vise_error *err);
 
@@ -64,14 +67,16 @@ VISE_MUST_USE vise_status vise_sink_finished_folder(vise_sink *sink, const char 
 VISE_MUST_USE vise_status vise_sink_write(vise_sink *sink, size_t id, uint64_t offset, const void *bytes,
                                           size_t n, vise_error *err);
 
-/* A file beside the weights: config.json, tokenizer files, report.json; "FOLDER/NAME" makes the folder. Beside a single-file OUT it
- * is published as OUT.NAME. A file that is put twice is replaced, also after finish. */
+/* A file beside the weights: config.json, tokenizer files, report.json; "FOLDER/NAME" makes the folder.
+ * Beside a single-file OUT it is published as OUT.NAME. A file that is put twice is replaced, also after
+ * finish. */
 VISE_MUST_USE vise_status vise_sink_put_file(vise_sink *sink, const char *name, const void *bytes, size_t n,
                                              vise_error *err);
-VISE_MUST_USE vise_status vise_sink_copy_file(vise_sink *sink, const char *name, const char *from, vise_error *err);
+VISE_MUST_USE vise_status vise_sink_copy_file(vise_sink *sink, const char *name, const char *from,
+                                              vise_error *err);
 
-/* Every tensor must have been written whole (VISE_EINTERNAL otherwise). Writes the index (more than one shard), syncs. The partial
- * folder is then a complete model and can be opened as one. */
+/* Every tensor must have been written whole (VISE_EINTERNAL otherwise). Writes the index (more than one
+ * shard), syncs. The partial folder is then a complete model and can be opened as one. */
 VISE_MUST_USE vise_status vise_sink_finish(vise_sink *sink, vise_error *err);
 /* The finished weight files. */
 typedef struct vise_sink_file {
@@ -86,6 +91,7 @@ const vise_sink_file *vise_sink_file_at(const vise_sink *sink, size_t index);
 VISE_MUST_USE vise_status vise_sink_publish(vise_sink *sink, vise_error *err);
 
 /* For `plan`: declares and seals without touching the disk, then tells shards and their sizes. */
-VISE_MUST_USE vise_status vise_sink_dry(uint64_t max_shard_bytes, bool pack, vise_sink **out, vise_error *err);
+VISE_MUST_USE vise_status vise_sink_dry(uint64_t max_shard_bytes, bool pack, vise_sink **out,
+                                        vise_error *err);
 
 #endif

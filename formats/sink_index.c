@@ -65,7 +65,7 @@ done:
     return status;
 }
 
-/* ---- finished shards as a model --------------------------------------------------------------------------------- */
+/* ---- finished shards as a model --------------------------------------------------------------- */
 
 static vise_status link_shard(const vise_sink *sink, const sink_shard *shard, vise_error *err)
 {

@@ -1,5 +1,5 @@
-/* What the files of the sink share: sink.c (the whole), sink_shards.c (what goes where), sink_write.c (plain shards),
- * sink_packed.c (packed shards), sink_journal.c (what is finished), sink_index.c (the index). */
+/* What the files of the sink share: sink.c (the whole), sink_shards.c (what goes where), sink_write.c (plain
+ * shards), sink_packed.c (packed shards), sink_journal.c (what is finished), sink_index.c (the index). */
 #ifndef VISE_FORMATS_SINK_INTERNAL_H
 #define VISE_FORMATS_SINK_INTERNAL_H
 
@@ -35,7 +35,7 @@ typedef struct sink_tensor {
     uint64_t bytes;
     int unit;
     size_t shard;
-    uint64_t begin, end;    /* within the shard's data; packed: filled in as the payload is committed */
+    uint64_t begin, end; /* within the shard's data; packed: filled in as the payload is committed */
     _Atomic uint64_t written;
     /* packed shards */
     bool raw; /* too small to be packed: stored as it is */
@@ -45,18 +45,18 @@ typedef struct sink_tensor {
 
 typedef struct sink_shard {
     const char *name;
-    size_t first, count; /* tensors, in declared order */
-    size_t *order;       /* of the tensors by offset: indexes, count of them */
-    uint64_t data_bytes; /* unpacked */
-    uint64_t header_bytes; /* 8 + N of the plain form */
+    size_t first, count;            /* tensors, in declared order */
+    size_t *order;                  /* of the tensors by offset: indexes, count of them */
+    uint64_t data_bytes;            /* unpacked */
+    uint64_t header_bytes;          /* 8 + N of the plain form */
     char plan[VISE_SHA256_HEX_MAX]; /* of the plain header: what the shard holds */
     vise_file file;
     bool is_open, done;
-    bool kept; /* done by the run that is continued */
+    bool kept;             /* done by the run that is continued */
     _Atomic uint64_t left; /* plain: bytes not yet written */
     /* packed: the commit point */
-    uint64_t room, end;      /* reserved for the header: 8 + N; end of the data so far */
-    size_t commit_tensor;    /* index within the shard */
+    uint64_t room, end;   /* reserved for the header: 8 + N; end of the data so far */
+    size_t commit_tensor; /* index within the shard */
     uint64_t commit_chunk;
     vise_sink_file result;
 } sink_shard;
@@ -98,9 +98,10 @@ struct vise_sink {
 
 /* Assigns tensors to shards and offsets; fills names, sizes and plans. */
 VISE_MUST_USE vise_status vise_sink_assign(vise_sink *sink, vise_error *err);
-/* The header of a shard whose tensors have begin and end: its plain or its packed form, padded to `room` bytes (8 + N). */
-VISE_MUST_USE vise_status vise_sink_header(const vise_sink *sink, const sink_shard *shard, bool packed, uint64_t room,
-                                           vise_buf *buf, vise_error *err);
+/* The header of a shard whose tensors have begin and end: its plain or its packed form, padded to `room`
+ * bytes (8 + N). */
+VISE_MUST_USE vise_status vise_sink_header(const vise_sink *sink, const sink_shard *shard, bool packed,
+                                           uint64_t room, vise_buf *buf, vise_error *err);
 VISE_MUST_USE vise_status vise_sink_shard_path(const vise_sink *sink, const sink_shard *shard, char **path,
                                                vise_error *err);
 
@@ -120,8 +121,8 @@ void vise_sink_free_packing(vise_sink *sink);
 VISE_MUST_USE vise_status vise_sink_write_index(const vise_sink *sink, const char *folder, bool only_done,
                                                 vise_error *err);
 
-/* Reads the journal of the partial folder into records; *found false when there is none. An identity other than the sink's is
- * VISE_EUSAGE. */
+/* Reads the journal of the partial folder into records; *found false when there is none. An identity other
+ * than the sink's is VISE_EUSAGE. */
 VISE_MUST_USE vise_status vise_sink_read_journal(vise_sink *sink, bool *found, vise_error *err);
 /* Marks the recorded shards as done whose files are what the record says. */
 VISE_MUST_USE vise_status vise_sink_keep_recorded(vise_sink *sink, vise_error *err);

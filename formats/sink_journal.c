@@ -5,7 +5,7 @@
 #include "core/json.h"
 #include "formats/sink_internal.h"
 
-#define JOURNAL_MAX ((size_t)64 << 20)
+#define JOURNAL_MAX     ((size_t)64 << 20)
 #define JOURNAL_VERSION 1
 
 static vise_status journal_path(const vise_sink *sink, char **path, vise_error *err)
@@ -13,7 +13,7 @@ static vise_status journal_path(const vise_sink *sink, char **path, vise_error *
     return vise_path_join(sink->partial, VISE_JOURNAL_NAME, path, err);
 }
 
-/* ---- writing ---------------------------------------------------------------------------------------------------- */
+/* ---- writing ---------------------------------------------------------------------------------- */
 
 static void put_member(vise_json_writer *w, const char *key, const char *value)
 {
@@ -59,7 +59,7 @@ done:
     return status;
 }
 
-/* ---- reading ---------------------------------------------------------------------------------------------------- */
+/* ---- reading ---------------------------------------------------------------------------------- */
 
 static vise_status read_record(vise_sink *sink, const char *path, const cJSON *entry, vise_error *err)
 {
@@ -85,18 +85,19 @@ static vise_status read_document(vise_sink *sink, const char *path, const cJSON 
     VISE_TRY(vise_json_int(path, journal, "version", true, 1, 1 << 30, &version, err));
     VISE_TRY(vise_json_text(path, journal, "identity", true, &identity, err));
     if (version != JOURNAL_VERSION || strcmp(identity, sink->identity) != 0)
-        return VISE_FAIL(err, VISE_EUSAGE,
-                         "%s: was begun by another run: other options, input, version, CPU level, BLAS core or device; "
-                         "repeat that one with --resume, or start anew without --resume",
-                         sink->partial);
+        return VISE_FAIL(
+            err, VISE_EUSAGE,
+            "%s: was begun by another run: other options, input, version, CPU level, BLAS core or device; "
+            "repeat that one with --resume, or start anew without --resume",
+            sink->partial);
     const cJSON *shards = cJSON_GetObjectItemCaseSensitive(journal, "shards"), *entry;
     if (!cJSON_IsArray(shards))
         return VISE_FAIL(err, VISE_EFORMAT, "%s: \"shards\" is not a list", path);
     void *block;
-    VISE_TRY(vise_arena_take(sink->arena, (size_t)cJSON_GetArraySize(shards) * sizeof(sink_record) + 1, &block, err));
+    VISE_TRY(vise_arena_take(sink->arena, (size_t)cJSON_GetArraySize(shards) * sizeof(sink_record) + 1,
+                             &block, err));
     sink->records = block;
-    cJSON_ArrayForEach(entry, shards)
-        VISE_TRY(read_record(sink, path, entry, err));
+    cJSON_ArrayForEach(entry, shards) VISE_TRY(read_record(sink, path, entry, err));
     return VISE_OK;
 }
 
@@ -114,7 +115,7 @@ vise_status vise_sink_read_journal(vise_sink *sink, bool *found, vise_error *err
     return status;
 }
 
-/* ---- finished shards -------------------------------------------------------------------------------------------- */
+/* ---- finished shards -------------------------------------------------------------------------- */
 
 static vise_status keep(vise_sink *sink, sink_shard *shard, const sink_record *record, vise_error *err)
 {
@@ -150,9 +151,10 @@ vise_status vise_sink_keep_recorded(vise_sink *sink, vise_error *err)
         while (i < sink->n_shards && strcmp(record->name, sink->shards[i].name) != 0)
             i++;
         if (i == sink->n_shards || strcmp(record->plan, sink->shards[i].plan) != 0)
-            return VISE_FAIL(err, VISE_EUSAGE,
-                             "%s: %s was written by another plan and cannot be continued; start anew without --resume",
-                             sink->partial, record->name);
+            return VISE_FAIL(
+                err, VISE_EUSAGE,
+                "%s: %s was written by another plan and cannot be continued; start anew without --resume",
+                sink->partial, record->name);
         VISE_TRY(keep(sink, &sink->shards[i], record, err));
     }
     return VISE_OK;

@@ -1,10 +1,10 @@
-/* Packed shards: chunks fill from any thread, are coded by the thread that fills them, and are committed in declared order. A coded
- * chunk whose turn has not come waits in memory. */
+/* Packed shards: chunks fill from any thread, are coded by the thread that fills them, and are committed in
+ * declared order. A coded chunk whose turn has not come waits in memory. */
 #include <string.h>
 
 #include "formats/sink_internal.h"
 
-/* ---- the file --------------------------------------------------------------------------------------------------- */
+/* ---- the file --------------------------------------------------------------------------------- */
 
 /* A header at its upper bound, so that room can be reserved before anything is coded. */
 vise_status vise_sink_create_packed(vise_sink *sink, sink_shard *shard, vise_error *err)
@@ -39,20 +39,21 @@ static vise_status write_header(vise_sink *sink, sink_shard *shard, vise_error *
     vise_buf_init(&header, VISE_SAFETENSORS_HEADER_MAX + 16);
     vise_status status = vise_sink_header(sink, shard, true, shard->room, &header, err);
     if (status == VISE_OK && header.length != shard->room)
-        status = VISE_FAIL(err, VISE_EINTERNAL, "%s: the header needs %zu bytes, %zu are reserved", shard->name,
-                           header.length, (size_t)shard->room);
+        status = VISE_FAIL(err, VISE_EINTERNAL, "%s: the header needs %zu bytes, %zu are reserved",
+                           shard->name, header.length, (size_t)shard->room);
     if (status == VISE_OK)
         status = vise_file_write_at(&shard->file, 0, header.data, header.length, err);
     vise_buf_deinit(&header);
     return status;
 }
 
-/* ---- memory ----------------------------------------------------------------------------------------------------- */
+/* ---- memory ----------------------------------------------------------------------------------- */
 
 static vise_status take(vise_sink *sink, size_t bytes, const char *what, uint8_t **out, vise_error *err)
 {
     void *block;
-    VISE_TRY(sink->pool ? vise_pool_take(sink->pool, bytes, what, &block, err) : vise_alloc(bytes, &block, err));
+    VISE_TRY(sink->pool ? vise_pool_take(sink->pool, bytes, what, &block, err)
+                        : vise_alloc(bytes, &block, err));
     *out = block;
     return VISE_OK;
 }
@@ -146,7 +147,7 @@ static vise_status need_packing(sink_tensor *tensor, vise_error *err)
     return VISE_OK;
 }
 
-/* ---- the commit point ------------------------------------------------------------------------------------------- */
+/* ---- the commit point ------------------------------------------------------------------------- */
 
 static vise_status append(sink_shard *shard, const void *bytes, size_t n, vise_error *err)
 {
@@ -180,7 +181,8 @@ static vise_status end_tensor(vise_sink *sink, sink_shard *shard, sink_tensor *t
         vise_pack_info info;
         uint8_t *table;
         size_t n = (size_t)vise_pack_seek_bytes(tensor->bytes);
-        (void)vise_pack_describe(tensor->dtype, tensor->ndim, tensor->shape, &info); /* held when the header was made */
+        (void)vise_pack_describe(tensor->dtype, tensor->ndim, tensor->shape,
+                                 &info); /* held when the header was made */
         VISE_TRY(take(sink, n, "seek table", &table, err));
         vise_pack_seek_table(&info, tensor->packing.entries, table);
         vise_status status = append(shard, table, n, err);
@@ -194,7 +196,8 @@ static vise_status end_tensor(vise_sink *sink, sink_shard *shard, sink_tensor *t
     return VISE_OK;
 }
 
-/* Under the lock: moves the commit point as far as chunks are ready. *whole: this call reached the end of the shard. */
+/* Under the lock: moves the commit point as far as chunks are ready. *whole: this call reached the end of the
+ * shard. */
 static vise_status advance(vise_sink *sink, sink_shard *shard, bool *whole, vise_error *err)
 {
     *whole = false;
@@ -203,7 +206,8 @@ static vise_status advance(vise_sink *sink, sink_shard *shard, bool *whole, vise
     while (shard->commit_tensor < shard->count) {
         sink_tensor *tensor = &sink->tensors[shard->first + shard->commit_tensor];
         while (shard->commit_chunk < tensor->n_chunks) {
-            const sink_chunk *chunk = tensor->packing.chunks ? &tensor->packing.chunks[shard->commit_chunk] : NULL;
+            const sink_chunk *chunk =
+                tensor->packing.chunks ? &tensor->packing.chunks[shard->commit_chunk] : NULL;
             if (!chunk || !chunk->ready)
                 return VISE_OK;
             VISE_TRY(commit_chunk(sink, shard, tensor, chunk->coded, err));
@@ -229,7 +233,7 @@ vise_status vise_sink_commit(vise_sink *sink, sink_shard *shard, vise_error *err
     return status == VISE_OK && whole ? complete(sink, shard, err) : status;
 }
 
-/* ---- chunks ----------------------------------------------------------------------------------------------------- */
+/* ---- chunks ----------------------------------------------------------------------------------- */
 
 /* A coded chunk is committed at once when its turn has come, else kept for its turn. */
 static vise_status deliver(vise_sink *sink, sink_tensor *tensor, uint64_t index, const vise_pack_entry *entry,
@@ -242,7 +246,8 @@ static vise_status deliver(vise_sink *sink, sink_tensor *tensor, uint64_t index,
     vise_status status = VISE_OK;
     tensor->packing.entries[index] = *entry;
     chunk->coded_bytes = n;
-    if (shard->commit_tensor == (size_t)(tensor - &sink->tensors[shard->first]) && shard->commit_chunk == index) {
+    if (shard->commit_tensor == (size_t)(tensor - &sink->tensors[shard->first]) &&
+        shard->commit_chunk == index) {
         chunk->ready = true;
         status = commit_chunk(sink, shard, tensor, coded, err);
     } else {
@@ -258,8 +263,8 @@ static vise_status deliver(vise_sink *sink, sink_tensor *tensor, uint64_t index,
     return status == VISE_OK && whole ? complete(sink, shard, err) : status;
 }
 
-static vise_status code_chunk(vise_sink *sink, sink_tensor *tensor, uint64_t index, const void *bytes, size_t n,
-                              vise_error *err)
+static vise_status code_chunk(vise_sink *sink, sink_tensor *tensor, uint64_t index, const void *bytes,
+                              size_t n, vise_error *err)
 {
     vise_pack_entry entry = {0};
     if (tensor->raw)
@@ -274,8 +279,8 @@ static vise_status code_chunk(vise_sink *sink, sink_tensor *tensor, uint64_t ind
 }
 
 /* Part of one chunk. */
-static vise_status write_part(vise_sink *sink, sink_tensor *tensor, uint64_t index, size_t offset, const void *bytes,
-                              size_t n, vise_error *err)
+static vise_status write_part(vise_sink *sink, sink_tensor *tensor, uint64_t index, size_t offset,
+                              const void *bytes, size_t n, vise_error *err)
 {
     size_t whole = chunk_bytes(tensor, index);
     pthread_mutex_lock(&sink->lock);
@@ -303,13 +308,14 @@ static vise_status write_part(vise_sink *sink, sink_tensor *tensor, uint64_t ind
     return status;
 }
 
-vise_status vise_sink_write_packed(vise_sink *sink, sink_tensor *tensor, uint64_t offset, const void *bytes, size_t n,
-                                   vise_error *err)
+vise_status vise_sink_write_packed(vise_sink *sink, sink_tensor *tensor, uint64_t offset, const void *bytes,
+                                   size_t n, vise_error *err)
 {
     const uint8_t *from = bytes;
     while (n > 0) {
         uint64_t index = tensor->raw ? 0 : offset / VISE_PACK_CHUNK;
-        size_t within = (size_t)(offset - index * VISE_PACK_CHUNK), left = chunk_bytes(tensor, index) - within;
+        size_t within = (size_t)(offset - index * VISE_PACK_CHUNK),
+               left = chunk_bytes(tensor, index) - within;
         size_t part = n < left ? n : left;
         VISE_TRY(write_part(sink, tensor, index, within, from, part, err));
         from += part;

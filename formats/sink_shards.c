@@ -7,7 +7,7 @@
 
 #define FORMAT_MEMBER "\"format\":\"pt\"" /* loaders of transformers 4 refuse a file that does not say it */
 
-/* ---- shards ----------------------------------------------------------------------------------------------------- */
+/* ---- shards ----------------------------------------------------------------------------------- */
 
 static uint64_t unit_bytes(const vise_sink *sink, size_t first, size_t *end)
 {
@@ -19,11 +19,13 @@ static uint64_t unit_bytes(const vise_sink *sink, size_t first, size_t *end)
     return bytes;
 }
 
-/* Greedy, as the hub's library does: a unit that does not fit any more opens the next shard. Counts without `shards`. */
+/* Greedy, as the hub's library does: a unit that does not fit any more opens the next shard. Counts without
+ * `shards`. */
 static size_t cut(const vise_sink *sink, sink_shard *shards)
 {
     size_t n = 0, end;
-    uint64_t filled = 0, max = sink->single || sink->max_shard_bytes == 0 ? UINT64_MAX : sink->max_shard_bytes;
+    uint64_t filled = 0,
+             max = sink->single || sink->max_shard_bytes == 0 ? UINT64_MAX : sink->max_shard_bytes;
     for (size_t first = 0; first < sink->n_tensors; first = end) {
         uint64_t bytes = unit_bytes(sink, first, &end);
         if (n == 0 || (filled > 0 && bytes > max - (filled < max ? filled : max))) {
@@ -50,13 +52,14 @@ static vise_status name_shards(vise_sink *sink, vise_error *err)
         } else if (sink->n_shards == 1) {
             VISE_TRY(vise_arena_strfmt(sink->arena, name, err, "model.%s", ending));
         } else {
-            VISE_TRY(vise_arena_strfmt(sink->arena, name, err, "model-%05zu-of-%05zu.%s", i + 1, sink->n_shards, ending));
+            VISE_TRY(vise_arena_strfmt(sink->arena, name, err, "model-%05zu-of-%05zu.%s", i + 1,
+                                       sink->n_shards, ending));
         }
     }
     return VISE_OK;
 }
 
-/* ---- offsets ---------------------------------------------------------------------------------------------------- */
+/* ---- offsets ---------------------------------------------------------------------------------- */
 
 static unsigned alignment(const sink_tensor *tensor)
 {
@@ -64,8 +67,8 @@ static unsigned alignment(const sink_tensor *tensor)
     return bits >= 64 ? 8 : bits >= 32 ? 4 : bits >= 16 ? 2 : 1;
 }
 
-/* Declared order, unless that would leave a tensor at an address that is no multiple of its element: then wide elements go first, as
- * the reference writer has them. */
+/* Declared order, unless that would leave a tensor at an address that is no multiple of its element: then
+ * wide elements go first, as the reference writer has them. */
 static void assign_offsets(vise_sink *sink, sink_shard *shard)
 {
     sink_tensor *tensors = &sink->tensors[shard->first];
@@ -90,9 +93,10 @@ static void assign_offsets(vise_sink *sink, sink_shard *shard)
     shard->data_bytes = at;
 }
 
-/* ---- headers ---------------------------------------------------------------------------------------------------- */
+/* ---- headers ---------------------------------------------------------------------------------- */
 
-static vise_status packed_metadata(const vise_sink *sink, const sink_shard *shard, vise_buf *members, vise_error *err)
+static vise_status packed_metadata(const vise_sink *sink, const sink_shard *shard, vise_buf *members,
+                                   vise_error *err)
 {
     vise_buf_add_text(members, FORMAT_MEMBER ",");
     vise_pack_put_version(members);
@@ -102,15 +106,16 @@ static vise_status packed_metadata(const vise_sink *sink, const sink_shard *shar
         if (tensor->raw)
             continue;
         if (!vise_pack_describe(tensor->dtype, tensor->ndim, tensor->shape, &info))
-            return VISE_FAIL(err, VISE_EUSAGE, "tensor %s cannot be packed: its shape overflows", tensor->name);
+            return VISE_FAIL(err, VISE_EUSAGE, "tensor %s cannot be packed: its shape overflows",
+                             tensor->name);
         vise_buf_add_char(members, ',');
         vise_pack_put_tensor(members, tensor->name, &info);
     }
     return vise_buf_check(members, "packed header", err);
 }
 
-vise_status vise_sink_header(const vise_sink *sink, const sink_shard *shard, bool packed, uint64_t room, vise_buf *buf,
-                             vise_error *err)
+vise_status vise_sink_header(const vise_sink *sink, const sink_shard *shard, bool packed, uint64_t room,
+                             vise_buf *buf, vise_error *err)
 {
     vise_status status = VISE_OK;
     vise_buf members;
@@ -122,7 +127,8 @@ vise_status vise_sink_header(const vise_sink *sink, const sink_shard *shard, boo
     int64_t *sizes = sizes_block;
     for (size_t i = 0; i < shard->count; i++) {
         const sink_tensor *tensor = &sink->tensors[packed ? shard->first + i : shard->order[i]];
-        rows[i] = (vise_st_tensor){tensor->name, tensor->dtype, tensor->ndim, tensor->shape, tensor->begin, tensor->end};
+        rows[i] = (vise_st_tensor){tensor->name,  tensor->dtype, tensor->ndim,
+                                   tensor->shape, tensor->begin, tensor->end};
         if (packed && !tensor->raw) {
             sizes[i] = (int64_t)(tensor->end - tensor->begin);
             rows[i].dtype = VISE_DTYPE_U8;
@@ -135,7 +141,8 @@ vise_status vise_sink_header(const vise_sink *sink, const sink_shard *shard, boo
     else
         vise_buf_add_text(&members, FORMAT_MEMBER);
     VISE_TRY_TO(done, vise_buf_check(&members, "safetensors header", err));
-    VISE_TRY_TO(done, vise_st_write_header(rows, shard->count, members.data, room > 8 ? (size_t)room - 8 : 0, buf, err));
+    VISE_TRY_TO(done, vise_st_write_header(rows, shard->count, members.data, room > 8 ? (size_t)room - 8 : 0,
+                                           buf, err));
 done:
     vise_free(rows_block);
     vise_free(sizes_block);
@@ -143,7 +150,8 @@ done:
     return status;
 }
 
-/* The plain header gives the shard's plan and its size before packing, also where the shard will be packed. */
+/* The plain header gives the shard's plan and its size before packing, also where the shard will be packed.
+ */
 static vise_status plan_shard(vise_sink *sink, sink_shard *shard, vise_error *err)
 {
     vise_buf header;
@@ -161,7 +169,7 @@ static vise_status plan_shard(vise_sink *sink, sink_shard *shard, vise_error *er
     return status;
 }
 
-/* ---- the whole -------------------------------------------------------------------------------------------------- */
+/* ---- the whole -------------------------------------------------------------------------------- */
 
 static int compare_names(const void *a, const void *b)
 {

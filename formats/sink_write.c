@@ -57,11 +57,12 @@ static vise_status count_write(sink_tensor *tensor, uint64_t offset, size_t n, v
     bool inside = offset <= tensor->bytes && n <= tensor->bytes - offset;
     if (inside && atomic_fetch_add(&tensor->written, n) + n <= tensor->bytes)
         return VISE_OK;
-    return VISE_FAIL(err, VISE_EINTERNAL, "tensor %s: a write of %zu bytes at %" PRIu64 " of %" PRIu64 "%s", tensor->name, n,
-                     offset, tensor->bytes, inside ? " came twice" : "");
+    return VISE_FAIL(err, VISE_EINTERNAL, "tensor %s: a write of %zu bytes at %" PRIu64 " of %" PRIu64 "%s",
+                     tensor->name, n, offset, tensor->bytes, inside ? " came twice" : "");
 }
 
-vise_status vise_sink_write(vise_sink *sink, size_t id, uint64_t offset, const void *bytes, size_t n, vise_error *err)
+vise_status vise_sink_write(vise_sink *sink, size_t id, uint64_t offset, const void *bytes, size_t n,
+                            vise_error *err)
 {
     if (sink->dry || !sink->sealed || id >= sink->n_tensors)
         return VISE_FAIL(err, VISE_EINTERNAL, "a write to an output that is not sealed, or of no tensor");

@@ -9,7 +9,7 @@
 #include "formats/safetensors.h"
 #include "formats/source_internal.h"
 
-/* ---- tensors of a file ------------------------------------------------------------------------------------------ */
+/* ---- tensors of a file ------------------------------------------------------------------------ */
 
 /* Where a stored tensor lies, for a vise_packed_reader. */
 typedef struct stored_range {
@@ -24,8 +24,8 @@ static vise_status read_range(void *context, uint64_t offset, void *bytes, size_
 }
 
 /* Replaces what the header says of a packed tensor by its original, and opens its seek table. */
-static vise_status open_payload(vise_source *source, vise_shard *shard, const char *value, vise_tensor_info *info,
-                                const vise_packed **payload, vise_error *err)
+static vise_status open_payload(vise_source *source, vise_shard *shard, const char *value,
+                                vise_tensor_info *info, const vise_packed **payload, vise_error *err)
 {
     char show[VISE_ST_SHOW_MAX];
     const char *what;
@@ -54,8 +54,9 @@ static vise_status add_tensor(vise_source *source, vise_shard *shard, const vise
 {
     char show[VISE_ST_SHOW_MAX];
     if (tensor->ndim > VISE_DIMS_MAX)
-        return VISE_FAIL(err, VISE_EUNSUPPORTED, "%s: tensor \"%s\" has %d dimensions, at most %d are supported",
-                         shard->view.path, vise_st_show(tensor->name, show), tensor->ndim, VISE_DIMS_MAX);
+        return VISE_FAIL(err, VISE_EUNSUPPORTED,
+                         "%s: tensor \"%s\" has %d dimensions, at most %d are supported", shard->view.path,
+                         vise_st_show(tensor->name, show), tensor->ndim, VISE_DIMS_MAX);
     void *tensors = source->tensors, *payloads = source->payloads;
     size_t n = source->n_tensors;
     VISE_TRY(vise_grow(&tensors, &source->tensors_capacity, n + 1, sizeof *source->tensors, err));
@@ -140,7 +141,8 @@ vise_status vise_source_sort_names(vise_source *source, vise_error *err)
         const vise_named *a = &source->by_name[i - 1], *b = &source->by_name[i];
         char show[VISE_ST_SHOW_MAX];
         if (strcmp(a->name, b->name) == 0)
-            return VISE_FAIL(err, VISE_EFORMAT, "%s: tensor \"%s\" is in two shards, %s and %s; delete the wrong one",
+            return VISE_FAIL(err, VISE_EFORMAT,
+                             "%s: tensor \"%s\" is in two shards, %s and %s; delete the wrong one",
                              source->path, vise_st_show(a->name, show),
                              source->shards[source->tensors[a->index].file].view.name,
                              source->shards[source->tensors[b->index].file].view.name);
@@ -148,7 +150,7 @@ vise_status vise_source_sort_names(vise_source *source, vise_error *err)
     return VISE_OK;
 }
 
-/* ---- open and close --------------------------------------------------------------------------------------------- */
+/* ---- open and close --------------------------------------------------------------------------- */
 
 static vise_status open_file(vise_source *source, vise_error *err)
 {
@@ -156,8 +158,8 @@ static vise_status open_file(vise_source *source, vise_error *err)
     for (size_t i = 0; i < sizeof later / sizeof *later; i++)
         if (vise_ends_with(source->path, later[i]) && vise_path_exists(source->path))
             return VISE_FAIL(err, VISE_EUNSUPPORTED,
-                             "%s: %s files are not supported as input; convert the model to safetensors", source->path,
-                             later[i]);
+                             "%s: %s files are not supported as input; convert the model to safetensors",
+                             source->path, later[i]);
     return vise_source_add_shard(source, vise_path_base(source->path), source->path, err);
 }
 
@@ -206,10 +208,12 @@ void vise_source_close(vise_source *source)
     vise_free(source);
 }
 
-/* ---- reading ---------------------------------------------------------------------------------------------------- */
+/* ---- reading ---------------------------------------------------------------------------------- */
 
-/* A decoder of one's own until it is given back: one that read the same tensor last, else any, else a new one. */
-static vise_status take_decoder(vise_source *source, size_t tensor, vise_pool *pool, size_t *taken, vise_error *err)
+/* A decoder of one's own until it is given back: one that read the same tensor last, else any, else a new
+ * one. */
+static vise_status take_decoder(vise_source *source, size_t tensor, vise_pool *pool, size_t *taken,
+                                vise_error *err)
 {
     vise_status status = VISE_OK;
     pthread_mutex_lock(&source->lock);
@@ -221,7 +225,8 @@ static vise_status take_decoder(vise_source *source, size_t tensor, vise_pool *p
     if (best == SIZE_MAX) {
         void *grown = source->decoders;
         best = source->n_decoders;
-        VISE_TRY_TO(done, vise_grow(&grown, &source->decoders_capacity, best + 1, sizeof *source->decoders, err));
+        VISE_TRY_TO(done,
+                    vise_grow(&grown, &source->decoders_capacity, best + 1, sizeof *source->decoders, err));
         source->decoders = grown;
         source->decoders[best] = (vise_decoder){.pool = pool};
         VISE_TRY_TO(done, vise_packer_new(pool, &source->decoders[best].packer, err));
@@ -250,13 +255,14 @@ static void give_decoder(vise_source *source, size_t decoder)
     pthread_mutex_unlock(&source->lock);
 }
 
-vise_status vise_source_read(const vise_source *source, size_t index, uint64_t offset, uint64_t n, void *bytes,
-                             vise_pool *pool, vise_error *err)
+vise_status vise_source_read(const vise_source *source, size_t index, uint64_t offset, uint64_t n,
+                             void *bytes, vise_pool *pool, vise_error *err)
 {
     const vise_tensor_info *info = &source->tensors[index];
     if (offset > info->bytes || n > info->bytes - offset) {
         char show[VISE_ST_SHOW_MAX];
-        return VISE_FAIL(err, VISE_EINTERNAL, "tensor \"%s\": a read of %" PRIu64 " bytes at %" PRIu64 " of %" PRIu64,
+        return VISE_FAIL(err, VISE_EINTERNAL,
+                         "tensor \"%s\": a read of %" PRIu64 " bytes at %" PRIu64 " of %" PRIu64,
                          vise_st_show(info->name, show), n, offset, info->bytes);
     }
     const vise_file *file = &source->shards[info->file].handle;
@@ -268,8 +274,8 @@ vise_status vise_source_read(const vise_source *source, size_t index, uint64_t o
     VISE_TRY(take_decoder(shared, index, pool, &decoder, err));
     stored_range range = {file, info->offset};
     vise_packed_reader reader = {read_range, &range};
-    vise_status status = vise_packed_read(source->payloads[index], packer_of(shared, decoder), &reader, offset, n,
-                                          bytes, err);
+    vise_status status =
+        vise_packed_read(source->payloads[index], packer_of(shared, decoder), &reader, offset, n, bytes, err);
     give_decoder(shared, decoder);
     return status;
 }
@@ -286,7 +292,7 @@ void vise_source_done_with(const vise_source *source, size_t index)
     vise_file_dont_need(&source->shards[info->file].handle, info->offset, info->stored_bytes);
 }
 
-/* ---- what there is ---------------------------------------------------------------------------------------------- */
+/* ---- what there is ---------------------------------------------------------------------------- */
 
 const char *vise_source_path(const vise_source *source)
 {
@@ -322,8 +328,9 @@ const vise_tensor_info *vise_source_tensor(const vise_source *source, size_t ind
 size_t vise_source_find(const vise_source *source, const char *name)
 {
     vise_named wanted = {name, 0};
-    const vise_named *found = source->n_tensors == 0 ? NULL :
-        bsearch(&wanted, source->by_name, source->n_tensors, sizeof wanted, compare_named);
+    const vise_named *found = source->n_tensors == 0 ? NULL
+                                                     : bsearch(&wanted, source->by_name, source->n_tensors,
+                                                               sizeof wanted, compare_named);
     return found ? found->index : SIZE_MAX;
 }
 

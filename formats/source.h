@@ -1,12 +1,14 @@
 /* A source: the stored tensors of a model and the files beside them, opened from
  *
- *   a Hugging Face folder   config.json; model.safetensors, or model.safetensors.index.json and its shards; side files
+ *   a Hugging Face folder   config.json; model.safetensors, or model.safetensors.index.json and its shards;
+ *                           side files
  *   one .safetensors file   tensors only
  *
- * in plain or packed (*.vise.safetensors) form; a packed tensor shows its original dtype and shape and reads as its original
- * bytes. Only headers are read at open. Nothing in a file is trusted: the checks are those of the safetensors format in its
- * order, plus limits, duplicate names, integers beyond 2^63, Git LFS pointers named as such, an index that points outside
- * the folder or at a tensor that is not there. Failures are VISE_EFORMAT and name file, tensor and remedy.
+ * in plain or packed (*.vise.safetensors) form; a packed tensor shows its original dtype and shape and reads
+ * as its original bytes. Only headers are read at open. Nothing in a file is trusted: the checks are those of
+ * the safetensors format in its order, plus limits, duplicate names, integers beyond 2^53, Git LFS pointers
+ * named as such, an index that points outside the folder or at a tensor that is not there. Failures are
+ * VISE_EFORMAT and name file, tensor and remedy.
  */
 #ifndef VISE_FORMATS_SOURCE_H
 #define VISE_FORMATS_SOURCE_H
@@ -20,8 +22,8 @@
 #include "core/mem.h"
 #include "tensor/dtype.h"
 
-#define VISE_DIMS_MAX 8
-#define VISE_INDEX_NAME "model.safetensors.index.json"
+#define VISE_DIMS_MAX     8
+#define VISE_INDEX_NAME   "model.safetensors.index.json"
 #define VISE_JOURNAL_NAME "vise-journal.json" /* of an unfinished output folder */
 
 typedef struct vise_tensor_info {
@@ -44,7 +46,7 @@ void vise_source_close(vise_source *source);
 
 const char *vise_source_path(const vise_source *source);
 bool vise_source_is_folder(const vise_source *source);
-bool vise_source_is_packed(const vise_source *source); /* any tensor is */
+bool vise_source_is_packed(const vise_source *source);     /* any tensor is */
 const char *vise_source_format(const vise_source *source); /* "safetensors" */
 
 /* Tensors in file order: by shard, then by offset. */
@@ -53,16 +55,18 @@ const vise_tensor_info *vise_source_tensor(const vise_source *source, size_t ind
 /* SIZE_MAX when there is none. */
 size_t vise_source_find(const vise_source *source, const char *name);
 
-/* Reads original bytes [offset, offset + n) of a tensor. Thread-safe. Packed tensors decode the chunks that overlap and verify
- * their checksums. Their decoders (vise_packer_bytes each, one for every thread that reads at the same time) draw from `pool`
- * (NULL: process memory) and stay for the next read until the source is closed: the pool must outlive the source. */
-VISE_MUST_USE vise_status vise_source_read(const vise_source *source, size_t index, uint64_t offset, uint64_t n,
-                                           void *bytes, vise_pool *pool, vise_error *err);
+/* Reads original bytes [offset, offset + n) of a tensor. Thread-safe. Packed tensors decode the chunks that
+ * overlap and verify their checksums. Their decoders (vise_packer_bytes each, one for every thread that reads
+ * at the same time) draw from `pool` (NULL: process memory) and stay for the next read until the source is
+ * closed: the pool must outlive the source. */
+VISE_MUST_USE vise_status vise_source_read(const vise_source *source, size_t index, uint64_t offset,
+                                           uint64_t n, void *bytes, vise_pool *pool, vise_error *err);
 /* Advice: this tensor will be read soon / is done with (lets the page cache go). */
 void vise_source_will_need(const vise_source *source, size_t index);
 void vise_source_done_with(const vise_source *source, size_t index);
 
-/* Weight files (shards) with their sizes, and side files (tokenizer, generation config, chat templates, modules,
+/* Weight files (shards) with their sizes, and side files (tokenizer, generation config, chat templates,
+ * modules,
  * *.py; not weights, indexes or reports) that a copy of the model carries along. */
 typedef struct vise_source_file {
     const char *name; /* within the folder, or the base name */

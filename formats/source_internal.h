@@ -22,7 +22,7 @@ typedef struct vise_named {
 typedef struct vise_decoder {
     vise_packer *packer;
     vise_pool *pool; /* that it draws from */
-    size_t tensor; /* last read */
+    size_t tensor;   /* last read */
     bool busy;
 } vise_decoder;
 

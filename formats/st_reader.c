@@ -4,9 +4,9 @@
 #include <string.h>
 
 #define WINDOW_BYTES 65536
-#define TEXT_MAX (16u << 20) /* of one name, key or value */
-#define DEPTH_MAX 64         /* of values that are skipped */
-#define INTEGER_MAX ((uint64_t)1 << 53)
+#define TEXT_MAX     (16u << 20) /* of one name, key or value */
+#define DEPTH_MAX    64          /* of values that are skipped */
+#define INTEGER_MAX  ((uint64_t)1 << 53)
 
 /* ---- the window ------------------------------------------------------------------------------- */
 
@@ -94,7 +94,8 @@ vise_status vise_st_peek(vise_st_reader *r, int *byte)
 
 /* ---- UTF-8 and the hash: a pass of its own ahead of the parser -------------------------------- */
 
-/* Bytes that may follow: the first continuation byte's range closes the overlong forms, surrogates and > U+10FFFF. */
+/* Bytes that may follow: the first continuation byte's range closes the overlong forms, surrogates and >
+ * U+10FFFF. */
 typedef struct utf8_state {
     int more;
     uint8_t low, high;
@@ -146,7 +147,8 @@ vise_status vise_st_check_utf8(vise_st_reader *r, char sha256[VISE_SHA256_HEX_MA
     }
     if (state.more > 0)
         return VISE_FAIL(r->err, VISE_EFORMAT,
-                         "%s: the safetensors header is not UTF-8: it ends within a character", r->input->path);
+                         "%s: the safetensors header is not UTF-8: it ends within a character",
+                         r->input->path);
     vise_sha256_hex(&hash, sha256);
     r->next = 8;
     r->at = r->filled = 0;
@@ -161,8 +163,10 @@ static vise_status take_hex4(vise_st_reader *r, uint32_t *value)
     for (int i = 0; i < 4; i++) {
         int c;
         VISE_TRY(take(r, &c));
-        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 :
-                    c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        int digit = c >= '0' && c <= '9'   ? c - '0'
+                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                           : -1;
         if (digit < 0)
             return vise_st_bad_json(r, "a \\u escape without four hexadecimal digits");
         *value = *value * 16 + (uint32_t)digit;
@@ -229,7 +233,8 @@ vise_status vise_st_take_text(vise_st_reader *r)
     vise_buf_clear(&r->text);
     VISE_TRY(vise_st_take(r, &c));
     if (c != '"')
-        return vise_st_bad_json(r, c == VISE_ST_END ? "it breaks off" : "something else stands where a text is expected");
+        return vise_st_bad_json(r, c == VISE_ST_END ? "it breaks off"
+                                                    : "something else stands where a text is expected");
     for (;;) {
         /* Plain characters in one go, as far as the window reaches. */
         size_t run = r->at;
@@ -300,7 +305,8 @@ vise_status vise_st_take_integers(vise_st_reader *r, const char *field, uint64_t
         return vise_st_take(r, &c);
     for (;;) {
         if (*n == max)
-            return vise_st_bad_field(r, field, max == 2 ? "holds more than two numbers" : "has too many dimensions");
+            return vise_st_bad_field(r, field,
+                                     max == 2 ? "holds more than two numbers" : "has too many dimensions");
         VISE_TRY(vise_st_take_integer(r, field, &values[(*n)++]));
         VISE_TRY(vise_st_take(r, &c));
         if (c == ']')
@@ -371,7 +377,8 @@ static vise_status skip_value(vise_st_reader *r, int depth)
     if (c == 't' || c == 'f' || c == 'n')
         return take_word(r, c == 't' ? "true" : c == 'f' ? "false" : "null");
     if (c != '{' && c != '[')
-        return c == '-' || (c >= '0' && c <= '9') ? skip_number(r) : vise_st_bad_json(r, "something that is no value");
+        return c == '-' || (c >= '0' && c <= '9') ? skip_number(r)
+                                                  : vise_st_bad_json(r, "something that is no value");
     int open = c, close = c == '{' ? '}' : ']';
     VISE_TRY(take(r, &c));
     VISE_TRY(vise_st_peek(r, &c));
@@ -409,7 +416,8 @@ vise_status vise_st_next_member(vise_st_reader *r, bool first, bool *more)
     }
     if (!first) {
         if (c != ',')
-            return vise_st_bad_json(r, c == VISE_ST_END ? "it breaks off" : "two members without ',' between them");
+            return vise_st_bad_json(r, c == VISE_ST_END ? "it breaks off"
+                                                        : "two members without ',' between them");
         r->at++;
     }
     VISE_TRY(vise_st_take_text(r));
@@ -419,4 +427,3 @@ vise_status vise_st_next_member(vise_st_reader *r, bool first, bool *more)
     *more = true;
     return VISE_OK;
 }
-

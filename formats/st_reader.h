@@ -1,5 +1,5 @@
-/* A pull reader of JSON for safetensors headers: it streams through a window, keeps integers exact, and refuses
- * NUL characters and lone surrogates. Private to formats/safetensors.c. */
+/* A pull reader of JSON for safetensors headers: it streams through a window, keeps integers exact, and
+ * refuses NUL characters and lone surrogates. Private to formats/safetensors.c. */
 #ifndef VISE_FORMATS_ST_READER_H
 #define VISE_FORMATS_ST_READER_H
 
@@ -24,12 +24,12 @@ typedef struct vise_st_reader {
 } vise_st_reader;
 
 /* Reads the header bytes [8, stop) of input. */
-VISE_MUST_USE vise_status vise_st_reader_init(vise_st_reader *reader, const vise_st_input *input, uint64_t stop,
-                                              vise_error *err);
+VISE_MUST_USE vise_status vise_st_reader_init(vise_st_reader *reader, const vise_st_input *input,
+                                              uint64_t stop, vise_error *err);
 void vise_st_reader_deinit(vise_st_reader *reader);
 
-/* Goes through the whole header once: it must be UTF-8. Gives the SHA-256 of the first `stop` bytes of the file
- * and rewinds. */
+/* Goes through the whole header once: it must be UTF-8. Gives the SHA-256 of the first `stop` bytes of the
+ * file and rewinds. */
 VISE_MUST_USE vise_status vise_st_check_utf8(vise_st_reader *reader, char sha256[VISE_SHA256_HEX_MAX]);
 
 /* Fails with "file: the header is not valid JSON: what at byte N". */
@@ -46,12 +46,13 @@ const char *vise_st_text(const vise_st_reader *reader);
 /* A non-negative integer of at most 2^53; `field` names it in errors. */
 VISE_MUST_USE vise_status vise_st_take_integer(vise_st_reader *reader, const char *field, uint64_t *value);
 /* At most max (2: exactly two are meant) of them in brackets. */
-VISE_MUST_USE vise_status vise_st_take_integers(vise_st_reader *reader, const char *field, uint64_t *values, int max,
-                                                int *n);
+VISE_MUST_USE vise_status vise_st_take_integers(vise_st_reader *reader, const char *field, uint64_t *values,
+                                                int max, int *n);
 VISE_MUST_USE vise_status vise_st_take_null(vise_st_reader *reader);
 /* Any value, unread. */
 VISE_MUST_USE vise_status vise_st_skip(vise_st_reader *reader);
-/* Walks the members of an object whose '{' was taken: true in *more with the key taken as text, false behind the '}'. */
+/* Walks the members of an object whose '{' was taken: true in *more with the key taken as text, false behind
+ * the '}'. */
 VISE_MUST_USE vise_status vise_st_next_member(vise_st_reader *reader, bool first, bool *more);
 
 #endif

@@ -9,8 +9,10 @@
 #include "formats/packed.h"
 #include "formats/safetensors.h"
 
-#define STEP_BYTES ((uint64_t)256 << 10) /* of a plain tensor at a time: stays in the cache between reading and converting */
-#define TILE_CODES ((int64_t)1 << 20)    /* of a quantized weight at a time */
+#define STEP_BYTES                                                                                           \
+    ((uint64_t)256 << 10) /* of a plain tensor at a time: stays in the cache between reading and converting  \
+                           */
+#define TILE_CODES ((int64_t)1 << 20) /* of a quantized weight at a time */
 
 typedef struct named {
     const char *name;
@@ -26,7 +28,7 @@ struct vise_store {
     named *by_name;
 };
 
-/* ---- open ------------------------------------------------------------------------------------------------------- */
+/* ---- open ------------------------------------------------------------------------------------- */
 
 static vise_status choose_layout(vise_store *store, vise_error *err)
 {
@@ -37,7 +39,8 @@ static vise_status choose_layout(vise_store *store, vise_error *err)
             store->layout = &layouts[i];
     if (store->layout)
         return VISE_OK;
-    const cJSON *method = cJSON_GetObjectItemCaseSensitive(vise_quantization_config(store->source), "quant_method");
+    const cJSON *method =
+        cJSON_GetObjectItemCaseSensitive(vise_quantization_config(store->source), "quant_method");
     return VISE_FAIL(err, VISE_EUNSUPPORTED,
                      "%s: the model is quantized by the method \"%.50s\", which is not supported as input",
                      vise_source_config_path(store->source),
@@ -71,7 +74,8 @@ static vise_status plain_entry(vise_store *store, size_t tensor, vise_logical *e
     return module_of(store, info->name, &entry->module, err);
 }
 
-static vise_status quantized_entry(vise_store *store, const vise_found *found, vise_logical *entry, vise_error *err)
+static vise_status quantized_entry(vise_store *store, const vise_found *found, vise_logical *entry,
+                                   vise_error *err)
 {
     *entry = (vise_logical){
         .module = found->module,
@@ -182,7 +186,7 @@ void vise_store_close(vise_store *store)
     vise_free(store);
 }
 
-/* ---- what there is ---------------------------------------------------------------------------------------------- */
+/* ---- what there is ---------------------------------------------------------------------------- */
 
 const vise_source *vise_store_source(const vise_store *store)
 {
@@ -207,19 +211,19 @@ const vise_logical *vise_store_tensor(const vise_store *store, size_t index)
 size_t vise_store_find(const vise_store *store, const char *name)
 {
     named wanted = {name, 0};
-    const named *found = store->n == 0 ? NULL :
-        bsearch(&wanted, store->by_name, store->n, sizeof wanted, compare_names);
+    const named *found =
+        store->n == 0 ? NULL : bsearch(&wanted, store->by_name, store->n, sizeof wanted, compare_names);
     return found ? found->index : SIZE_MAX;
 }
 
-/* ---- reading ---------------------------------------------------------------------------------------------------- */
+/* ---- reading ---------------------------------------------------------------------------------- */
 
 static vise_status check_rows(const vise_logical *entry, int64_t row0, int64_t rows, vise_error *err)
 {
     if (row0 >= 0 && rows >= 0 && rows <= entry->rows && row0 <= entry->rows - rows)
         return VISE_OK;
-    return VISE_FAIL(err, VISE_EINTERNAL, "%s: rows %" PRId64 " + %" PRId64 " of %" PRId64, entry->name, row0, rows,
-                     entry->rows);
+    return VISE_FAIL(err, VISE_EINTERNAL, "%s: rows %" PRId64 " + %" PRId64 " of %" PRId64, entry->name, row0,
+                     rows, entry->rows);
 }
 
 static vise_status read_plain(const vise_store *store, const vise_logical *entry, int64_t row0, int64_t rows,
@@ -227,7 +231,8 @@ static vise_status read_plain(const vise_store *store, const vise_logical *entry
 {
     const vise_dtype_traits *traits = vise_dtype_of(entry->dtype);
     if (!traits->to_f32)
-        return VISE_FAIL(err, VISE_EUNSUPPORTED, "%s: %s values cannot be read as numbers", entry->name, traits->name);
+        return VISE_FAIL(err, VISE_EUNSUPPORTED, "%s: %s values cannot be read as numbers", entry->name,
+                         traits->name);
     uint64_t size = (uint64_t)traits->bits / 8;
     uint64_t at = (uint64_t)(row0 * entry->cols) * size, end = at + (uint64_t)(rows * entry->cols) * size;
     if (at == end)
@@ -253,8 +258,8 @@ static vise_status read_plain(const vise_store *store, const vise_logical *entry
     return status;
 }
 
-static vise_status read_quantized(const vise_store *store, const vise_logical *entry, int64_t row0, int64_t rows,
-                                  float *values, vise_pool *pool, vise_error *err)
+static vise_status read_quantized(const vise_store *store, const vise_logical *entry, int64_t row0,
+                                  int64_t rows, float *values, vise_pool *pool, vise_error *err)
 {
     if (rows == 0)
         return VISE_OK;
@@ -262,7 +267,8 @@ static vise_status read_quantized(const vise_store *store, const vise_logical *e
     tile = tile < VISE_TILE_ROWS ? VISE_TILE_ROWS : tile;
     tile = tile < rows ? tile : rows;
     void *block;
-    VISE_TRY(vise_pool_take(pool, vise_qweight_bytes(&entry->scheme, tile, entry->cols), "codes", &block, err));
+    VISE_TRY(
+        vise_pool_take(pool, vise_qweight_bytes(&entry->scheme, tile, entry->cols), "codes", &block, err));
     vise_status status = VISE_OK;
     for (int64_t done = 0; done < rows && status == VISE_OK; done += tile) {
         vise_qweight q;
@@ -276,13 +282,13 @@ static vise_status read_quantized(const vise_store *store, const vise_logical *e
     return status;
 }
 
-vise_status vise_store_read_f32(const vise_store *store, size_t index, int64_t row0, int64_t rows, float *values,
-                                vise_pool *pool, vise_error *err)
+vise_status vise_store_read_f32(const vise_store *store, size_t index, int64_t row0, int64_t rows,
+                                float *values, vise_pool *pool, vise_error *err)
 {
     const vise_logical *entry = &store->tensors[index];
     VISE_TRY(check_rows(entry, row0, rows, err));
-    return entry->found ? read_quantized(store, entry, row0, rows, values, pool, err) :
-                          read_plain(store, entry, row0, rows, values, pool, err);
+    return entry->found ? read_quantized(store, entry, row0, rows, values, pool, err)
+                        : read_plain(store, entry, row0, rows, values, pool, err);
 }
 
 vise_status vise_store_read_codes(const vise_store *store, size_t index, int64_t row0, vise_qweight *q,
@@ -295,8 +301,8 @@ vise_status vise_store_read_codes(const vise_store *store, size_t index, int64_t
     return store->layout->load(store->source, entry->found, row0, q, pool, err);
 }
 
-vise_status vise_store_read_raw(const vise_store *store, size_t index, uint64_t offset, uint64_t n, void *bytes,
-                                vise_pool *pool, vise_error *err)
+vise_status vise_store_read_raw(const vise_store *store, size_t index, uint64_t offset, uint64_t n,
+                                void *bytes, vise_pool *pool, vise_error *err)
 {
     const vise_logical *entry = &store->tensors[index];
     if (entry->found)

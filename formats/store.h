@@ -1,6 +1,6 @@
 /* A store: the logical tensors of a model. What a layout spells as several stored tensors is one entry here,
- * readable as float32, as codes, or - when it is a plain tensor - as raw bytes. Everything above formats/ sees
- * models through this.
+ * readable as float32, as codes, or - when it is a plain tensor - as raw bytes. Everything above formats/
+ * sees models through this.
  */
 #ifndef VISE_FORMATS_STORE_H
 #define VISE_FORMATS_STORE_H
@@ -20,12 +20,12 @@ typedef struct vise_logical {
     const char *module; /* "model.layers.0.mlp.down_proj"; equal to name when it does not end in ".weight" */
     int ndim;
     int64_t shape[VISE_DIMS_MAX];
-    int64_t rows, cols; /* of the matrix view: first dimension x the product of the others; 1 x n for vectors */
+    int64_t rows, cols; /* of the matrix: first dimension x product of the others; 1 x n for vectors */
     uint64_t elements;
-    vise_dtype dtype;   /* stored dtype; for a quantized weight the one that it decodes to */
-    vise_scheme scheme; /* type NULL: plain */
-    uint64_t stored_bytes; /* unpacked bytes of all parts */
-    size_t tensor;      /* plain: index into the source; quantized: of its first part */
+    vise_dtype dtype;        /* stored dtype; for a quantized weight the one that it decodes to */
+    vise_scheme scheme;      /* type NULL: plain */
+    uint64_t stored_bytes;   /* unpacked bytes of all parts */
+    size_t tensor;           /* plain: index into the source; quantized: of its first part */
     const vise_found *found; /* quantized: how */
 } vise_logical;
 
@@ -34,7 +34,8 @@ typedef struct vise_store vise_store;
 VISE_MUST_USE vise_status vise_store_open(const char *path, vise_store **out, vise_error *err);
 void vise_store_close(vise_store *store);
 const vise_source *vise_store_source(const vise_store *store);
-const vise_layout *vise_store_layout(const vise_store *store); /* never NULL; "safetensors" when nothing is quantized */
+/* Never NULL; "safetensors" when nothing is quantized. */
+const vise_layout *vise_store_layout(const vise_store *store);
 
 /* In order of the first stored part (file order). */
 size_t vise_store_count(const vise_store *store);
@@ -44,13 +45,13 @@ size_t vise_store_find(const vise_store *store, const char *name); /* by logical
 /* Rows [row0, row0 + rows) decoded to float32 [rows, cols]. For quantized weights row0 must be a multiple of
  * VISE_TILE_ROWS. VISE_EUNSUPPORTED for dtypes that are no numbers. NaN and infinities are passed on. Scratch
  * comes from pool. */
-VISE_MUST_USE vise_status vise_store_read_f32(const vise_store *store, size_t index, int64_t row0, int64_t rows,
-                                              float *values, vise_pool *pool, vise_error *err);
+VISE_MUST_USE vise_status vise_store_read_f32(const vise_store *store, size_t index, int64_t row0,
+                                              int64_t rows, float *values, vise_pool *pool, vise_error *err);
 /* The same as codes (quantized weights only). */
 VISE_MUST_USE vise_status vise_store_read_codes(const vise_store *store, size_t index, int64_t row0,
                                                 vise_qweight *q, vise_pool *pool, vise_error *err);
 /* Raw bytes of a plain tensor. */
-VISE_MUST_USE vise_status vise_store_read_raw(const vise_store *store, size_t index, uint64_t offset, uint64_t n,
-                                              void *bytes, vise_pool *pool, vise_error *err);
+VISE_MUST_USE vise_status vise_store_read_raw(const vise_store *store, size_t index, uint64_t offset,
+                                              uint64_t n, void *bytes, vise_pool *pool, vise_error *err);
 
 #endif

@@ -21,10 +21,12 @@ void assert_status(vise_status got, vise_status wanted, const char *call, const 
     help_error = (vise_error){0};
 }
 
-void assert_fails(vise_status wanted, const char *text, vise_status got, const char *call, const char *file, int line)
+void assert_fails(vise_status wanted, const char *text, vise_status got, const char *call, const char *file,
+                  int line)
 {
     if (got != wanted || !strstr(help_error.message, text)) {
-        print_error("%s: status %d, wanted %d with \"%s\": %s\n", call, got, wanted, text, help_error.message);
+        print_error("%s: status %d, wanted %d with \"%s\": %s\n", call, got, wanted, text,
+                    help_error.message);
         _fail(file, line);
     }
     help_error = (vise_error){0};
@@ -92,14 +94,16 @@ void help_pattern(const char *seed, void *bytes, size_t n)
     }
 }
 
-void help_safetensors(const char *folder, const char *name, const char *metadata, const help_tensor *tensors, size_t n)
+void help_safetensors(const char *folder, const char *name, const char *metadata, const help_tensor *tensors,
+                      size_t n)
 {
     vise_st_tensor *rows = calloc(n + 1, sizeof *rows);
     assert_non_null(rows);
     uint64_t at = 0;
     for (size_t i = 0; i < n; i++) {
         size_t bytes = help_bytes(&tensors[i]);
-        rows[i] = (vise_st_tensor){tensors[i].name, tensors[i].dtype, tensors[i].ndim, tensors[i].shape, at, at + bytes};
+        rows[i] = (vise_st_tensor){tensors[i].name, tensors[i].dtype, tensors[i].ndim, tensors[i].shape, at,
+                                   at + bytes};
         at += bytes;
     }
     vise_buf file;

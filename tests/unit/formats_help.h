@@ -13,12 +13,13 @@
 #include "tensor/dtype.h"
 
 /* Fails the test with the message of the error. */
-#define OK(call) assert_status((call), VISE_OK, #call, __FILE__, __LINE__)
+#define OK(call)                  assert_status((call), VISE_OK, #call, __FILE__, __LINE__)
 #define FAILS(status, text, call) assert_fails((status), (text), (call), #call, __FILE__, __LINE__)
 extern vise_error help_error; /* the calls inside OK and FAILS use it; cleared by both */
 void assert_status(vise_status got, vise_status wanted, const char *call, const char *file, int line);
 /* The message must hold text. */
-void assert_fails(vise_status wanted, const char *text, vise_status got, const char *call, const char *file, int line);
+void assert_fails(vise_status wanted, const char *text, vise_status got, const char *call, const char *file,
+                  int line);
 
 /* A new folder; removed with everything in it by help_remove. */
 const char *help_folder(void);
@@ -41,6 +42,7 @@ size_t help_bytes(const help_tensor *tensor);
 /* Bytes that depend on seed and place. */
 void help_pattern(const char *seed, void *bytes, size_t n);
 /* A safetensors file; metadata as in vise_st_write_header. */
-void help_safetensors(const char *folder, const char *name, const char *metadata, const help_tensor *tensors, size_t n);
+void help_safetensors(const char *folder, const char *name, const char *metadata, const help_tensor *tensors,
+                      size_t n);
 
 #endif

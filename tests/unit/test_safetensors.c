@@ -1,4 +1,5 @@
-/* formats/safetensors: the reference's bad and edge files, one row each; golden headers of the reference writer. */
+/* formats/safetensors: the reference's bad and edge files, one row each; golden headers of the reference
+ * writer. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -44,7 +45,8 @@ static vise_status parse(const memory_file *file, vise_arena **arena, vise_st_he
     return vise_st_parse(&input, *arena, header, err);
 }
 
-/* Parses and expects success (say NULL) or VISE_EFORMAT with a message that names the file and holds `say`. */
+/* Parses and expects success (say NULL) or VISE_EFORMAT with a message that names the file and holds `say`.
+ */
 static void expect(const char *what, const memory_file *file, const char *say)
 {
     vise_arena *arena;
@@ -53,12 +55,13 @@ static void expect(const char *what, const memory_file *file, const char *say)
     vise_status status = parse(file, &arena, &header, &err);
     if (status != (say ? VISE_EFORMAT : VISE_OK) || (say && !strstr(err.message, say)) ||
         (say && !strstr(err.message, "f.safetensors")))
-        fail_msg("%s: status %d, message \"%s\", expected \"%s\"", what, status, err.message, say ? say : "success");
+        fail_msg("%s: status %d, message \"%s\", expected \"%s\"", what, status, err.message,
+                 say ? say : "success");
     vise_st_header_deinit(&header);
     vise_arena_free(arena);
 }
 
-#define T(name, dtype, shape, offsets) \
+#define T(name, dtype, shape, offsets)                                                                       \
     "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}"
 
 static const struct {
@@ -75,8 +78,9 @@ static const struct {
     {"{" T("a", "I32", "[0,0]", "[0,0]") "," T("b", "F32", "[]", "[0,4]") "}", 4, NULL},
     {"{\"__metadata__\":null}", 0, NULL},
     {"{\"__metadata__\":{\"format\":\"pt\",\"a\":\"\\u00e9\\ud83d\\ude00\\n\"}}", 0, NULL},
-    {"{\"t\":{\"extra\":[1,{\"x\":[true,false,null,-1.5e-3,\"s\"]}],\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1,
-     NULL},
+    {"{\"t\":{\"extra\":[1,{\"x\":[true,false,null,-1.5e-3,\"s\"]}],\"dtype\":\"U8\",\"shape\":[1],\"data_"
+     "offsets\":[0,1]}}",
+     1, NULL},
     {"{" T("b", "U8", "[1]", "[1,2]") "," T("a", "U8", "[1]", "[0,1]") "}", 2, NULL},
     {"{" T("a", "F4", "[1,4]", "[0,2]") "," T("b", "F6_E2M3", "[4]", "[2,5]") "}", 5, NULL},
     /* JSON */
@@ -125,7 +129,8 @@ static const struct {
     {"{" T("a", "U8", "[1]", "[0,1,2]") "}", 1, "more than two"},
     {"{" T("a", "U8", "[1]", "[0,18446744073709551617]") "}", 1, "beyond 2^53"},
     {"{" T("a", "U8", "[9007199254740993]", "[0,1]") "}", 1, "beyond 2^53"},
-    {"{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, "dtype is given twice"},
+    {"{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1,
+     "dtype is given twice"},
     {"{" T("a", "U8", "[1]", "[0,1]") "," T("a", "U8", "[1]", "[1,2]") "}", 2, "\"a\" is given twice"},
     {"{" T("a", "U8", "[1]", "[0,1]") "," T("\\u0061", "U8", "[1]", "[1,2]") "}", 2, "\"a\" is given twice"},
     {"{\"__metadata__\":{\"a\":1}}", 0, "__metadata__ \"a\" is not a text"},
@@ -135,8 +140,10 @@ static const struct {
     {"{\"__metadata__\":{\"k\":\"1\",\"k\":\"2\"}}", 0, "__metadata__ \"k\" is given twice"},
     /* offsets */
     {"{" T("a", "U8", "[1]", "[1,2]") "}", 2, "hole of 1 bytes"},
-    {"{" T("a", "U8", "[1]", "[0,1]") "," T("b", "U8", "[1]", "[3,4]") "}", 4, "\"b\": data_offsets leave a hole of 2"},
-    {"{" T("a", "U8", "[2]", "[0,2]") "," T("b", "U8", "[2]", "[1,3]") "}", 3, "\"b\": data_offsets overlap with those of \"a\""},
+    {"{" T("a", "U8", "[1]", "[0,1]") "," T("b", "U8", "[1]", "[3,4]") "}", 4,
+     "\"b\": data_offsets leave a hole of 2"},
+    {"{" T("a", "U8", "[2]", "[0,2]") "," T("b", "U8", "[2]", "[1,3]") "}", 3,
+     "\"b\": data_offsets overlap with those of \"a\""},
     {"{" T("a", "U8", "[2]", "[0,2]") "," T("b", "U8", "[2]", "[0,2]") "}", 2, "overlap"},
     {"{" T("a", "U8", "[0]", "[2,0]") "}", 2, "end (0) before they begin (2)"},
     /* sizes: the reference's [2,2] I32 [0,4], its overflows, its misaligned F4 */
@@ -199,7 +206,8 @@ static void test_raw_files(void **state)
     }
 }
 
-/* The reference's attacks by number of tensors: ten names with the same offsets, and 100000 of them [200,200]. */
+/* The reference's attacks by number of tensors: ten names with the same offsets, and 100000 of them
+ * [200,200]. */
 static void test_many_at_one_place(void **state)
 {
     (void)state;
@@ -214,7 +222,8 @@ static void test_many_at_one_place(void **state)
         assert_non_null(header);
         header[at++] = '{';
         for (int i = 0; i < rows[row].n; i++)
-            at += (size_t)snprintf(header + at, room - at, "%s\"weight_%d\":{\"dtype\":\"F32\",\"shape\":%s,\"data_offsets\":[0,%u]}",
+            at += (size_t)snprintf(header + at, room - at,
+                                   "%s\"weight_%d\":{\"dtype\":\"F32\",\"shape\":%s,\"data_offsets\":[0,%u]}",
                                    i ? "," : "", i, rows[row].shape, rows[row].bytes);
         header[at++] = '}';
         memory_file file = make_file(header, at, rows[row].bytes);
@@ -228,8 +237,9 @@ static void test_many_at_one_place(void **state)
 static void test_window_borders(void **state)
 {
     (void)state;
-    static const char body[] = "{\"__metadata__\":{\"k\":\"\\u00e9\\n\"},\"n\\u00e4me\":{\"dtype\":\"BF16\",\"shape\":[12,34],"
-                               "\"data_offsets\":[0,816],\"x\":{\"y\":[null,1.25e+2]}}}";
+    static const char body[] =
+        "{\"__metadata__\":{\"k\":\"\\u00e9\\n\"},\"n\\u00e4me\":{\"dtype\":\"BF16\",\"shape\":[12,34],"
+        "\"data_offsets\":[0,816],\"x\":{\"y\":[null,1.25e+2]}}}";
     size_t length = strlen(body);
     for (size_t pad = 65536 - length; pad <= 65536; pad++) {
         char *header = malloc(pad + length);
@@ -276,8 +286,10 @@ static void test_golden_writes(void **state)
     } rows[] = {
         {"attn.0", NULL, "{\"attn.0\":{\"dtype\":\"F32\",\"shape\":[1,2,3],\"data_offsets\":[0,24]}}", 64},
         {"attn0", NULL, "{\"attn0\":{\"dtype\":\"F32\",\"shape\":[1,2,3],\"data_offsets\":[0,24]}} ", 64},
-        {"attn.0.x", NULL, "{\"attn.0.x\":{\"dtype\":\"F32\",\"shape\":[1,2,3],\"data_offsets\":[0,24]}}      ", 72},
-        {"attn.00", NULL, "{\"attn.00\":{\"dtype\":\"F32\",\"shape\":[1,2,3],\"data_offsets\":[0,24]}}       ", 72},
+        {"attn.0.x", NULL,
+         "{\"attn.0.x\":{\"dtype\":\"F32\",\"shape\":[1,2,3],\"data_offsets\":[0,24]}}      ", 72},
+        {"attn.00", NULL,
+         "{\"attn.00\":{\"dtype\":\"F32\",\"shape\":[1,2,3],\"data_offsets\":[0,24]}}       ", 72},
         {NULL, "\"framework\":\"pt\"", "{\"__metadata__\":{\"framework\":\"pt\"}}     ", 40},
         {NULL, NULL, "{}      ", 8},
     };
@@ -286,7 +298,8 @@ static void test_golden_writes(void **state)
         vise_buf buf;
         vise_error err = {0};
         vise_buf_init(&buf, 1 << 20);
-        assert_int_equal(vise_st_write_header(&tensor, rows[i].name ? 1 : 0, rows[i].metadata, 0, &buf, &err), VISE_OK);
+        assert_int_equal(vise_st_write_header(&tensor, rows[i].name ? 1 : 0, rows[i].metadata, 0, &buf, &err),
+                         VISE_OK);
         assert_int_equal(header_length(&buf), rows[i].n);
         assert_int_equal(buf.length, 8 + rows[i].n);
         assert_string_equal(buf.data + 8, rows[i].text);
@@ -341,7 +354,8 @@ static void test_write_reads_back(void **state)
 static void test_truncations_and_failing_allocations(void **state)
 {
     (void)state;
-    static const char text[] = "{\"__metadata__\":{\"a\":\"b\"},\"x\":{\"dtype\":\"F16\",\"shape\":[3,1],\"data_offsets\":[0,6]}}";
+    static const char text[] =
+        "{\"__metadata__\":{\"a\":\"b\"},\"x\":{\"dtype\":\"F16\",\"shape\":[3,1],\"data_offsets\":[0,6]}}";
     memory_file file = make_file(text, strlen(text), 6);
     size_t whole = file.n;
     vise_arena *arena;

@@ -35,13 +35,17 @@ static const int units[] = {0, 1, 1, 1, 2, 3, 4, 5, 6, 7};
 static vise_sink *open_sink(const char *path, bool pack, bool resume, bool replace, uint64_t max_shard)
 {
     vise_sink *sink;
-    vise_sink_options options = {.path = path, .pack = pack, .resume = resume, .replace = replace,
-                                 .max_shard_bytes = max_shard, .identity = "test \"run\""};
+    vise_sink_options options = {.path = path,
+                                 .pack = pack,
+                                 .resume = resume,
+                                 .replace = replace,
+                                 .max_shard_bytes = max_shard,
+                                 .identity = "test \"run\""};
     OK(vise_sink_open(&options, &sink, &help_error));
     for (size_t i = 0; i < N; i++) {
         size_t id;
-        OK(vise_sink_declare(sink, model[i].name, model[i].dtype, model[i].ndim, model[i].shape, units[i], &id,
-                             &help_error));
+        OK(vise_sink_declare(sink, model[i].name, model[i].dtype, model[i].ndim, model[i].shape, units[i],
+                             &id, &help_error));
         assert_int_equal(id, i);
     }
     OK(vise_sink_seal(sink, &help_error));
@@ -106,9 +110,9 @@ static const struct {
     uint64_t max_shard;
     size_t shards;
 } rows[] = {
-    {false, false, 1 << 20, 0, 1},       {false, true, 777, 0, 1},          {false, false, 4096, 2000000, 3},
-    {false, true, 1 << 30, 1, 7},        {true, false, 1 << 20, 0, 1},      {true, true, 1 << 30, 0, 1},
-    {true, false, 777, 2000000, 3},      {true, true, 1000003, 2000000, 3}, {true, false, 1 << 30, 1, 7},
+    {false, false, 1 << 20, 0, 1},  {false, true, 777, 0, 1},          {false, false, 4096, 2000000, 3},
+    {false, true, 1 << 30, 1, 7},   {true, false, 1 << 20, 0, 1},      {true, true, 1 << 30, 0, 1},
+    {true, false, 777, 2000000, 3}, {true, true, 1000003, 2000000, 3}, {true, false, 1 << 30, 1, 7},
 };
 
 static void test_round_trips(void **state)
@@ -216,7 +220,8 @@ static void test_pool(void **state)
         const char *folder = help_folder();
         vise_pool *pool;
         OK(vise_pool_new(tight ? 2 << 20 : 0, &pool, &help_error));
-        vise_sink_options options = {.path = help_path(folder, "out"), .pack = true, .identity = "", .pool = pool};
+        vise_sink_options options = {
+            .path = help_path(folder, "out"), .pack = true, .identity = "", .pool = pool};
         vise_sink *sink;
         OK(vise_sink_open(&options, &sink, &help_error));
         int64_t shape[] = {4, 1 << 20};
@@ -228,7 +233,8 @@ static void test_pool(void **state)
         help_pattern("x", bytes, 8 << 20);
         vise_status status = VISE_OK;
         for (int chunk = 7; chunk >= 0 && status == VISE_OK; chunk--)
-            status = vise_sink_write(sink, id, (uint64_t)chunk << 20, bytes + ((size_t)chunk << 20), 1 << 20, &help_error);
+            status = vise_sink_write(sink, id, (uint64_t)chunk << 20, bytes + ((size_t)chunk << 20), 1 << 20,
+                                     &help_error);
         assert_int_equal(status, tight ? VISE_ERESOURCE : VISE_OK);
         help_error = (vise_error){0};
         if (!tight)
@@ -302,8 +308,8 @@ static void test_resume_refuses_and_repairs(void **state)
         write_tensor(sink, i, 100000);
     vise_sink_close(sink, false);
 
-    vise_sink_options options = {.path = help_path(folder, "out"), .resume = true, .max_shard_bytes = 2000000,
-                                 .identity = "another"};
+    vise_sink_options options = {
+        .path = help_path(folder, "out"), .resume = true, .max_shard_bytes = 2000000, .identity = "another"};
     FAILS(VISE_EUSAGE, "was begun by another run", vise_sink_open(&options, &sink, &help_error));
     /* Another plan under the same identity. */
     options.identity = "test \"run\"";
@@ -460,10 +466,12 @@ static void test_wrong_use(void **state)
 
     OK(vise_sink_dry(0, false, &sink, &help_error));
     int64_t huge[] = {INT64_MAX, 4};
-    FAILS(VISE_EUSAGE, "overflows", vise_sink_declare(sink, "x", VISE_DTYPE_F32, 2, huge, 0, &id, &help_error));
+    FAILS(VISE_EUSAGE, "overflows",
+          vise_sink_declare(sink, "x", VISE_DTYPE_F32, 2, huge, 0, &id, &help_error));
     huge[0] = 3;
     huge[1] = 1;
-    FAILS(VISE_EUSAGE, "whole bytes", vise_sink_declare(sink, "x", VISE_DTYPE_F4, 2, huge, 0, &id, &help_error));
+    FAILS(VISE_EUSAGE, "whole bytes",
+          vise_sink_declare(sink, "x", VISE_DTYPE_F4, 2, huge, 0, &id, &help_error));
     OK(vise_sink_declare(sink, "x", VISE_DTYPE_F32, 2, huge, 0, &id, &help_error));
     OK(vise_sink_declare(sink, "x", VISE_DTYPE_F32, 2, huge, 0, &id, &help_error));
     FAILS(VISE_EINTERNAL, "declared twice", vise_sink_seal(sink, &help_error));
@@ -512,7 +520,10 @@ static void test_alignment(void **state)
         const char *name;
         vise_dtype dtype;
         int64_t n;
-    } tensors[] = {{"b", VISE_DTYPE_I8, 3}, {"h", VISE_DTYPE_F16, 5}, {"f", VISE_DTYPE_F32, 1}, {"l", VISE_DTYPE_I64, 1}};
+    } tensors[] = {{"b", VISE_DTYPE_I8, 3},
+                   {"h", VISE_DTYPE_F16, 5},
+                   {"f", VISE_DTYPE_F32, 1},
+                   {"l", VISE_DTYPE_I64, 1}};
     static const size_t order[] = {3, 2, 1, 0};
     size_t id;
     for (int i = 0; i < 4; i++)
@@ -563,18 +574,17 @@ static void test_index(void **state)
         write_tensor(sink, i, SIZE_MAX);
     publish(sink);
     char *text = help_read(help_path(folder, "out/model.safetensors.index.json"), NULL);
-    assert_string_equal(text,
-                        "{\n  \"metadata\": {\n    \"total_size\": 4692390\n  },\n  \"weight_map\": {\n"
-                        "    \"a.weight_packed\": \"model-00001-of-00003.safetensors\",\n"
-                        "    \"a.weight_scale\": \"model-00001-of-00003.safetensors\",\n"
-                        "    \"a.weight_shape\": \"model-00001-of-00003.safetensors\",\n"
-                        "    \"big\": \"model-00002-of-00003.safetensors\",\n"
-                        "    \"embed.weight\": \"model-00001-of-00003.safetensors\",\n"
-                        "    \"empty\": \"model-00001-of-00003.safetensors\",\n"
-                        "    \"exact\": \"model-00003-of-00003.safetensors\",\n"
-                        "    \"flag\": \"model-00001-of-00003.safetensors\",\n"
-                        "    \"last\": \"model-00003-of-00003.safetensors\",\n"
-                        "    \"scalar\": \"model-00001-of-00003.safetensors\"\n  }\n}\n");
+    assert_string_equal(text, "{\n  \"metadata\": {\n    \"total_size\": 4692390\n  },\n  \"weight_map\": {\n"
+                              "    \"a.weight_packed\": \"model-00001-of-00003.safetensors\",\n"
+                              "    \"a.weight_scale\": \"model-00001-of-00003.safetensors\",\n"
+                              "    \"a.weight_shape\": \"model-00001-of-00003.safetensors\",\n"
+                              "    \"big\": \"model-00002-of-00003.safetensors\",\n"
+                              "    \"embed.weight\": \"model-00001-of-00003.safetensors\",\n"
+                              "    \"empty\": \"model-00001-of-00003.safetensors\",\n"
+                              "    \"exact\": \"model-00003-of-00003.safetensors\",\n"
+                              "    \"flag\": \"model-00001-of-00003.safetensors\",\n"
+                              "    \"last\": \"model-00003-of-00003.safetensors\",\n"
+                              "    \"scalar\": \"model-00001-of-00003.safetensors\"\n  }\n}\n");
     vise_free(text);
     help_remove(folder);
 }

@@ -130,6 +130,21 @@ def made_up():
         {"type": "Prepend", "prepend": "x "}]}, pre_tokenizer=None, added_tokens=flags)
 
 
+def from_gpt2(folder):
+    """vocab.json and merges.txt of GPT-2, as its tokenizer.json and in Llama 3's manner."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    whole = Tokenizer(models.BPE.from_file(os.path.join(folder, "vocab.json"), os.path.join(folder, "merges.txt")))
+    whole.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    whole.add_special_tokens(["<|endoftext|>"])
+    out = json.loads(whole.to_str())
+    yield "GPT-2, 50257 tokens", out
+    out["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [
+        {"type": "Split", "pattern": {"Regex": LLAMA3}, "behavior": "Isolated", "invert": False},
+        {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}]}
+    out["model"]["ignore_merges"] = True
+    yield "GPT-2 in Llama 3's manner", out
+
+
 def compare(program, folder, name, texts):
     theirs = tokenizers.Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
     data = b"".join(struct.pack("<Q", len(b)) + b for b in (t.encode() for t in texts))
@@ -174,12 +189,13 @@ def main():
             texts += [book[i:i + 997] for i in range(0, 300 * 997, 997)]
         for folder in real:
             good &= compare(program, folder, os.path.basename(folder), texts)
-        for name, content in made_up():
+        gpt2 = os.path.join(args.models, "../tokenizers/gpt2")
+        for name, content in [*made_up(), *(from_gpt2(gpt2) if os.path.isdir(gpt2) else [])]:
             folder = os.path.join(temporary, "made-up")
             os.makedirs(folder, exist_ok=True)
             with open(os.path.join(folder, "tokenizer.json"), "w", encoding="utf-8") as file:
                 json.dump(content, file, ensure_ascii=False)
-            good &= compare(program, folder, name, texts[:1 + args.texts])
+            good &= compare(program, folder, name, texts if name.startswith("GPT-2") else texts[:1 + args.texts])
             if name in ("gpt2", "llama3", "bytes, added tokens"):
                 good &= compare(program, folder, name + ", every character", list(every_character()))
         for folder in real if os.path.exists(args.time) else []:

@@ -182,6 +182,24 @@ static void test_describe(void **state)
                                                 "\"skip\":0,\"seed\":5}"));
 }
 
+/* Whichever allocation fails, parsing ends with the status of that; under the sanitizers nothing may leak. */
+static void test_out_of_memory(void **state)
+{
+    vise_status status = VISE_ERESOURCE;
+    uint64_t n = 0;
+
+    (void)state;
+    while (status == VISE_ERESOURCE && n < 10000) {
+        vise_alloc_fail_after(++n);
+        status = parse(contract);
+        if (status != VISE_OK)
+            assert_int_equal(err.status, VISE_ERESOURCE);
+    }
+    vise_alloc_fail_after(0);
+    assert_int_equal(status, VISE_OK);
+    assert_true(n > 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -190,6 +208,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_errors, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_too_many_passes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_describe, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_out_of_memory, set_up, tear_down),
     };
 
     return cmocka_run_group_tests_name("recipe", tests, NULL, NULL);

@@ -437,12 +437,46 @@ static void test_poor_reports(void **state)
         }
 }
 
+static void test_out_of_memory(void **state)
+{
+    vise_report report;
+    cJSON *json;
+
+    (void)state;
+    fill(&report);
+    json = to_json(&report, false);
+    for (int format = VISE_REPORT_TEXT; format <= VISE_REPORT_JUNIT; format++) {
+        vise_status status = VISE_ERESOURCE;
+        uint64_t n = 0;
+
+        while (status == VISE_ERESOURCE && n < 10000) {
+            vise_buf out;
+
+            vise_buf_init(&out, (size_t)1 << 20);
+            vise_alloc_fail_after(++n);
+            status = vise_report_render(json, "r.json", (vise_report_format)format, &out, NULL);
+            vise_buf_deinit(&out);
+        }
+        vise_alloc_fail_after(0);
+        assert_int_equal(status, VISE_OK);
+        assert_true(n > 1);
+    }
+    cJSON_Delete(json);
+    vise_report_deinit(&report);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_keys),  cmocka_unit_test(test_absent),       cmocka_unit_test(test_warnings),
-        cmocka_unit_test(test_text),  cmocka_unit_test(test_md),           cmocka_unit_test(test_html),
-        cmocka_unit_test(test_junit), cmocka_unit_test(test_poor_reports),
+        cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_absent),
+        cmocka_unit_test(test_warnings),
+        cmocka_unit_test(test_text),
+        cmocka_unit_test(test_md),
+        cmocka_unit_test(test_html),
+        cmocka_unit_test(test_junit),
+        cmocka_unit_test(test_poor_reports),
+        cmocka_unit_test(test_out_of_memory),
     };
 
     return cmocka_run_group_tests_name("report", tests, NULL, NULL);

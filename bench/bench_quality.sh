@@ -3,7 +3,7 @@
 # llm-compressor 0.14 by the same protocol: windows of <|bos|> + 255 tokens, calibration on 128 consecutive windows that begin at window
 # 0, 128, 256, 384, evaluation on the first 256 windows of the validation text; linears of the blocks only, scales in bf16.
 #
-#   bench/bench_quality.sh [ROW ...]      rows by name (default: all); SHARED=FOLDER when the models lie elsewhere
+#   bench/bench_quality.sh [ROW ...]      rows by name (default: all); SHARED=FOLDER, VISE=PROGRAM
 set -euo pipefail
 cd "$(dirname "$0")/.."
 shared=${SHARED:-../shared}
@@ -13,7 +13,7 @@ if [ ! -d "$model" ]; then
     echo "bench-quality: skipped, $model is not there"
     exit 0
 fi
-vise=build/vise
+vise=${VISE:-build/vise}
 work=$(mktemp -d build/quality.XXXXXX)
 trap 'rm -rf "$work"' EXIT
 

@@ -78,6 +78,9 @@ void vise_help_all(vise_buf *out);
 VISE_MUST_USE vise_status vise_help_command(const vise_command *command, vise_arena *arena, vise_buf *out,
                                             vise_error *err);
 
+/* The man page of all of them, as roff. */
+VISE_MUST_USE vise_status vise_help_man(vise_arena *arena, vise_buf *out, vise_error *err);
+
 /* Writes the result on stdout: VISE_ERESOURCE when it cannot be written. */
 VISE_MUST_USE vise_status vise_cli_print(const vise_buf *text, vise_error *err);
 /* Exactly n arguments that are no options; `what` names them: "MODEL". */

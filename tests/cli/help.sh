@@ -30,6 +30,10 @@ done
 wide=$(for c in inspect plan run convert quant prune eval size report; do "$VISE" help $c; done | awk 'length > 100')
 [ -z "$wide" ] && say ok "no line of help is wider than 100 columns" || say FAIL "wide lines: $wide"
 
+check "man page" 0 ".TH VISE 1" "" help --man
+for command in inspect plan run convert quant prune eval size report; do
+    grep -qx ".SS $command" "$folder/stdout" || say FAIL "the man page lacks $command"
+done
 check "unknown command" 2 "" "unknown command 'qaunt'; did you mean 'quant'?" qaunt
 check "unknown command, nothing near" 2 "" "unknown command 'frobnicate'; \`vise --help\` lists" frobnicate
 check "help of an unknown command" 2 "" "unknown command 'evla'" help evla

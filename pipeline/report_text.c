@@ -74,8 +74,7 @@ static void put_perplexity(const cJSON *accuracy, vise_buf *out)
     if (!isnan(ratio))
         used = snprintf(remark, sizeof remark, "x%.4f", ratio);
     if (!isnan(error))
-        snprintf(remark + used, sizeof remark - (size_t)used, "%s+- %s", used ? " " : "",
-                 vise_view_short(error, from));
+        snprintf(remark + used, sizeof remark - (size_t)used, "%s+- %.2g", used ? " " : "", error);
     put_label(out, "perplexity");
     put_change(out, vise_view_short(vise_view_number(pair, "before"), from),
                vise_view_short(vise_view_number(pair, "after"), to), remark);

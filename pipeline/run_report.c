@@ -96,9 +96,7 @@ void vise_input_hash_free(vise_input_hash *hash)
     vise_free(hash);
 }
 
-/* ---- texts
- * ---------------------------------------------------------------------------------------------------------------
- */
+/* ---- texts ------------------------------------------------------------------------------------------------------- */
 
 static vise_status keep(vise_report *report, const char *text, const char **out, vise_error *err)
 {
@@ -126,9 +124,7 @@ static const char *role_text(vise_role role)
     return role == VISE_ROLE_UNKNOWN ? "other" : vise_role_name(role);
 }
 
-/* ---- models
- * ----------------------------------------------------------------------------------------------------------------
- */
+/* ---- models ------------------------------------------------------------------------------------------------------ */
 
 static vise_status fill_input(vise_report *report, const vise_plan *plan, const vise_input_hash *hash,
                               vise_error *err)
@@ -257,9 +253,7 @@ static vise_status fill_weights(vise_report *report, const vise_walk *walk, vise
     return VISE_OK;
 }
 
-/* ---- size
- * ------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- size -------------------------------------------------------------------------------------------------------- */
 
 static void add_share(vise_report_share *shares, size_t *n, const char *name, uint64_t parameters,
                       uint64_t before, uint64_t after)
@@ -342,9 +336,7 @@ vise_status vise_report_run(vise_report *report, const vise_walk *walk, const vi
     return VISE_OK;
 }
 
-/* ---- accuracy and goals
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- accuracy and goals ------------------------------------------------------------------------------------------ */
 
 vise_status vise_report_accuracy(vise_report *report, const char *text, size_t length,
                                  const vise_quality *quality, const vise_quality *reference,
@@ -420,9 +412,7 @@ vise_status vise_report_goals(vise_report *report, const vise_goals *goals, vise
                      list.limit);
 }
 
-/* ---- writing
- * ----------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 static bool is_one_file(const vise_request *request)
 {

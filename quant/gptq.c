@@ -44,9 +44,7 @@ typedef struct gptq_job {
     bool inverse;       /* permute_rows: back into place */
 } gptq_job;
 
-/* ---- grids
- * ----------------------------------------------------------------------------------------------------------------
- */
+/* ---- grids ------------------------------------------------------------------------------------------------------- */
 
 static void put_grid(gptq_job *job, int64_t row, int64_t g, float scale, uint8_t zero)
 {
@@ -137,9 +135,7 @@ static void project(void *context, int64_t row0, int n, int64_t position, const 
             projected[lane] = 0.0f;
 }
 
-/* ---- order of columns
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- order of columns -------------------------------------------------------------------------------------------- */
 
 typedef struct ranked {
     float activity;
@@ -210,9 +206,7 @@ static vise_status encode_rows(void *context, size_t index, int worker, vise_err
     return VISE_OK;
 }
 
-/* ---- the Gram matrix
- * ---------------------------------------------------------------------------------------------------------------
- */
+/* ---- the Gram matrix --------------------------------------------------------------------------------------------- */
 
 /* h = gram, in solving order, damped; upper triangle. */
 typedef struct damp_job {
@@ -263,9 +257,7 @@ static vise_status factorize(vise_pass_run *run, const float *gram, const int32_
     }
 }
 
-/* ---- a group
- * -----------------------------------------------------------------------------------------------------------------------
- */
+/* ---- a group ----------------------------------------------------------------------------------------------------- */
 
 static vise_status solve_weight(vise_pass_run *run, vise_weight *weight, const float *u, const int32_t *order,
                                 float *row_scratch, double tokens, vise_error *err)

@@ -47,6 +47,7 @@ cli_src   := $(sort $(wildcard cli/*.c))
 unit_src  := $(sort $(wildcard tests/unit/test_*.c))
 fuzz_src  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 bench_src := $(sort $(wildcard bench/bench_*.c))
+tool_src  := $(sort $(wildcard tests/tools/*.c))
 headers   := $(sort $(wildcard core/*.h tensor/*.h compute/*.h formats/*.h text/*.h model/*.h eval/*.h pipeline/*.h \
                                convert/*.h quant/*.h prune/*.h distill/*.h cli/*.h tests/*.h tests/unit/*.h bench/*.h))
 
@@ -59,6 +60,9 @@ replays := $(call picked,$(fuzz_src:tests/fuzz/fuzz_%.c=$(B)/replay_%))
 scripts := $(call picked,$(sort $(wildcard tests/cli/*.sh)))
 fuzzers := $(fuzz_src:tests/fuzz/%.c=$(B)/%)
 benches := $(bench_src:bench/%.c=$(B)/%)
+# What the command-line tests need beside vise: small programs, and libraries that are preloaded into it.
+tools   := $(patsubst tests/tools/%.c,$(B)/tools/%,$(filter-out tests/tools/preload_%,$(tool_src))) \
+           $(patsubst tests/tools/%.c,$(B)/tools/%.so,$(filter tests/tools/preload_%,$(tool_src)))
 # Helpers that several test or bench programs share: tests/unit/*.c and bench/*.c that are no programs themselves.
 unit_help_obj  := $(patsubst %.c,$(B)/%.o,$(filter-out $(unit_src),$(sort $(wildcard tests/unit/*.c))))
 bench_help_obj := $(patsubst %.c,$(B)/%.o,$(filter-out $(bench_src),$(sort $(wildcard bench/*.c))))
@@ -129,7 +133,7 @@ demo-run: $(VISE)
 ## test: everything that must pass before a merge (T='name ...' picks test programs)
 test:
 	$(bootstrap) test-all
-test-all: deps-check lint headers-check $(VISE) $(units) $(replays)
+test-all: deps-check lint headers-check $(VISE) $(units) $(replays) $(tools)
 	@VISE=$(VISE) BUILD=$(B) CONF=$(CONF) tests/run.sh $(units) $(replays) $(scripts)
 
 ## test-unit: the unit tests alone
@@ -137,7 +141,7 @@ test-unit: $(units)
 	@VISE=$(VISE) BUILD=$(B) CONF=$(CONF) tests/run.sh $(units)
 
 ## test-cli: the command-line tests alone
-test-cli: $(VISE)
+test-cli: $(VISE) $(tools)
 	@VISE=$(VISE) BUILD=$(B) CONF=$(CONF) tests/run.sh $(scripts)
 
 ## fuzz-replay: run every fuzz target over its corpus, truncations and byte flips of it (no clang needed)
@@ -170,6 +174,17 @@ $(B)/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(LIB)
 	$(say) LINK $@
 	$(Q)$(LINK) -fsanitize=fuzzer $< $(LIB) $(LIBS) -o $@
 
+$(B)/tools/%: $(B)/tests/tools/%.o $(LIB)
+	$(say) LINK $@
+	@mkdir -p $(@D)
+	$(Q)$(LINK) $< $(LIB) $(LIBS) -o $@
+
+# Never sanitized: it is loaded in front of the sanitizers' own libraries.
+$(B)/tools/%.so: tests/tools/%.c
+	$(say) LINK $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(LANGUAGE) $(WARNINGS) -fPIC -shared $< $(LDFLAGS) -ldl -o $@
+
 # ---- checks ---------------------------------------------------------------------------------------------------------
 
 ## deps-check: a folder includes only the folders that deps.allow grants it
@@ -189,7 +204,7 @@ $(B)/headers/%.ok: % $(B)/flags.txt
 
 ## fmt: format the sources (needs clang-format)
 fmt:
-	clang-format -i $(lib_src) $(cli_src) $(headers) $(unit_src) $(fuzz_src) $(bench_src)
+	clang-format -i $(lib_src) $(cli_src) $(headers) $(unit_src) $(fuzz_src) $(bench_src) $(tool_src)
 
 # ---- benchmarks and the peers ---------------------------------------------------------------------------------------
 

@@ -1,5 +1,5 @@
-/* A folder from outside: the bytes are its index, or behind a first byte of 'c' its config.json, beside shards that hold a
- * quantized weight. Opening ends with a status, and what opens can be read. */
+/* A folder from outside: the bytes are its index, or behind a first byte of 'c' its config.json, beside shards
+ * that hold a quantized weight. Opening ends with a status, and what opens can be read. */
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>

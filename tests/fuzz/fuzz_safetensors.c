@@ -1,5 +1,5 @@
-/* safetensors: whatever the bytes, parsing ends with a status; what parses obeys the format's rules, and its header written
- * again parses to the same. */
+/* safetensors: whatever the bytes, parsing ends with a status; what parses obeys the format's rules, and its
+ * header written again parses to the same. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -179,7 +179,7 @@ static void test_every_scheme(void **state)
     help_remove(folder);
 }
 
-/* ---- the words of the format ---------------------------------------------------------------------------------------- */
+/* ---- the words of the format ------------------------------------------------------------------ */
 
 #define CONFIG(bits, more)                                                                                   \
     "{\"quantization_config\": {\"quant_method\": \"compressed-tensors\", \"format\": \"pack-quantized\","   \
@@ -291,7 +291,7 @@ static void test_old_zero_points(void **state)
     help_remove(folder);
 }
 
-/* ---- spelling ---------------------------------------------------------------------------------------- */
+/* ---- spelling --------------------------------------------------------------------------------- */
 
 static void test_spell_refuses(void **state)
 {
@@ -388,7 +388,7 @@ static void test_config_text(void **state)
     vise_buf_deinit(&text);
 }
 
-/* ---- reading ---------------------------------------------------------------------------------------- */
+/* ---- reading ---------------------------------------------------------------------------------- */
 
 static const struct {
     const char *python, *name;

@@ -8,7 +8,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 2
 
 library=(core tensor compute formats text model eval pipeline convert quant prune distill)
-mapfile -t files < <(find "${library[@]}" cli tests bench -name '*.[ch]' -o -name '*.cu' | sort)
+mapfile -t files < <(find "${library[@]}" cli tests bench -name '*.[ch]' -o -name '*.cu' 2>/dev/null | sort)
 
 awk '
 function report(what) { printf "%s:%d: %s\n", FILENAME, FNR, what; bad = 1 }

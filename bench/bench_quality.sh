@@ -43,7 +43,7 @@ base=$(nll "$model")
 echo "base $base; $("$vise" --version); $(nproc) cores"
 printf '%-20s %9s %9s %9s %12s\n' row mean lowest highest llm-compressor
 rows | while IFS='|' read -r name peer arguments; do
-    if [ $# -gt 0 ] && ! printf '%s\n' "$@" | grep -qxF -- "$name"; then
+    if [ $# -gt 0 ] && [[ " $* " != *" $name "* ]]; then
         continue
     fi
     read -r pass rest <<<"$arguments"

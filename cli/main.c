@@ -192,7 +192,7 @@ static vise_status run_vise(vise_cli *cli, int argc, char **argv, const char **p
     vise_command command;
     vise_arena *arena = cli->arena;
 
-    if (strncmp(base, "vise-", 5) == 0) { /* vise-quant: the command is in the name */
+    if (strncmp(base, "vise-", 5) == 0 && vise_command_find(base + 5, &command)) { /* vise-quant: a link */
         snprintf(link_name, sizeof link_name, "%s", base + 5);
         argv[0] = link_name;
     } else {

@@ -411,12 +411,11 @@ done:
     return status;
 }
 
-vise_status vise_run(const vise_request *request, vise_report *report, vise_error *err)
+static vise_status plan_and_run(const vise_request *request, vise_report *report, vise_error *err)
 {
     const double start = vise_seconds();
     vise_plan *plan;
     vise_session session;
-    VISE_TRY(vise_report_init(report, err));
     if (request->output.path == NULL)
         return VISE_FAIL(err, VISE_EUSAGE, "no output: give -o OUT");
     if (!request->output.replace && !request->output.resume && vise_path_exists(request->output.path))
@@ -434,5 +433,14 @@ vise_status vise_run(const vise_request *request, vise_report *report, vise_erro
         vise_session_close(&session);
     }
     vise_plan_free(plan);
+    return status;
+}
+
+vise_status vise_run(const vise_request *request, vise_report *report, vise_error *err)
+{
+    VISE_TRY(vise_report_init(report, err));
+    vise_report_collect(report);
+    vise_status status = plan_and_run(request, report, err);
+    vise_report_collect(NULL);
     return status;
 }

@@ -593,6 +593,60 @@ static void test_index(void **state)
     help_remove(folder);
 }
 
+/* One allocation after the other fails: an error each time, nothing at the final name, nothing leaked. */
+static vise_status write_small(const char *out, bool pack, vise_error *err)
+{
+    static const uint8_t bytes[2048];
+    vise_sink_options options = {.path = out, .pack = pack, .max_shard_bytes = 2048, .identity = "i"};
+    vise_sink *sink;
+    size_t ids[2];
+    int64_t n = sizeof bytes;
+    VISE_TRY(vise_sink_open(&options, &sink, err));
+    vise_status status = VISE_OK;
+    for (int i = 0; i < 2; i++)
+        VISE_TRY_TO(done, vise_sink_declare(sink, i ? "b" : "a", VISE_DTYPE_U8, 1, &n, i, &ids[i], err));
+    VISE_TRY_TO(done, vise_sink_seal(sink, err));
+    for (int i = 1; i >= 0; i--) {
+        VISE_TRY_TO(done, vise_sink_write(sink, ids[i], 0, bytes, 1000, err));
+        VISE_TRY_TO(done, vise_sink_write(sink, ids[i], 1000, bytes, sizeof bytes - 1000, err));
+    }
+    VISE_TRY_TO(done, vise_sink_put_file(sink, "config.json", "{}", 2, err));
+    VISE_TRY_TO(done, vise_sink_finish(sink, err));
+    VISE_TRY_TO(done, vise_sink_publish(sink, err));
+done:
+    vise_sink_close(sink, status != VISE_OK);
+    return status;
+}
+
+static void test_failing_allocations(void **state)
+{
+    (void)state;
+    for (int pack = 0; pack < 2; pack++) {
+        const char *folder = help_folder();
+        char out[256];
+        (void)snprintf(out, sizeof out, "%s/out", folder);
+        vise_status status = VISE_ERESOURCE;
+        for (uint64_t n = 1; status != VISE_OK; n++) {
+            vise_error err = {0};
+            assert_true(n < 2000);
+            vise_alloc_fail_after(n);
+            status = write_small(out, pack, &err);
+            vise_alloc_fail_after(0);
+            if (status != VISE_OK && status != VISE_ERESOURCE)
+                fail_msg("allocation %d: status %d: %s", (int)n, status, err.message);
+            assert_true(status == VISE_OK || err.status == status);
+            if (status != VISE_OK &&
+                vise_path_exists(out)) /* failed behind the renaming: the output is whole */
+                OK(vise_folder_remove(out, &help_error));
+        }
+        vise_source *source;
+        OK(vise_source_open(out, &source, &help_error));
+        assert_int_equal(vise_source_count(source), 2);
+        vise_source_close(source);
+        help_remove(folder);
+    }
+}
+
 /* kill -9 at random moments: never anything at the final name, and the last run ends with the same bytes. */
 static void test_kill(void **state)
 {
@@ -650,6 +704,7 @@ int main(void)
         cmocka_unit_test(test_alignment),
         cmocka_unit_test(test_empty_model),
         cmocka_unit_test(test_index),
+        cmocka_unit_test(test_failing_allocations),
         cmocka_unit_test(test_kill),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

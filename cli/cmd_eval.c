@@ -235,10 +235,10 @@ vise_status vise_cmd_eval(vise_cli *cli, vise_error *err)
     vise_report_collect(&e.report);
     status = evaluate(cli, &e, err);
     vise_report_collect(NULL);
-    vise_session_close(&e.session);
     free_windows(&e);
-    vise_model_close(e.reference);
+    vise_model_close(e.reference); /* before the session: decoders draw from its pool */
     vise_model_close(e.model);
+    vise_session_close(&e.session);
     vise_report_deinit(&e.report);
     return status;
 }

@@ -428,11 +428,12 @@ static vise_status plan_and_run(const vise_request *request, vise_report *report
     bool computes = plan->last_calibrated >= 0 || request->evaluation.path != NULL;
     vise_status status =
         vise_session_open(request->device, plan->threads, request->memory_bytes, computes, &session, err);
-    if (status == VISE_OK) {
+    const bool opened = status == VISE_OK;
+    if (opened)
         status = run_session(plan, &session, report, start, err);
+    vise_plan_free(plan); /* first: the model's decoders draw from the session's pool */
+    if (opened)
         vise_session_close(&session);
-    }
-    vise_plan_free(plan);
     return status;
 }
 

@@ -224,6 +224,11 @@ vise_status vise_file_reserve(const vise_file *file, uint64_t bytes, vise_error 
     }
 }
 
+void vise_file_start_sync(const vise_file *file)
+{
+    (void)sync_file_range(file->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
 vise_status vise_file_sync(const vise_file *file, vise_error *err)
 {
     int failed;

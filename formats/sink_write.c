@@ -3,6 +3,9 @@
 
 #include "formats/sink_internal.h"
 
+/* The disk is asked to start on what was written so far each time this much has come, so that the last sync is short. */
+#define WRITE_BEHIND_BYTES ((uint64_t)64 << 20)
+
 vise_status vise_sink_shard_path(const vise_sink *sink, const sink_shard *shard, char **path, vise_error *err)
 {
     return vise_path_join(sink->partial, shard->name, path, err);
@@ -33,13 +36,14 @@ vise_status vise_sink_complete(vise_sink *sink, sink_shard *shard, vise_error *e
 {
     uint64_t bytes = sink->pack ? shard->room + shard->end : shard->header_bytes + shard->data_bytes;
     char sha256[VISE_SHA256_HEX_MAX], *path = NULL;
-    VISE_TRY(vise_file_sync(&shard->file, err));
-    vise_file_close(&shard->file);
-    shard->is_open = false;
     VISE_TRY(vise_sink_shard_path(sink, shard, &path, err));
+    vise_file_start_sync(&shard->file); /* the disk writes while we hash */
     vise_status status = vise_sha256_file(path, sha256, err);
     vise_free(path);
     VISE_TRY(status);
+    VISE_TRY(vise_file_sync(&shard->file, err));
+    vise_file_close(&shard->file);
+    shard->is_open = false;
 
     pthread_mutex_lock(&sink->lock);
     shard->result = (vise_sink_file){.name = shard->name, .bytes = bytes};
@@ -74,5 +78,9 @@ vise_status vise_sink_write(vise_sink *sink, size_t id, uint64_t offset, const v
     if (sink->pack)
         return vise_sink_write_packed(sink, tensor, offset, bytes, n, err);
     VISE_TRY(vise_file_write_at(&shard->file, shard->header_bytes + tensor->begin + offset, bytes, n, err));
+    /* Before the bytes are counted: after that another thread may complete the shard and close the file. */
+    uint64_t left = atomic_load(&shard->left);
+    if (left / WRITE_BEHIND_BYTES != (left - n) / WRITE_BEHIND_BYTES)
+        vise_file_start_sync(&shard->file);
     return atomic_fetch_sub(&shard->left, n) == n ? vise_sink_complete(sink, shard, err) : VISE_OK;
 }

@@ -93,21 +93,30 @@ static vise_status store_tile(const vise_plan *plan, const vise_weight *tile, vi
 
 static vise_tile_loss loss_of(const float *original, const float *values, size_t n)
 {
+    enum { LANES = 16, RUN = 64 }; /* partial sums side by side, short enough to stay exact, gathered in double */
     vise_tile_loss loss = {.known = true};
-    /* Short float runs summed in double: exact enough, and eight times the speed of a double loop. */
-    for (size_t start = 0; start < n; start += 256) {
-        size_t end = start + 256 < n ? start + 256 : n;
-        float error = 0.0f, signal = 0.0f;
-        unsigned zeros = 0;
-        for (size_t i = start; i < end; i++) {
-            float difference = original[i] - values[i];
-            error += difference * difference;
-            signal += original[i] * original[i];
-            zeros += values[i] == 0.0f;
+    for (size_t start = 0; start < n; start += LANES * RUN) {
+        float error[LANES] = {0}, signal[LANES] = {0};
+        int zeros[LANES] = {0};
+        size_t i = start, end = start + LANES * RUN < n ? start + LANES * RUN : n;
+        for (; i + LANES <= end; i += LANES) {
+            for (int lane = 0; lane < LANES; lane++) {
+                float w = original[i + (size_t)lane], v = values[i + (size_t)lane];
+                error[lane] += (w - v) * (w - v);
+                signal[lane] += w * w;
+                zeros[lane] += v == 0.0f;
+            }
         }
-        loss.error += (double)error;
-        loss.signal += (double)signal;
-        loss.zeros += zeros;
+        for (; i < end; i++) {
+            error[0] += (original[i] - values[i]) * (original[i] - values[i]);
+            signal[0] += original[i] * original[i];
+            zeros[0] += values[i] == 0.0f;
+        }
+        for (int lane = 0; lane < LANES; lane++) {
+            loss.error += (double)error[lane];
+            loss.signal += (double)signal[lane];
+            loss.zeros += (uint64_t)zeros[lane];
+        }
     }
     return loss;
 }

@@ -3,9 +3,10 @@
  *   check_pattern MODEL KEEP:GROUP        exactly KEEP of every GROUP consecutive weights of a row are not zero
  *   check_pattern MODEL at-most KEEP:GROUP   no more than KEEP are
  *   check_pattern MODEL like OTHER        weights that are zero in OTHER are zero in MODEL
- *   check_pattern MODEL same OTHER [F]    at least the fraction F of the weights are equal (default 1)
+ *   check_pattern MODEL same OTHER [F]    at least the fraction F of the weights are equal to 1 in 10^4 (default 1)
  *
  * Prints what was counted; exits 1 when it does not hold. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,8 +70,8 @@ static vise_status check_tensor(checker *c, size_t index)
             c->counts.zeros += values[i] == 0.0f;
             if (c->check == LIKE)
                 c->counts.bad += others[i] == 0.0f && values[i] != 0.0f;
-            if (c->check == SAME)
-                c->counts.bad += others[i] != values[i];
+            if (c->check == SAME) /* codes are equal or differ by much more; scales may differ in the last bits */
+                c->counts.bad += !(fabsf(others[i] - values[i]) <= 1e-4f * fabsf(values[i]));
         }
         if (c->group > 0)
             count_groups(c, values, t->rows, t->cols);

@@ -1,6 +1,6 @@
-/* Writes a random Llama: a folder with config.json, sharded safetensors and a byte-level tokenizer of 256 bytes, BOS and
- * EOS. The same options give the same bytes. For tests that need a model larger than a memory bound, slow enough to be
- * killed, or broken in one place.
+/* Writes a random Llama: a folder with config.json, sharded safetensors and a byte-level tokenizer of 256 bytes, BOS
+ * and EOS. The same options give the same bytes. For tests that need a model larger than a memory bound, slow enough
+ * to be killed, or broken in one place.
  *
  *   make_model OUT [--hidden N] [--ffn N] [--layers N] [--heads N] [--kv-heads N] [--vocab N] [--positions N]
  *              [--dtype F32|F16|BF16] [--shard BYTES] [--seed N] [--tied] [--put TENSOR:ROW:COL=VALUE]...

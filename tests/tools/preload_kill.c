@@ -1,6 +1,6 @@
 /* Preloaded into vise: kills the process (SIGKILL) just before its VISE_KILL_AT-th call that changes the file system.
- * Walking that number from 1 upwards kills a run at every point where what is on the disk differs. VISE_KILL_COUNT names
- * a file that gets the number of calls when the process ends by itself. */
+ * Walking that number from 1 upwards kills a run at every point where what is on the disk differs. VISE_KILL_COUNT
+ * names a file that gets the number of calls when the process ends by itself. */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>

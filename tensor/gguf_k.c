@@ -1,0 +1,415 @@
+/* GGUF super blocks of 256 values: q2_k to q6_k. A super block has 16 runs of 16 values or 8 runs of 32; a run has a
+ * small integer scale (and offset) in units of the super block's float16 scale (and offset). Scales are searched run by
+ * run, rounded to what is stored, and the levels are taken again from the stored scales. */
+#include <math.h>
+#include <string.h>
+
+#include "tensor/gguf_blocks.h"
+
+enum { RUNS_MAX = 16 };
+
+static float mean_square(const float *x, int n)
+{
+    float sum = 0.0f;
+    for (int i = 0; i < n; i++)
+        sum += x[i] * x[i];
+    return sum / (float)n;
+}
+
+/* Importance of the values of a run: that of their columns, growing with the value. Returns the sum. */
+static float weigh(int n, const float *x, const float *importance, float spread, float *w)
+{
+    float sum = 0.0f;
+    for (int i = 0; i < n; i++) {
+        w[i] = importance[i] * sqrtf(spread + x[i] * x[i]);
+        sum += w[i];
+    }
+    return sum;
+}
+
+/* The scale of largest magnitude, with its sign; the first of equals. */
+static float extreme_scale(const float *scales, int n)
+{
+    float value = 0.0f;
+    for (int i = 0; i < n; i++)
+        if (fabsf(scales[i]) > fabsf(value))
+            value = scales[i];
+    return value;
+}
+
+/* ---- scales and offsets (q2_k, q4_k, q5_k) ------------------------------------------------------------------------ */
+
+/* What the types with an offset differ in. */
+typedef struct offset_rule {
+    int run;       /* values of a run */
+    int scale_top; /* largest integer scale */
+    bool mean_weights; /* without importance: root mean square + |x| (else |x|) */
+    float spread;  /* times the mean square, of the weights with importance */
+    gguf_grid plain, weighted;
+} offset_rule;
+
+static const offset_rule rule_q2_k = {
+    16, 15, false, 1.0f, {3, -0.5f, 0.1f, 15, true}, {3, -0.9f, 0.05f, 36, false}};
+static const offset_rule rule_q4_k = {
+    32, 63, true, 2.0f, {15, -1.0f, 0.1f, 20, false}, {15, -0.9f, 0.05f, 36, false}};
+static const offset_rule rule_q5_k = {
+    32, 63, true, 2.0f, {31, -0.5f, 0.1f, 15, false}, {31, -0.9f, 0.05f, 36, false}};
+
+/* A super block before packing. */
+typedef struct offset_block {
+    uint16_t d, dmin;
+    uint8_t scales[RUNS_MAX], offsets[RUNS_MAX];
+    uint8_t levels[GGUF_SUPER];
+} offset_block;
+
+/* Integer scales by the largest of them; returns the unit. */
+static float round_scales(const float *scales, int n, int top, uint8_t *rounded)
+{
+    float max = 0.0f;
+    for (int i = 0; i < n; i++)
+        max = scales[i] > max ? scales[i] : max;
+    float inverse = max > 0.0f ? (float)top / max : 0.0f;
+    for (int i = 0; i < n; i++)
+        rounded[i] = (uint8_t)gguf_clamp(gguf_round(inverse * scales[i]), 0.0f, (float)top);
+    return max / (float)top;
+}
+
+static float fit_scales(const float *scales, const float *w, int n, int top, uint8_t *rounded)
+{
+    float levels[RUNS_MAX];
+    float unit = vise_gguf_fit_positive(n, top, scales, w, levels);
+    for (int i = 0; i < n; i++)
+        rounded[i] = (uint8_t)gguf_clamp(levels[i], 0.0f, (float)top);
+    return unit;
+}
+
+static void encode_offset(const offset_rule *rule, const float *x, const float *importance, offset_block *out)
+{
+    const int n = rule->run, runs = GGUF_SUPER / n, top = rule->plain.top;
+    float scales[RUNS_MAX] = {0}, offsets[RUNS_MAX] = {0}, sums[RUNS_MAX] = {0};
+    float w[GGUF_BLOCK], levels[GGUF_SUPER];
+    float spread = importance != NULL ? rule->spread * mean_square(x, GGUF_SUPER) : 0.0f;
+    for (int r = 0; r < runs; r++) {
+        const float *run = x + r * n;
+        float mean = rule->mean_weights ? sqrtf(mean_square(run, n)) : 0.0f;
+        if (importance != NULL)
+            sums[r] = weigh(n, run, importance + r * n, spread, w);
+        else
+            for (int i = 0; i < n; i++)
+                w[i] = mean + fabsf(run[i]);
+        scales[r] = vise_gguf_fit_affine(n, importance != NULL ? &rule->weighted : &rule->plain, run, w,
+                                         levels + r * n, &offsets[r]);
+    }
+    if (importance != NULL) {
+        out->d = gguf_to_half(fit_scales(scales, sums, runs, rule->scale_top, out->scales));
+        out->dmin = gguf_to_half(fit_scales(offsets, sums, runs, rule->scale_top, out->offsets));
+    } else {
+        out->d = gguf_to_half(round_scales(scales, runs, rule->scale_top, out->scales));
+        out->dmin = gguf_to_half(round_scales(offsets, runs, rule->scale_top, out->offsets));
+    }
+    float unit = gguf_from_half(out->d), offset_unit = gguf_from_half(out->dmin);
+    for (int r = 0; r < runs; r++) {
+        float scale = unit * (float)out->scales[r], offset = offset_unit * (float)out->offsets[r];
+        for (int i = r * n; i < (r + 1) * n; i++) {
+            float level = scale != 0.0f ? gguf_round((x[i] + offset) / scale) : levels[i];
+            out->levels[i] = (uint8_t)gguf_clamp(level, 0.0f, (float)top);
+        }
+    }
+}
+
+static void decode_offset(const offset_block *in, int run, float *values)
+{
+    float unit = gguf_from_half(in->d), offset_unit = gguf_from_half(in->dmin);
+    for (int r = 0; r < GGUF_SUPER / run; r++) {
+        float scale = unit * (float)in->scales[r], offset = offset_unit * (float)in->offsets[r];
+        for (int i = r * run; i < (r + 1) * run; i++)
+            values[i] = scale * (float)in->levels[i] - offset;
+    }
+}
+
+/* ---- packing ------------------------------------------------------------------------------------------------------ */
+
+/* Pairs of bits: per 128 values, byte l holds values l, l + 32, l + 64, l + 96. */
+static void pack_pairs(const uint8_t *levels, uint8_t *q)
+{
+    for (int i = 0; i < 64; i++) {
+        const uint8_t *l = levels + i / 32 * 128 + i % 32;
+        q[i] = (uint8_t)((l[0] & 3) | (l[32] & 3) << 2 | (l[64] & 3) << 4 | (l[96] & 3) << 6);
+    }
+}
+
+static void unpack_pairs(const uint8_t *q, uint8_t *levels)
+{
+    for (int i = 0; i < 64; i++)
+        for (int k = 0; k < 4; k++)
+            levels[i / 32 * 128 + i % 32 + 32 * k] = q[i] >> 2 * k & 3;
+}
+
+/* Low nibbles: per 64 values, byte l holds values l and l + 32. */
+static void pack_nibbles(const uint8_t *levels, uint8_t *q)
+{
+    for (int i = 0; i < 128; i++) {
+        const uint8_t *l = levels + i / 32 * 64 + i % 32;
+        q[i] = (uint8_t)((l[0] & 15) | (l[32] & 15) << 4);
+    }
+}
+
+static void unpack_nibbles(const uint8_t *q, uint8_t *levels)
+{
+    for (int i = 0; i < 128; i++) {
+        uint8_t *l = levels + i / 32 * 64 + i % 32;
+        l[0] = q[i] & 15;
+        l[32] = q[i] >> 4;
+    }
+}
+
+/* Eight scales and eight offsets of six bits in twelve bytes: the first four of each in bytes 0 to 7, the low bits of
+ * the others in bytes 8 to 11 and their high bits above those of the first. */
+static void pack_six(const uint8_t *scales, const uint8_t *offsets, uint8_t *bytes)
+{
+    for (int i = 0; i < 4; i++) {
+        bytes[i] = (uint8_t)(scales[i] | (scales[i + 4] >> 4) << 6);
+        bytes[i + 4] = (uint8_t)(offsets[i] | (offsets[i + 4] >> 4) << 6);
+        bytes[i + 8] = (uint8_t)((scales[i + 4] & 15) | (offsets[i + 4] & 15) << 4);
+    }
+}
+
+static void unpack_six(const uint8_t *bytes, uint8_t *scales, uint8_t *offsets)
+{
+    for (int i = 0; i < 4; i++) {
+        scales[i] = bytes[i] & 63;
+        offsets[i] = bytes[i + 4] & 63;
+        scales[i + 4] = (uint8_t)((bytes[i + 8] & 15) | (bytes[i] >> 6) << 4);
+        offsets[i + 4] = (uint8_t)((bytes[i + 8] >> 4) | (bytes[i + 4] >> 6) << 4);
+    }
+}
+
+/* ---- q2_k, q4_k, q5_k --------------------------------------------------------------------------------------------- */
+
+static const float *at_column(const float *importance, int64_t column)
+{
+    return importance != NULL ? importance + column : NULL;
+}
+
+void vise_gguf_encode_q2_k(const float *values, const float *importance, int64_t cols, void *blocks)
+{
+    block_q2_k *block = blocks;
+    for (int64_t at = 0; at < cols; at += GGUF_SUPER, block++) {
+        offset_block b;
+        encode_offset(&rule_q2_k, values + at, at_column(importance, at), &b);
+        for (int r = 0; r < 16; r++)
+            block->scales[r] = (uint8_t)(b.scales[r] | b.offsets[r] << 4);
+        pack_pairs(b.levels, block->q);
+        block->d = b.d;
+        block->dmin = b.dmin;
+    }
+}
+
+void vise_gguf_decode_q2_k(const void *blocks, int64_t cols, float *values)
+{
+    const block_q2_k *block = blocks;
+    for (int64_t at = 0; at < cols; at += GGUF_SUPER, block++) {
+        offset_block b = {.d = block->d, .dmin = block->dmin};
+        for (int r = 0; r < 16; r++) {
+            b.scales[r] = block->scales[r] & 15;
+            b.offsets[r] = block->scales[r] >> 4;
+        }
+        unpack_pairs(block->q, b.levels);
+        decode_offset(&b, 16, values + at);
+    }
+}
+
+void vise_gguf_encode_q4_k(const float *values, const float *importance, int64_t cols, void *blocks)
+{
+    block_q4_k *block = blocks;
+    for (int64_t at = 0; at < cols; at += GGUF_SUPER, block++) {
+        offset_block b;
+        encode_offset(&rule_q4_k, values + at, at_column(importance, at), &b);
+        block->d = b.d;
+        block->dmin = b.dmin;
+        pack_six(b.scales, b.offsets, block->scales);
+        pack_nibbles(b.levels, block->q);
+    }
+}
+
+void vise_gguf_decode_q4_k(const void *blocks, int64_t cols, float *values)
+{
+    const block_q4_k *block = blocks;
+    for (int64_t at = 0; at < cols; at += GGUF_SUPER, block++) {
+        offset_block b = {.d = block->d, .dmin = block->dmin};
+        unpack_six(block->scales, b.scales, b.offsets);
+        unpack_nibbles(block->q, b.levels);
+        decode_offset(&b, 32, values + at);
+    }
+}
+
+void vise_gguf_encode_q5_k(const float *values, const float *importance, int64_t cols, void *blocks)
+{
+    block_q5_k *block = blocks;
+    for (int64_t at = 0; at < cols; at += GGUF_SUPER, block++) {
+        offset_block b;
+        encode_offset(&rule_q5_k, values + at, at_column(importance, at), &b);
+        block->d = b.d;
+        block->dmin = b.dmin;
+        pack_six(b.scales, b.offsets, block->scales);
+        pack_nibbles(b.levels, block->q);
+        memset(block->high, 0, sizeof block->high);
+        for (int i = 0; i < GGUF_SUPER; i++)
+            block->high[i % 32] |= (uint8_t)((b.levels[i] >> 4) << i / 32);
+    }
+}
+
+void vise_gguf_decode_q5_k(const void *blocks, int64_t cols, float *values)
+{
+    const block_q5_k *block = blocks;
+    for (int64_t at = 0; at < cols; at += GGUF_SUPER, block++) {
+        offset_block b = {.d = block->d, .dmin = block->dmin};
+        unpack_six(block->scales, b.scales, b.offsets);
+        unpack_nibbles(block->q, b.levels);
+        for (int i = 0; i < GGUF_SUPER; i++)
+            b.levels[i] |= (uint8_t)((block->high[i % 32] >> i / 32 & 1) << 4);
+        decode_offset(&b, 32, values + at);
+    }
+}
+
+/* ---- signed scales (q3_k, q6_k) ------------------------------------------------------------------------------------ */
+
+/* Levels [-half, half - 1] of 16 runs from the stored scales; where a scale is zero the searched levels stay.
+ * Kept as [0, 2 half - 1]. */
+static void level_signed(const float *x, uint16_t d, const int8_t *scales, int half, const float *searched,
+                         uint8_t *levels)
+{
+    float unit = gguf_from_half(d), range = (float)half;
+    for (int i = 0; i < GGUF_SUPER; i++) {
+        float scale = unit * (float)scales[i / 16];
+        float level = scale != 0.0f ? gguf_clamp(gguf_round(x[i] / scale), -range, range - 1.0f) : searched[i];
+        levels[i] = (uint8_t)(level + range);
+    }
+}
+
+static void decode_signed(uint16_t d, const int8_t *scales, const uint8_t *levels, int half, float *values)
+{
+    float unit = gguf_from_half(d);
+    for (int i = 0; i < GGUF_SUPER; i++)
+        values[i] = unit * (float)scales[i / 16] * (float)(levels[i] - half);
+}
+
+/* Sixteen six-bit scales, kept above zero: low nibbles in bytes 0 to 7, pairs of high bits in bytes 8 to 11. */
+static void pack_q3_scales(const int8_t *scales, uint8_t *bytes)
+{
+    memset(bytes, 0, 12);
+    for (int r = 0; r < 16; r++) {
+        unsigned kept = (unsigned)(scales[r] + 32);
+        bytes[r % 8] |= (uint8_t)((kept & 15) << 4 * (r / 8));
+        bytes[8 + r % 4] |= (uint8_t)((kept >> 4) << 2 * (r / 4));
+    }
+}
+
+static void unpack_q3_scales(const uint8_t *bytes, int8_t *scales)
+{
+    for (int r = 0; r < 16; r++)
+        scales[r] = (int8_t)(((bytes[r % 8] >> 4 * (r / 8) & 15) | (bytes[8 + r % 4] >> 2 * (r / 4) & 3) << 4) - 32);
+}
+
+/* Integer scales of q3_k and their unit. */
+static float q3_scales(const float *x, const float *importance, int8_t *rounded, float *levels)
+{
+    float scales[16], fitted[16], sums[16], w[16];
+    if (importance != NULL) {
+        float spread = 2.0f * mean_square(x, GGUF_SUPER);
+        for (int r = 0; r < 16; r++) {
+            sums[r] = weigh(16, x + 16 * r, importance + 16 * r, spread, w);
+            scales[r] = vise_gguf_fit_symmetric(16, 4, x + 16 * r, w, levels + 16 * r);
+        }
+        float unit = vise_gguf_fit_symmetric(16, 32, scales, sums, fitted);
+        for (int r = 0; r < 16; r++)
+            rounded[r] = (int8_t)fitted[r];
+        return unit;
+    }
+    for (int r = 0; r < 16; r++)
+        scales[r] = vise_gguf_fit_sweeping(16, 4, x + 16 * r, levels + 16 * r);
+    float peak = extreme_scale(scales, 16);
+    float inverse = peak != 0.0f ? -32.0f / peak : 0.0f;
+    for (int r = 0; r < 16; r++)
+        rounded[r] = peak != 0.0f ? (int8_t)gguf_clamp(gguf_round(inverse * scales[r]), -32.0f, 31.0f) : -32;
+    return peak != 0.0f ? 1.0f / inverse : 0.0f;
+}
+
+void vise_gguf_encode_q3_k(const float *values, const float *importance, int64_t cols, void *blocks)
+{
+    block_q3_k *block = blocks;
+    for (int64_t at = 0; at < cols; at += GGUF_SUPER, block++) {
+        int8_t scales[16];
+        uint8_t levels[GGUF_SUPER];
+        float searched[GGUF_SUPER];
+        block->d = gguf_to_half(q3_scales(values + at, at_column(importance, at), scales, searched));
+        pack_q3_scales(scales, block->scales);
+        level_signed(values + at, block->d, scales, 4, searched, levels);
+        pack_pairs(levels, block->q);
+        memset(block->high, 0, sizeof block->high);
+        for (int i = 0; i < GGUF_SUPER; i++)
+            block->high[i % 32] |= (uint8_t)((levels[i] >> 2) << i / 32);
+    }
+}
+
+void vise_gguf_decode_q3_k(const void *blocks, int64_t cols, float *values)
+{
+    const block_q3_k *block = blocks;
+    for (int64_t at = 0; at < cols; at += GGUF_SUPER, block++) {
+        int8_t scales[16];
+        uint8_t levels[GGUF_SUPER];
+        unpack_q3_scales(block->scales, scales);
+        unpack_pairs(block->q, levels);
+        for (int i = 0; i < GGUF_SUPER; i++)
+            levels[i] |= (uint8_t)((block->high[i % 32] >> i / 32 & 1) << 2);
+        decode_signed(block->d, scales, levels, 4, values + at);
+    }
+}
+
+void vise_gguf_encode_q6_k(const float *values, const float *importance, int64_t cols, void *blocks)
+{
+    block_q6_k *block = blocks;
+    for (int64_t at = 0; at < cols; at += GGUF_SUPER, block++) {
+        const float *x = values + at;
+        uint8_t levels[GGUF_SUPER];
+        float scales[16], searched[GGUF_SUPER];
+        for (int r = 0; r < 16; r++)
+            scales[r] = vise_gguf_fit_symmetric(16, 32, x + 16 * r, at_column(importance, at + 16 * r),
+                                                searched + 16 * r);
+        float peak = extreme_scale(scales, 16);
+        if (fabsf(peak) < 1e-15f) {
+            memset(block, 0, sizeof *block);
+            continue;
+        }
+        float inverse = -128.0f / peak;
+        block->d = gguf_to_half(1.0f / inverse);
+        for (int r = 0; r < 16; r++)
+            block->scales[r] = (int8_t)gguf_clamp(gguf_round(inverse * scales[r]), -128.0f, 127.0f);
+        level_signed(x, block->d, block->scales, 32, searched, levels);
+        for (int i = 0; i < 128; i++) {
+            const uint8_t *l = levels + i / 64 * 128 + i % 64;
+            block->low[i] = (uint8_t)((l[0] & 15) | (l[64] & 15) << 4);
+        }
+        for (int i = 0; i < 64; i++) {
+            const uint8_t *l = levels + i / 32 * 128 + i % 32;
+            block->high[i] = (uint8_t)(l[0] >> 4 | (l[32] >> 4) << 2 | (l[64] >> 4) << 4 | (l[96] >> 4) << 6);
+        }
+    }
+}
+
+void vise_gguf_decode_q6_k(const void *blocks, int64_t cols, float *values)
+{
+    const block_q6_k *block = blocks;
+    for (int64_t at = 0; at < cols; at += GGUF_SUPER, block++) {
+        uint8_t levels[GGUF_SUPER], high[GGUF_SUPER];
+        unpack_pairs(block->high, high);
+        for (int i = 0; i < 128; i++) {
+            uint8_t *l = levels + i / 64 * 128 + i % 64;
+            l[0] = block->low[i] & 15;
+            l[64] = block->low[i] >> 4;
+        }
+        for (int i = 0; i < GGUF_SUPER; i++)
+            levels[i] |= (uint8_t)(high[i] << 4);
+        decode_signed(block->d, block->scales, levels, 32, values + at);
+    }
+}

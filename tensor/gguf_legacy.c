@@ -1,0 +1,275 @@
+/* GGUF blocks of 32 values with one scale: q8_0, q4_0, q4_1, q5_0, q5_1, mxfp4. */
+#include <math.h>
+#include <string.h>
+
+#include "tensor/gguf_blocks.h"
+
+/* Importance of the values of a block: that of their columns, growing with the value's share of its row. */
+static void weigh(const float *x, const float *importance, float mean_square, float *w)
+{
+    for (int i = 0; i < GGUF_BLOCK; i++)
+        w[i] = importance[i] * sqrtf(mean_square + x[i] * x[i]);
+}
+
+static float row_mean_square(const float *x, int64_t cols)
+{
+    float sum = 0.0f;
+    for (int64_t i = 0; i < cols; i++)
+        sum += x[i] * x[i];
+    return sum / (float)cols;
+}
+
+/* The value of largest magnitude; the first of equals. */
+static float extreme(const float *x)
+{
+    float magnitude = 0.0f, value = 0.0f;
+    for (int i = 0; i < GGUF_BLOCK; i++)
+        if (fabsf(x[i]) > magnitude) {
+            magnitude = fabsf(x[i]);
+            value = x[i];
+        }
+    return value;
+}
+
+static void range_of(const float *x, float *min, float *max)
+{
+    *min = *max = x[0];
+    for (int i = 1; i < GGUF_BLOCK; i++) {
+        *min = x[i] < *min ? x[i] : *min;
+        *max = x[i] > *max ? x[i] : *max;
+    }
+}
+
+/* 0 where there is none: all values vanish. */
+static float inverse_of(float d)
+{
+    float inverse = 1.0f / d;
+    return isfinite(inverse) ? inverse : 0.0f;
+}
+
+/* ---- q8_0 ----------------------------------------------------------------------------------------------------- */
+
+void vise_gguf_encode_q8_0(const float *values, const float *importance, int64_t cols, void *blocks)
+{
+    (void)importance;
+    block_q8_0 *block = blocks;
+    for (int64_t at = 0; at < cols; at += GGUF_BLOCK, block++) {
+        const float *x = values + at;
+        float d = fabsf(extreme(x)) / 127.0f, inverse = inverse_of(d);
+        block->d = gguf_to_half(d);
+        for (int i = 0; i < GGUF_BLOCK; i++)
+            block->q[i] = (int8_t)roundf(x[i] * inverse);
+    }
+}
+
+void vise_gguf_decode_q8_0(const void *blocks, int64_t cols, float *values)
+{
+    const block_q8_0 *block = blocks;
+    for (int64_t at = 0; at < cols; at += GGUF_BLOCK, block++) {
+        float d = gguf_from_half(block->d);
+        for (int i = 0; i < GGUF_BLOCK; i++)
+            values[at + i] = (float)block->q[i] * d;
+    }
+}
+
+/* ---- four and five bits ----------------------------------------------------------------------------------------- */
+
+/* The levels of a block with at most five bits: nibbles, and the fifth bits where there is room for them. */
+static void store_levels(const float *levels, uint8_t *q, uint8_t *high)
+{
+    uint32_t fifth = 0;
+    for (int i = 0; i < 16; i++) {
+        unsigned a = (unsigned)(int)levels[i], b = (unsigned)(int)levels[i + 16];
+        q[i] = (uint8_t)((a & 15u) | (b & 15u) << 4);
+        fifth |= (a >> 4 & 1u) << i | (b >> 4 & 1u) << (i + 16);
+    }
+    for (int i = 0; high != NULL && i < 4; i++)
+        high[i] = (uint8_t)(fifth >> 8 * i);
+}
+
+static int load_level(const uint8_t *q, const uint8_t *high, int i)
+{
+    int level = i < 16 ? q[i] & 15 : q[i - 16] >> 4;
+    return high != NULL ? level | (high[i / 8] >> (i % 8) & 1) << 4 : level;
+}
+
+/* Levels [-half, half - 1] kept as [0, 2 half - 1]: the value of largest magnitude takes the lowest. */
+static float fit_signed(const float *x, const float *w, int half, float *levels)
+{
+    float shift = (float)half, d;
+    if (w != NULL) {
+        d = vise_gguf_fit_symmetric(GGUF_BLOCK, half, x, w, levels);
+        for (int i = 0; i < GGUF_BLOCK; i++)
+            levels[i] += shift;
+        return d;
+    }
+    d = extreme(x) / -shift;
+    float inverse = inverse_of(d);
+    for (int i = 0; i < GGUF_BLOCK; i++)
+        levels[i] = fminf(truncf(x[i] * inverse + (shift + 0.5f)), 2.0f * shift - 1.0f);
+    return d;
+}
+
+/* Levels [0, top] above the smallest value. */
+static float fit_unsigned(const float *x, const float *w, int top, float *levels, float *min)
+{
+    if (w != NULL) {
+        const gguf_grid grid = {.top = top, .first = -0.9f, .step = 0.05f, .steps = 36};
+        float offset, d = vise_gguf_fit_affine(GGUF_BLOCK, &grid, x, w, levels, &offset);
+        *min = -offset;
+        return d;
+    }
+    float max;
+    range_of(x, min, &max);
+    float d = (max - *min) / (float)top, inverse = inverse_of(d);
+    for (int i = 0; i < GGUF_BLOCK; i++)
+        levels[i] = fminf(truncf((x[i] - *min) * inverse + 0.5f), (float)top);
+    return d;
+}
+
+/* Calls `body` for each block with x, w (NULL without importance) and levels. */
+#define FOR_BLOCKS(type, body)                                                                               \
+    type *block = blocks;                                                                                    \
+    float weights[GGUF_BLOCK], levels[GGUF_BLOCK];                                                           \
+    float mean_square = importance != NULL ? row_mean_square(values, cols) : 0.0f;                           \
+    for (int64_t at = 0; at < cols; at += GGUF_BLOCK, block++) {                                             \
+        const float *x = values + at, *w = importance != NULL ? weights : NULL;                              \
+        if (importance != NULL)                                                                              \
+            weigh(x, importance + at, mean_square, weights);                                                 \
+        body                                                                                                 \
+    }
+
+void vise_gguf_encode_q4_0(const float *values, const float *importance, int64_t cols, void *blocks)
+{
+    FOR_BLOCKS(block_q4_0, {
+        block->d = gguf_to_half(fit_signed(x, w, 8, levels));
+        store_levels(levels, block->q, NULL);
+    })
+}
+
+void vise_gguf_encode_q5_0(const float *values, const float *importance, int64_t cols, void *blocks)
+{
+    FOR_BLOCKS(block_q5_0, {
+        block->d = gguf_to_half(fit_signed(x, w, 16, levels));
+        store_levels(levels, block->q, block->high);
+    })
+}
+
+void vise_gguf_encode_q4_1(const float *values, const float *importance, int64_t cols, void *blocks)
+{
+    float min;
+    FOR_BLOCKS(block_q4_1, {
+        block->d = gguf_to_half(fit_unsigned(x, w, 15, levels, &min));
+        block->m = gguf_to_half(min);
+        store_levels(levels, block->q, NULL);
+    })
+}
+
+void vise_gguf_encode_q5_1(const float *values, const float *importance, int64_t cols, void *blocks)
+{
+    float min;
+    FOR_BLOCKS(block_q5_1, {
+        block->d = gguf_to_half(fit_unsigned(x, w, 31, levels, &min));
+        block->m = gguf_to_half(min);
+        store_levels(levels, block->q, block->high);
+    })
+}
+
+/* (level - half) * d */
+static void decode_signed(const uint8_t *q, const uint8_t *high, uint16_t scale, int half, float *values)
+{
+    float d = gguf_from_half(scale);
+    for (int i = 0; i < GGUF_BLOCK; i++)
+        values[i] = (float)(load_level(q, high, i) - half) * d;
+}
+
+static void decode_unsigned(const uint8_t *q, const uint8_t *high, uint16_t scale, uint16_t min, float *values)
+{
+    float d = gguf_from_half(scale), m = gguf_from_half(min);
+    for (int i = 0; i < GGUF_BLOCK; i++)
+        values[i] = (float)load_level(q, high, i) * d + m;
+}
+
+void vise_gguf_decode_q4_0(const void *blocks, int64_t cols, float *values)
+{
+    const block_q4_0 *block = blocks;
+    for (int64_t at = 0; at < cols; at += GGUF_BLOCK, block++)
+        decode_signed(block->q, NULL, block->d, 8, values + at);
+}
+
+void vise_gguf_decode_q5_0(const void *blocks, int64_t cols, float *values)
+{
+    const block_q5_0 *block = blocks;
+    for (int64_t at = 0; at < cols; at += GGUF_BLOCK, block++)
+        decode_signed(block->q, block->high, block->d, 16, values + at);
+}
+
+void vise_gguf_decode_q4_1(const void *blocks, int64_t cols, float *values)
+{
+    const block_q4_1 *block = blocks;
+    for (int64_t at = 0; at < cols; at += GGUF_BLOCK, block++)
+        decode_unsigned(block->q, NULL, block->d, block->m, values + at);
+}
+
+void vise_gguf_decode_q5_1(const void *blocks, int64_t cols, float *values)
+{
+    const block_q5_1 *block = blocks;
+    for (int64_t at = 0; at < cols; at += GGUF_BLOCK, block++)
+        decode_unsigned(block->q, block->high, block->d, block->m, values + at);
+}
+
+/* ---- mxfp4 ------------------------------------------------------------------------------------------------------ */
+
+/* E2M1 codes, doubled. */
+static const float e2m1[16] = {0, 1, 2, 3, 4, 6, 8, 12, -0.0f, -1, -2, -3, -4, -6, -8, -12};
+
+/* 2^(e - 128): half of the scale that e stands for, denormal for the two smallest. */
+static float half_scale(unsigned e)
+{
+    return ldexpf(1.0f, (int)e - 128);
+}
+
+/* The first of the nearest codes. */
+static unsigned nearest_code(float x, float d)
+{
+    unsigned best = 0;
+    float least = fabsf(e2m1[0] * d - x);
+    for (unsigned code = 1; code < 16; code++) {
+        float error = fabsf(e2m1[code] * d - x);
+        if (error < least) {
+            least = error;
+            best = code;
+        }
+    }
+    return best;
+}
+
+void vise_gguf_encode_mxfp4(const float *values, const float *importance, int64_t cols, void *blocks)
+{
+    (void)importance;
+    block_mxfp4 *block = blocks;
+    for (int64_t at = 0; at < cols; at += GGUF_BLOCK, block++) {
+        const float *x = values + at;
+        float magnitude = fabsf(extreme(x));
+        int e = 0;
+        if (magnitude > 0.0f) {
+            (void)frexpf(magnitude, &e); /* magnitude = [0.5, 1) * 2^e */
+            e = e - 1 - 2 + 127;
+            e = e < 0 ? 0 : e;
+        }
+        float d = half_scale((unsigned)e);
+        block->e = (uint8_t)e;
+        for (int i = 0; i < 16; i++)
+            block->q[i] = (uint8_t)(nearest_code(x[i], d) | nearest_code(x[i + 16], d) << 4);
+    }
+}
+
+void vise_gguf_decode_mxfp4(const void *blocks, int64_t cols, float *values)
+{
+    const block_mxfp4 *block = blocks;
+    for (int64_t at = 0; at < cols; at += GGUF_BLOCK, block++) {
+        float d = half_scale(block->e);
+        for (int i = 0; i < GGUF_BLOCK; i++)
+            values[at + i] = e2m1[load_level(block->q, NULL, i)] * d;
+    }
+}

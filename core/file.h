@@ -33,7 +33,8 @@ VISE_MUST_USE vise_status vise_file_create(const char *path, vise_file *file, vi
 VISE_MUST_USE vise_status vise_file_write_at(const vise_file *file, uint64_t offset, const void *bytes, size_t n,
                                              vise_error *err);
 VISE_MUST_USE vise_status vise_file_reserve(const vise_file *file, uint64_t bytes, vise_error *err); /* fallocate */
-/* Asks the kernel to start writing the file's dirty pages to the disk, so that a later sync finds little left. Advice. */
+/* Asks the kernel to start writing the file's dirty pages to the disk, so that a later sync finds little left.
+ * Advice. */
 void vise_file_start_sync(const vise_file *file);
 VISE_MUST_USE vise_status vise_file_sync(const vise_file *file, vise_error *err);
 /* Temporary sibling, fsync, rename, fsync of the folder. */

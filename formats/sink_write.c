@@ -3,7 +3,7 @@
 
 #include "formats/sink_internal.h"
 
-/* The disk is asked to start on what was written so far each time this much has come, so that the last sync is short. */
+/* Each time this much has come the disk is asked to start on what was written, so that the last sync is short. */
 #define WRITE_BEHIND_BYTES ((uint64_t)64 << 20)
 
 vise_status vise_sink_shard_path(const vise_sink *sink, const sink_shard *shard, char **path, vise_error *err)

@@ -1,5 +1,5 @@
-/* The block types of GGUF: a row of a weight as a sequence of blocks, each with its own scales. One row of the table per
- * type; encoders give the bits of llama.cpp's quantizer, decoders those of its reader.
+/* The block types of GGUF: a row of a weight as a sequence of blocks, each with its own scales. One row of the
+ * table per type; encoders give the bits of llama.cpp's quantizer, decoders those of its reader.
  *
  * A type is known by its number in files (`ggml_type`). All arithmetic is float32 in a fixed order without fused
  * operations, which is what makes the bytes reproducible. Encoding may be weighted by the importance of columns (mean

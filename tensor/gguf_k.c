@@ -1,6 +1,6 @@
-/* GGUF super blocks of 256 values: q2_k to q6_k. A super block has 16 runs of 16 values or 8 runs of 32; a run has a
- * small integer scale (and offset) in units of the super block's float16 scale (and offset). Scales are searched run by
- * run, rounded to what is stored, and the levels are taken again from the stored scales. */
+/* GGUF super blocks of 256 values: q2_k to q6_k. A super block has 16 runs of 16 values or 8 runs of 32; a run has
+ * a small integer scale (and offset) in units of the super block's float16 scale (and offset). Scales are searched
+ * run by run, rounded to what is stored, and the levels are taken again from the stored scales. */
 #include <math.h>
 #include <string.h>
 
@@ -37,7 +37,7 @@ static float extreme_scale(const float *scales, int n)
     return value;
 }
 
-/* ---- scales and offsets (q2_k, q4_k, q5_k) ------------------------------------------------------------------------ */
+/* ---- scales and offsets (q2_k, q4_k, q5_k) ----------------------------------------------------------------------- */
 
 /* What the types with an offset differ in. */
 typedef struct offset_rule {
@@ -127,7 +127,7 @@ static void decode_offset(const offset_block *in, int run, float *values)
     }
 }
 
-/* ---- packing ------------------------------------------------------------------------------------------------------ */
+/* ---- packing ----------------------------------------------------------------------------------------------------- */
 
 /* Pairs of bits: per 128 values, byte l holds values l, l + 32, l + 64, l + 96. */
 static void pack_pairs(const uint8_t *levels, uint8_t *q)
@@ -184,7 +184,7 @@ static void unpack_six(const uint8_t *bytes, uint8_t *scales, uint8_t *offsets)
     }
 }
 
-/* ---- q2_k, q4_k, q5_k --------------------------------------------------------------------------------------------- */
+/* ---- q2_k, q4_k, q5_k -------------------------------------------------------------------------------------------- */
 
 static const float *at_column(const float *importance, int64_t column)
 {
@@ -272,7 +272,8 @@ void vise_gguf_decode_q5_k(const void *blocks, int64_t cols, float *values)
     }
 }
 
-/* ---- signed scales (q3_k, q6_k) ------------------------------------------------------------------------------------ */
+/* ---- signed scales (q3_k, q6_k)
+ * ------------------------------------------------------------------------------------ */
 
 /* Levels [-half, half - 1] of 16 runs from the stored scales; where a scale is zero the searched levels stay.
  * Kept as [0, 2 half - 1]. */

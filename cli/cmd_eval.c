@@ -45,7 +45,7 @@ static vise_status load_text(const vise_cli *cli, evaluation *e, vise_error *err
                      : positions > 0 && positions < LENGTH_DEFAULT ? (size_t)positions
                                                                    : LENGTH_DEFAULT;
     options.samples = values->samples == VISE_UNSET_INT ? 0 : (size_t)values->samples;
-    VISE_TRY(vise_tokenizer_open(e->path, &tokenizer, err));
+    VISE_TRY(vise_tokenizer_open_for(e->own->text, e->path, &tokenizer, err));
     status =
         vise_windows_load(e->own->text, tokenizer, (int32_t)e->model->config.vocab, &options, &e->one, err);
     vise_tokenizer_close(tokenizer);

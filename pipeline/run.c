@@ -80,7 +80,7 @@ static vise_status load_windows(const vise_plan *plan, const vise_text_source *t
                                 size_t samples, vise_windows *windows, vise_error *err)
 {
     vise_tokenizer *tokenizer;
-    VISE_TRY(vise_tokenizer_open(plan->request->input, &tokenizer, err));
+    VISE_TRY(vise_tokenizer_open_for(text->path, plan->request->input, &tokenizer, err));
     vise_window_options options = {.length = length,
                                    .samples = samples,
                                    .skip = (size_t)text->skip,

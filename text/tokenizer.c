@@ -52,6 +52,23 @@ end:
     return status;
 }
 
+vise_status vise_tokenizer_open_for(const char *path, const char *folder, vise_tokenizer **out, vise_error *err)
+{
+    size_t length = strlen(path);
+    char *file;
+    bool found;
+
+    *out = NULL;
+    if (length >= 6 && strcmp(path + length - 6, ".jsonl") == 0) {
+        VISE_TRY(vise_path_join(folder, "tokenizer.json", &file, err));
+        found = vise_path_is_folder(folder) && vise_path_exists(file);
+        vise_free(file);
+        if (!found)
+            return VISE_OK;
+    }
+    return vise_tokenizer_open(folder, out, err);
+}
+
 static void free_scratch(vise_text_scratch *scratch)
 {
     if (scratch == NULL)

@@ -23,6 +23,10 @@ typedef struct vise_tokenizer vise_tokenizer;
 /* From a model folder: tokenizer.json. VISE_EFORMAT when it is broken; VISE_EUSAGE when the folder has
  * none. */
 VISE_MUST_USE vise_status vise_tokenizer_open(const char *folder, vise_tokenizer **out, vise_error *err);
+/* The same for what stands in `path`: a .jsonl may hold ids alone, so for one a folder without tokenizer.json gives
+ * *out NULL. */
+VISE_MUST_USE vise_status vise_tokenizer_open_for(const char *path, const char *folder, vise_tokenizer **out,
+                                                  vise_error *err);
 void vise_tokenizer_close(vise_tokenizer *tokenizer);
 
 typedef struct vise_ids {

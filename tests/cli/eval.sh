@@ -14,6 +14,11 @@ echo '[[1, 2, 3, 4], [5, 6, 7, 8]]' >"$folder/ids.json"
 check "rows of ids" 0 "ids.json, 6 tokens, windows of 4" "" eval "$MODEL" --ids "$folder/ids.json" -q
 check "logits" 0 "*" "" eval "$MODEL" --ids "$folder/ids.json" --save-logits "$folder/l.safetensors" -q
 check "their shape" 0 "2 x 4 x 512" "" inspect "$folder/l.safetensors"
+mkdir "$folder/bare"
+cp "$MODEL"/config.json "$MODEL"/model.safetensors "$folder/bare"
+echo '{"input_ids": [1, 2, 3, 4, 5, 6, 7, 8]}' >"$folder/ids.jsonl"
+check "lines of ids without a tokenizer" 0 "7 tokens, windows of 8" "" eval "$folder/bare" --text "$folder/ids.jsonl" --length 8 -q
+check "text without a tokenizer" 2 "" "tokenizer.json" eval "$folder/bare" --text $text -q
 check "windows longer than the text" 2 "" "examples/text/test.txt" eval "$MODEL" --text $text --length 1000000
 check "fewer windows than asked" 0 "warnings" "warning" eval "$MODEL" --text $text --length 500 --skip 90 --samples 50 --progress none
 "$VISE" eval "$MODEL" --text $text --samples 8 --json -q >"$folder/two" --threads 2

@@ -404,6 +404,33 @@ static void test_no_folder(void **state)
     assert_int_equal(vise_tokenizer_open("examples/demo.json", &tokenizer, &err), VISE_EUSAGE);
 }
 
+/* Ids of a .jsonl need no tokenizer; where there is one, it is opened, and must be whole. */
+static void test_for_a_file(void **state)
+{
+    static const struct {
+        const char *path, *folder;
+        vise_status status;
+        bool opened;
+    } cases[] = {
+        {"a.txt", "examples/stories260K", VISE_OK, true},
+        {"a.jsonl", "examples/stories260K", VISE_OK, true},
+        {"a.txt", "examples/text", VISE_EUSAGE, false},
+        {"a.jsonl", "examples/text", VISE_OK, false},
+        {"a.jsonl", "examples/demo.json", VISE_OK, false},
+        {"jsonl", "examples/text", VISE_EUSAGE, false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        vise_tokenizer *tokenizer = NULL;
+        vise_error err = {0};
+        assert_int_equal(vise_tokenizer_open_for(cases[i].path, cases[i].folder, &tokenizer, &err),
+                         cases[i].status);
+        assert_true((tokenizer != NULL) == cases[i].opened);
+        vise_tokenizer_close(tokenizer);
+    }
+}
+
 /* Every allocation fails once: an error or success, never a leak or worse (the sanitizers look on). */
 static void test_out_of_memory(void **state)
 {
@@ -435,6 +462,7 @@ int main(void)
         cmocka_unit_test(test_marks),         cmocka_unit_test(test_splits),
         cmocka_unit_test(test_long_words),    cmocka_unit_test(test_invalid_utf8),
         cmocka_unit_test(test_refused),       cmocka_unit_test(test_no_folder),
+        cmocka_unit_test(test_for_a_file),
         cmocka_unit_test(test_out_of_memory),
     };
 

@@ -317,26 +317,6 @@ static vise_status check_request(const vise_plan *plan, vise_error *err)
     return VISE_OK;
 }
 
-static void estimate_operations(vise_plan *plan)
-{
-    const vise_request *request = plan->request;
-    if (plan->model->arch == NULL)
-        return;
-    if (plan->last_calibrated >= 0) {
-        double samples =
-            request->calibration.samples == VISE_UNSET_INT ? 128.0 : (double)request->calibration.samples;
-        double tokens = samples * (double)plan->calibration_length;
-        plan->operations += 2.0 * vise_forward_operations(plan->model, tokens, plan->calibration_length);
-        for (size_t i = 0; i < plan->count; i++) {
-            const vise_logical *tensor = plan->planned[i].bound->tensor;
-            double d = (double)tensor->cols, r = (double)tensor->rows;
-            if ((plan->needs & VISE_NEED_GRAM) != 0 && plan->planned[i].scheme.type != NULL &&
-                !plan->planned[i].carried)
-                plan->operations += r * d * d;
-        }
-    }
-}
-
 static vise_status make(vise_plan *plan, vise_error *err)
 {
     const vise_request *request = plan->request;
@@ -367,7 +347,7 @@ static vise_status make(vise_plan *plan, vise_error *err)
                    (vise_source_is_packed(vise_store_source(plan->model->store)) && !plan->output.unpack);
     VISE_TRY(order_tensors(plan, err));
     VISE_TRY(plan_bytes(plan, err));
-    estimate_operations(plan);
+    vise_plan_count_operations(plan);
     vise_plan_measure_memory(plan);
     return VISE_OK;
 }

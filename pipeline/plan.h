@@ -110,6 +110,8 @@ uint64_t vise_plan_stored_bytes(const vise_plan *plan, size_t index);
 int64_t vise_tile_rows(int64_t rows, int64_t cols);
 /* Pool bytes of one worker's tile of weight i, and of copying one. */
 size_t vise_plan_tile_bytes(const vise_plan *plan, size_t index);
+/* Fills plan->operations. */
+void vise_plan_count_operations(vise_plan *plan);
 /* Fills plan->memory. */
 void vise_plan_measure_memory(vise_plan *plan);
 

@@ -25,7 +25,8 @@ typedef struct evaluation {
     vise_windows one;   /* of --text */
     vise_windows *sets; /* of --ids, or &one */
     size_t n_sets;
-    size_t length; /* of the longest window */
+    size_t length;  /* of the longest window */
+    uint64_t least; /* pool bytes that the evaluation takes at least */
     vise_report report;
 } evaluation;
 
@@ -78,32 +79,19 @@ static void free_windows(evaluation *e)
 
 /* ---- the evaluation --------------------------------------------------------------------------------- */
 
-/* What the evaluation takes at least, and what is left for activations of each model. */
-static vise_status share_memory(const evaluation *e, uint64_t *stream_bytes, vise_error *err)
+/* What is left for the activations of each model. */
+static uint64_t stream_bytes(const evaluation *e)
 {
-    const vise_session *session = &e->session;
-    uint64_t least = vise_eval_bytes(e->model, e->reference, e->length, vise_workers_count(session->workers));
-    uint64_t limit = vise_pool_limit(session->pool);
-    char given[VISE_SIZE_TEXT_MAX];
+    const uint64_t limit = vise_pool_limit(e->session.pool);
 
-    *stream_bytes = UINT64_MAX;
-    if (limit == 0)
-        return VISE_OK;
-    if (limit < least)
-        return VISE_FAIL(
-            err, VISE_ERESOURCE,
-            "--memory %s is too small: the smallest that would do is %lluMB; or give fewer --threads or a "
-            "smaller --length",
-            vise_format_size(session->memory_bytes, given),
-            (unsigned long long)((least + session->fixed_bytes + 999999) / 1000000));
-    *stream_bytes = (limit - least) / (e->reference ? 2 : 1);
-    return VISE_OK;
+    return limit == 0 ? UINT64_MAX : (limit - e->least) / (e->reference ? 2 : 1);
 }
 
 static vise_status measure(evaluation *e, vise_error *err)
 {
     vise_eval_options options = {.windows = e->sets,
                                  .sets = e->n_sets,
+                                 .stream_ram_bytes = stream_bytes(e),
                                  .weights_only = e->own->weights_only,
                                  .pool = e->session.pool,
                                  .workers = e->session.workers,
@@ -112,7 +100,6 @@ static vise_status measure(evaluation *e, vise_error *err)
     vise_divergence divergence;
     const char *text = e->own->text ? e->own->text : e->own->ids;
 
-    VISE_TRY(share_memory(e, &options.stream_ram_bytes, err));
     VISE_TRY(vise_evaluate(e->model, e->reference, &options, &quality, &reference, &divergence, err));
     VISE_TRY(vise_report_accuracy(&e->report, text, e->length, &quality, e->reference ? &reference : NULL,
                                   e->reference ? &divergence : NULL, err));
@@ -202,7 +189,7 @@ static vise_status evaluate(const vise_cli *cli, evaluation *e, vise_error *err)
                               .max_kl = NAN,
                               .min_top1_agreement = NAN,
                               .max_bytes = VISE_UNSET_SIZE};
-    int threads = cli->common.threads == VISE_UNSET_INT ? 0 : (int)cli->common.threads;
+    int threads = cli->common.threads == VISE_UNSET_INT ? vise_cpu_usable_cores() : (int)cli->common.threads;
     double start = vise_seconds();
     vise_status met;
 
@@ -213,7 +200,9 @@ static vise_status evaluate(const vise_cli *cli, evaluation *e, vise_error *err)
         VISE_TRY(vise_model_need_forward(e->reference, "eval --reference", err));
     }
     VISE_TRY(load_windows(cli, e, err));
-    VISE_TRY(vise_session_open(cli->common.device, threads, cli->memory_bytes, true, &e->session, err));
+    e->least = vise_eval_bytes(e->model, e->reference, e->length, threads);
+    VISE_TRY(
+        vise_session_open(cli->common.device, threads, cli->memory_bytes, e->least, true, &e->session, err));
     VISE_TRY(measure(e, err));
     describe(cli, e, vise_seconds() - start);
     met = vise_report_goals(&e->report, &goals, err);

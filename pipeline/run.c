@@ -25,21 +25,6 @@ double vise_seconds(void)
 
 /* ---- preparation ----------------------------------------------------------------------------------- */
 
-static vise_status check_memory(const vise_plan *plan, const vise_session *session, vise_error *err)
-{
-    const size_t limit = vise_pool_limit(session->pool);
-    if (limit == 0 || limit >= plan->memory.least)
-        return VISE_OK;
-    char have[VISE_SIZE_TEXT_MAX], need[VISE_SIZE_TEXT_MAX];
-    const uint64_t megabyte = 1000000;
-    const uint64_t least = (plan->memory.least + session->fixed_bytes + megabyte - 1) / megabyte * megabyte;
-    return VISE_FAIL(err, VISE_ERESOURCE,
-                     "--memory %s is too small: this run needs at least %s; give --memory %lluMB or more, or "
-                     "fewer --threads",
-                     vise_format_size(session->memory_bytes, have), vise_format_size(least, need),
-                     (unsigned long long)(least / megabyte));
-}
-
 /* What must be equal for an interrupted run to be continued. */
 static vise_status identity_of(const vise_plan *plan, const vise_session *session, vise_buf *buf,
                                vise_error *err)
@@ -372,7 +357,6 @@ static vise_status run_session(vise_plan *plan, vise_session *session, vise_repo
     vise_buf identity = {0};
     vise_input_hash *hash = NULL;
     vise_status status = VISE_OK;
-    VISE_TRY_TO(done, check_memory(plan, session, err));
     VISE_TRY_TO(done, identity_of(plan, session, &identity, err));
     VISE_TRY_TO(done, vise_calloc(plan->count + 1, sizeof *walk.outcomes, (void **)&walk.outcomes, err));
     for (size_t i = 0; i < plan->count; i++) {
@@ -426,8 +410,8 @@ static vise_status plan_and_run(const vise_request *request, vise_report *report
                          request->output.path);
     VISE_TRY(vise_plan_make(request, &plan, err));
     bool computes = plan->last_calibrated >= 0 || request->evaluation.path != NULL;
-    vise_status status =
-        vise_session_open(request->device, plan->threads, request->memory_bytes, computes, &session, err);
+    vise_status status = vise_session_open(request->device, plan->threads, request->memory_bytes,
+                                           plan->memory.least, computes, &session, err);
     const bool opened = status == VISE_OK;
     if (opened)
         status = run_session(plan, &session, report, start, err);

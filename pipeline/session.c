@@ -72,27 +72,31 @@ cleanup:
 
 /* ---- the session ------------------------------------------------------------------------------------ */
 
-static vise_status bound_pool(vise_session *session, vise_error *err)
+/* Resident sets differ by some pages from run to run: the bound that a refusal names must do in the next one. */
+#define REFUSAL_SLACK_BYTES ((size_t)1 << 19)
+
+static vise_status bound_pool(vise_session *session, uint64_t pool_bytes, vise_error *err)
 {
-    char given[VISE_SIZE_TEXT_MAX], fixed[VISE_SIZE_TEXT_MAX];
-    size_t least = session->fixed_bytes + VISE_SESSION_POOL_MIN_BYTES;
+    char given[VISE_SIZE_TEXT_MAX], fixed[VISE_SIZE_TEXT_MAX], pool[VISE_SIZE_TEXT_MAX];
     size_t limit = 0;
 
+    pool_bytes = pool_bytes < VISE_SESSION_POOL_MIN_BYTES ? VISE_SESSION_POOL_MIN_BYTES : pool_bytes;
     if (session->memory_bytes != 0) {
-        if (session->memory_bytes < least)
+        if (session->memory_bytes < session->fixed_bytes || session->memory_bytes - session->fixed_bytes < pool_bytes)
             return VISE_FAIL(
                 err, VISE_ERESOURCE,
-                "--memory %s is too small: %s are resident before any weight is read; the smallest "
-                "that would do is %zuMB",
+                "--memory %s is too small: %s are resident before any weight is read, and the work takes %s "
+                "more; the smallest that would do is %lluMB; fewer --threads take less",
                 vise_format_size(session->memory_bytes, given), vise_format_size(session->fixed_bytes, fixed),
-                (least + 999999) / 1000000);
+                vise_format_size(pool_bytes, pool),
+                (unsigned long long)((session->fixed_bytes + pool_bytes + REFUSAL_SLACK_BYTES + 999999) / 1000000));
         limit = session->memory_bytes - session->fixed_bytes;
     }
     return vise_pool_new(limit, &session->pool, err);
 }
 
-vise_status vise_session_open(const char *device, int threads, uint64_t memory_bytes, bool needs_compute,
-                              vise_session *out, vise_error *err)
+vise_status vise_session_open(const char *device, int threads, uint64_t memory_bytes, uint64_t pool_bytes,
+                              bool needs_compute, vise_session *out, vise_error *err)
 {
     vise_status status;
     bool named = device && strcmp(device, "auto") != 0 && strcmp(device, "cpu") != 0;
@@ -107,7 +111,7 @@ vise_status vise_session_open(const char *device, int threads, uint64_t memory_b
     }
     out->fixed_bytes = vise_resident_bytes() + VISE_SESSION_MARGIN_BYTES +
                        (size_t)vise_workers_count(out->workers) * VISE_SESSION_MARGIN_THREAD_BYTES;
-    VISE_TRY_TO(failed, bound_pool(out, err));
+    VISE_TRY_TO(failed, bound_pool(out, pool_bytes, err));
     return VISE_OK;
 failed:
     vise_session_close(out);

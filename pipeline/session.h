@@ -32,10 +32,11 @@ typedef struct vise_session {
 
 /* device as vise_backend_open takes it (NULL: "auto"); threads 0: one per usable core. Without needs_compute the
  * backend stays closed and BLAS is never loaded, unless a device other than auto or cpu is named, which must then be
- * there. A bound that leaves less than VISE_SESSION_POOL_MIN_BYTES is VISE_ERESOURCE and says the smallest that would
- * do. On failure *out is empty. */
+ * there. A bound that leaves the pool less than pool_bytes (what the work takes at least) or
+ * VISE_SESSION_POOL_MIN_BYTES is VISE_ERESOURCE and says the smallest that would do. On failure *out is empty. */
 VISE_MUST_USE vise_status vise_session_open(const char *device, int threads, uint64_t memory_bytes,
-                                            bool needs_compute, vise_session *out, vise_error *err);
+                                            uint64_t pool_bytes, bool needs_compute, vise_session *out,
+                                            vise_error *err);
 void vise_session_close(vise_session *session);
 
 #endif

@@ -10,7 +10,7 @@ cd "$(dirname "$0")/../.." || exit 2
 export VISE=${VISE:-build/vise} BUILD=${BUILD:-build/release} HF_HUB_OFFLINE=1 PYTHONDONTWRITEBYTECODE=1
 
 checks=("$@")
-[ $# -gt 0 ] || checks=(check_safetensors check_logits check_compressed tokenizer_ids)
+[ $# -gt 0 ] || checks=(check_safetensors check_logits check_compressed check_solver tokenizer_ids)
 venv build/venv tests/interop/requirements.txt || { echo "interop: no virtual environment" >&2; exit 1; }
 
 passed=0 failed=0 skipped=0

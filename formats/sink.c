@@ -119,9 +119,11 @@ void vise_sink_close(vise_sink *sink, bool discard)
 {
     if (!sink)
         return;
-    for (size_t i = 0; i < sink->n_shards; i++)
+    for (size_t i = 0; i < sink->n_shards; i++) {
+        vise_sink_hasher_free(sink->shards[i].hasher);
         if (sink->shards[i].is_open)
             vise_file_close(&sink->shards[i].file);
+    }
     vise_sink_free_packing(sink);
     vise_error ignored = {0};
     if (discard && sink->partial && *sink->partial && vise_folder_remove(sink->partial, &ignored) != VISE_OK)

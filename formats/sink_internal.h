@@ -11,6 +11,7 @@
 #include "formats/packed.h"
 #include "formats/safetensors.h"
 #include "formats/sink.h"
+#include "formats/sink_hash.h"
 #include "formats/source.h"
 
 typedef struct sink_chunk {
@@ -36,7 +37,8 @@ typedef struct sink_tensor {
     int unit;
     size_t shard;
     uint64_t begin, end; /* within the shard's data; packed: filled in as the payload is committed */
-    _Atomic uint64_t written;
+    _Atomic uint64_t written; /* counted before the bytes are in the file */
+    _Atomic uint64_t stored;  /* plain: counted when they are */
     /* packed shards */
     bool raw; /* too small to be packed: stored as it is */
     uint64_t n_chunks;
@@ -54,6 +56,8 @@ typedef struct sink_shard {
     bool is_open, done;
     bool kept;             /* done by the run that is continued */
     _Atomic uint64_t left; /* plain: bytes not yet written */
+    size_t final_tensors;  /* plain: that many, in order of their offsets, are whole; under the sink's lock */
+    sink_hasher *hasher;   /* plain: follows the final tensors; NULL before the first */
     /* packed: the commit point */
     uint64_t room, end;   /* reserved for the header: 8 + N; end of the data so far */
     size_t commit_tensor; /* index within the shard */

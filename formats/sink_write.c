@@ -38,7 +38,10 @@ vise_status vise_sink_complete(vise_sink *sink, sink_shard *shard, vise_error *e
     char sha256[VISE_SHA256_HEX_MAX], *path = NULL;
     VISE_TRY(vise_sink_shard_path(sink, shard, &path, err));
     vise_file_start_sync(&shard->file); /* the disk writes while we hash */
-    vise_status status = vise_sha256_file(path, sha256, err);
+    vise_status status = shard->hasher ? vise_sink_hasher_finish(shard->hasher, bytes, sha256, err)
+                                       : vise_sha256_file(path, sha256, err);
+    vise_sink_hasher_free(shard->hasher);
+    shard->hasher = NULL;
     vise_free(path);
     VISE_TRY(status);
     VISE_TRY(vise_file_sync(&shard->file, err));
@@ -65,6 +68,31 @@ static vise_status count_write(sink_tensor *tensor, uint64_t offset, size_t n, v
                      tensor->name, n, offset, tensor->bytes, inside ? " came twice" : "");
 }
 
+/* A tensor of a plain shard is whole: the hash may go on over it and those behind it that are. */
+static vise_status advance_hash(vise_sink *sink, sink_shard *shard, vise_error *err)
+{
+    char *path = NULL;
+    vise_status status = VISE_OK;
+    pthread_mutex_lock(&sink->lock);
+    uint64_t final = 0;
+    for (; shard->final_tensors < shard->count; shard->final_tensors++) {
+        sink_tensor *tensor = &sink->tensors[shard->order[shard->final_tensors]];
+        if (atomic_load(&tensor->stored) != tensor->bytes)
+            break;
+        final = shard->header_bytes + tensor->end;
+    }
+    if (final > 0 && shard->hasher == NULL) {
+        status = vise_sink_shard_path(sink, shard, &path, err);
+        if (status == VISE_OK)
+            status = vise_sink_hasher_start(path, &shard->hasher, err);
+    }
+    if (final > 0 && status == VISE_OK)
+        vise_sink_hasher_advance(shard->hasher, final);
+    pthread_mutex_unlock(&sink->lock);
+    vise_free(path);
+    return status;
+}
+
 vise_status vise_sink_write(vise_sink *sink, size_t id, uint64_t offset, const void *bytes, size_t n,
                             vise_error *err)
 {
@@ -78,6 +106,8 @@ vise_status vise_sink_write(vise_sink *sink, size_t id, uint64_t offset, const v
     if (sink->pack)
         return vise_sink_write_packed(sink, tensor, offset, bytes, n, err);
     VISE_TRY(vise_file_write_at(&shard->file, shard->header_bytes + tensor->begin + offset, bytes, n, err));
+    if (atomic_fetch_add(&tensor->stored, n) + n == tensor->bytes)
+        VISE_TRY(advance_hash(sink, shard, err));
     /* Before the bytes are counted: after that another thread may complete the shard and close the file. */
     uint64_t left = atomic_load(&shard->left);
     if (left / WRITE_BEHIND_BYTES != (left - n) / WRITE_BEHIND_BYTES)

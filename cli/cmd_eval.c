@@ -5,9 +5,11 @@
 #include "cli/cli.h"
 #include "cli/progress.h"
 #include "core/cpu.h"
+#include "core/file.h"
 #include "core/json.h"
 #include "eval/eval.h"
 #include "model/model.h"
+#include "pipeline/apart.h"
 #include "pipeline/report.h"
 #include "pipeline/run_report.h"
 #include "pipeline/session.h"
@@ -182,6 +184,19 @@ static vise_status check_usage(const vise_cli *cli, const vise_eval_command_opti
     return VISE_OK;
 }
 
+/* An older file of logits is replaced; a folder, a model or a text never is. */
+static vise_status check_logits_path(const evaluation *e, vise_error *err)
+{
+    const char *path = e->own->save_logits;
+
+    if (vise_path_is_folder(path))
+        return VISE_FAIL(err, VISE_EUSAGE, "--save-logits: %s is a folder; give a file", path);
+    VISE_TRY(vise_check_apart_from_model(path, e->model, err));
+    if (e->reference)
+        VISE_TRY(vise_check_apart_from_model(path, e->reference, err));
+    return vise_check_apart(path, e->own->text ? e->own->text : e->own->ids, err);
+}
+
 static vise_status evaluate(const vise_cli *cli, evaluation *e, vise_error *err)
 {
     const vise_goals goals = {.max_perplexity_ratio = e->own->max_perplexity_ratio,
@@ -199,6 +214,8 @@ static vise_status evaluate(const vise_cli *cli, evaluation *e, vise_error *err)
         VISE_TRY(vise_model_open(e->own->reference, &e->reference, err));
         VISE_TRY(vise_model_need_forward(e->reference, "eval --reference", err));
     }
+    if (e->own->save_logits)
+        VISE_TRY(check_logits_path(e, err));
     VISE_TRY(load_windows(cli, e, err));
     e->least = vise_eval_bytes(e->model, e->reference, e->length, threads);
     VISE_TRY(

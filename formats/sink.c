@@ -253,7 +253,7 @@ const char *vise_sink_shard(const vise_sink *sink, size_t shard, uint64_t *bytes
 
 bool vise_sink_has(const vise_sink *sink, size_t id)
 {
-    return sink->shards[sink->tensors[id].shard].done;
+    return sink->sealed && sink->shards[sink->tensors[id].shard].done;
 }
 
 const char *vise_sink_partial_path(const vise_sink *sink)

@@ -40,8 +40,17 @@ static vise_status select_targets(vise_plan *plan, vise_pass_run *run, vise_erro
 {
     const vise_texts *include = texts_at(run, run->pass->include_offset);
     const vise_texts *exclude = texts_at(run, run->pass->exclude_offset);
-    if (!run->pass->every_tensor || include->count > 0)
-        return vise_select(plan->model, include, exclude, run->selected, err);
+    if (!run->pass->every_tensor || include->count > 0) {
+        bool any = false;
+        VISE_TRY(vise_select(plan->model, include, exclude, run->selected, err));
+        for (size_t i = 0; i < plan->count; i++)
+            any = any || run->selected[i];
+        if (!any)
+            return VISE_FAIL(err, VISE_EUSAGE,
+                             "%s has no weight to work on; exclude fewer modules, or name some with --include",
+                             run->pass->name);
+        return VISE_OK;
+    }
     for (size_t i = 0; i < plan->count; i++) {
         const vise_logical *tensor = plan->model->bound[i].tensor;
         run->selected[i] = (tensor->scheme.type != NULL || vise_dtype_of(tensor->dtype)->is_float) &&

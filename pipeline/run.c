@@ -12,6 +12,7 @@
 #include "core/file.h"
 #include "core/json.h"
 #include "eval/eval.h"
+#include "pipeline/apart.h"
 #include "pipeline/run_report.h"
 #include "pipeline/run_walk.h"
 #include "text/tokenizer.h"
@@ -93,6 +94,14 @@ bool vise_walk_has(const vise_walk *walk, size_t index)
 /* ---- the walk
  * -------------------------------------------------------------------------------------------------------------
  */
+
+static bool any_finished(const vise_walk *walk)
+{
+    bool any = false;
+    for (size_t i = 0; walk->sink != NULL && i < walk->plan->count; i++)
+        any = any || vise_walk_has(walk, i);
+    return any;
+}
 
 vise_status vise_walk_stream(vise_walk *walk, size_t index, vise_error *err)
 {
@@ -273,10 +282,7 @@ static vise_status put_side_files(const vise_plan *plan, vise_sink *sink, vise_e
 static vise_status open_finished(vise_walk *walk, vise_error *err)
 {
     vise_plan *plan = walk->plan;
-    bool any = false;
-    for (size_t i = 0; i < plan->count; i++)
-        any = any || vise_walk_has(walk, i);
-    if (!any || plan->last_calibrated < 0)
+    if (!any_finished(walk) || plan->last_calibrated < 0)
         return VISE_OK;
     char *config = NULL, *folder = NULL;
     VISE_TRY(config_text(plan, &config, err));
@@ -356,6 +362,7 @@ static vise_status run_session(vise_plan *plan, vise_session *session, vise_repo
     vise_walk walk = {.plan = plan, .session = session};
     vise_buf identity = {0};
     vise_input_hash *hash = NULL;
+    bool begun = false;
     vise_status status = VISE_OK;
     VISE_TRY_TO(done, identity_of(plan, session, &identity, err));
     VISE_TRY_TO(done, vise_calloc(plan->count + 1, sizeof *walk.outcomes, (void **)&walk.outcomes, err));
@@ -381,11 +388,14 @@ static vise_status run_session(vise_plan *plan, vise_session *session, vise_repo
     VISE_TRY_TO(done, vise_sink_seal(walk.sink, err));
     VISE_TRY_TO(done, open_finished(&walk, err));
     VISE_TRY_TO(done, vise_input_hash_start(vise_store_source(plan->model->store), &hash, err));
+    begun = true;
     VISE_TRY_TO(done, with_passes(&walk, err));
     status = finish(&walk, report, hash, start, err);
 done:
     vise_input_hash_free(hash);
-    const bool resumable = status == VISE_EINTERRUPTED || status == VISE_ERESOURCE;
+    /* What an earlier run has finished stays until work on it begins; after a full disk, what this one has. */
+    const bool resumable = status == VISE_EINTERRUPTED || (request->output.resume && !begun) ||
+                           (status == VISE_ERESOURCE && any_finished(&walk));
     if (walk.sink != NULL)
         vise_sink_close(walk.sink, status != VISE_OK && status != VISE_EGOAL && !resumable);
     vise_model_close(walk.finished);
@@ -393,6 +403,22 @@ done:
     vise_buf_deinit(&identity);
     vise_free(walk.outcomes);
     return status;
+}
+
+static vise_status check_apart(const vise_plan *plan, vise_error *err)
+{
+    const vise_request *request = plan->request;
+    const char *written[] = {request->output.path, request->report_path};
+    const char *texts[] = {request->calibration.path, request->evaluation.path};
+    for (size_t i = 0; i < 2; i++) {
+        if (written[i] == NULL)
+            continue;
+        VISE_TRY(vise_check_apart_from_model(written[i], plan->model, err));
+        for (size_t j = 0; j < 2; j++)
+            if (texts[j] != NULL)
+                VISE_TRY(vise_check_apart(written[i], texts[j], err));
+    }
+    return VISE_OK;
 }
 
 static vise_status plan_and_run(const vise_request *request, vise_report *report, vise_error *err)
@@ -405,13 +431,12 @@ static vise_status plan_and_run(const vise_request *request, vise_report *report
     if (!request->output.replace && !request->output.resume && vise_path_exists(request->output.path))
         return VISE_FAIL(err, VISE_EUSAGE, "%s exists; choose another output, or give --force to replace it",
                          request->output.path);
-    if (vise_path_exists(request->output.path) && vise_path_same(request->output.path, request->input))
-        return VISE_FAIL(err, VISE_EUSAGE, "%s is the input; vise never writes over what it reads",
-                         request->output.path);
     VISE_TRY(vise_plan_make(request, &plan, err));
     bool computes = plan->last_calibrated >= 0 || request->evaluation.path != NULL;
-    vise_status status = vise_session_open(request->device, plan->threads, request->memory_bytes,
-                                           plan->memory.least, computes, &session, err);
+    vise_status status = check_apart(plan, err);
+    if (status == VISE_OK)
+        status = vise_session_open(request->device, plan->threads, request->memory_bytes, plan->memory.least,
+                                   computes, &session, err);
     const bool opened = status == VISE_OK;
     if (opened)
         status = run_session(plan, &session, report, start, err);

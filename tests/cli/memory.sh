@@ -81,14 +81,14 @@ rm -rf "$folder/made"
 
 "$tools/make_model" "$folder/small" --hidden 512 --ffn 1536 --layers 3
 cat >"$folder/recipe.json" <<END
-{"input": "small", "calibration": {"text": "$PWD/examples/text/calib.txt", "samples": 64, "length": 256},
+{"input": "small", "calibration": {"text": "$PWD/examples/text/calib.txt", "samples": 16, "length": 256},
  "evaluate": {"text": "$PWD/examples/text/test.txt", "samples": 16, "length": 256},
  "passes": [{"pass": "prune", "method": "wanda", "pattern": "2:4"},
             {"pass": "quant", "method": "gptq", "scheme": "int4-g128"}], "pack": true}
 END
 smallest "rtn" quant "$folder/small" --scheme int4-g128
 smallest "pack" convert "$folder/small" --pack
-smallest "gptq" quant "$folder/small" --method gptq --scheme int4-g128 --calibration examples/text/calib.txt --samples 64 --length 256
+smallest "gptq" quant "$folder/small" --method gptq --scheme int4-g128 --calibration examples/text/calib.txt --samples 16 --length 256
 smallest "wanda, gptq and evaluation" run "$folder/recipe.json"
 
 if [ "${VISE_TEST_LARGE:-0}" = 1 ]; then

@@ -1,0 +1,427 @@
+/* The hooks of the passes on hand-made weights and statistics: gptq, wanda, magnitude, rtn. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/cpu.h"
+#include "core/rng.h"
+#include "prune/prune.h"
+#include "quant/quant.h"
+
+enum { ROWS = 40, COLS = 96, TOKENS = 400 };
+
+/* One linear with the statistics of its input. Inputs are correlated and some channels are loud, as in real networks. */
+typedef struct fixture {
+    vise_workers *workers;
+    vise_pool *pool;
+    vise_backend *backend;
+    vise_scheme scheme;
+    vise_planned planned;
+    vise_qweight q;
+    void *block;
+    float original[ROWS * COLS], values[ROWS * COLS];
+    uint8_t mask[ROWS * ((COLS + 7) / 8)];
+    double h[COLS][COLS]; /* sum x x^T, whole */
+    float gram[COLS * COLS];
+    double square_sum[COLS];
+    vise_input_stats stats;
+    vise_weight weight;
+    vise_quant_config quant;
+    vise_pass_run run;
+} fixture;
+
+static void make_inputs(fixture *f, int dead)
+{
+    vise_rng rng;
+    vise_rng_init(&rng, 7, "inputs");
+    memset(f->h, 0, sizeof f->h);
+    for (int t = 0; t < TOKENS; t++) {
+        double x[COLS], last = 0.0;
+        for (int j = 0; j < COLS; j++) {
+            last = 0.6 * last + vise_rng_normal(&rng);
+            x[j] = j == dead ? 0.0 : last * (j % 17 == 0 ? 8.0 : 1.0);
+        }
+        for (int i = 0; i < COLS; i++)
+            for (int j = 0; j < COLS; j++)
+                f->h[i][j] += x[i] * x[j];
+    }
+    for (int i = 0; i < COLS; i++) {
+        f->square_sum[i] = f->h[i][i];
+        for (int j = 0; j < COLS; j++)
+            f->gram[i * COLS + j] = j < i ? 0.0f : (float)f->h[i][j];
+    }
+}
+
+static void open_fixture(fixture *f, const char *scheme, int threads, int dead)
+{
+    vise_error err = {0};
+    memset(f, 0, sizeof *f);
+    assert_int_equal(vise_workers_new(threads, &f->workers, &err), VISE_OK);
+    assert_int_equal(vise_pool_new(0, &f->pool, &err), VISE_OK);
+    assert_int_equal(vise_backend_open("cpu", f->workers, &f->backend, &err), VISE_OK);
+    assert_int_equal(vise_scheme_parse(scheme, &f->scheme, &err), VISE_OK);
+    vise_rng rng;
+    vise_rng_init(&rng, 3, "weights");
+    for (int i = 0; i < ROWS * COLS; i++)
+        f->values[i] = (float)vise_rng_normal(&rng) * 0.05f;
+    memcpy(f->original, f->values, sizeof f->values);
+    make_inputs(f, dead);
+    f->block = test_calloc(1, vise_qweight_bytes(&f->scheme, ROWS, COLS));
+    vise_qweight_carve(&f->q, &f->scheme, VISE_DTYPE_BF16, ROWS, COLS, f->block);
+    f->planned = (vise_planned){.scheme = f->scheme, .dtype = VISE_DTYPE_BF16};
+    f->stats =
+        (vise_input_stats){.width = COLS, .tokens = TOKENS, .square_sum = f->square_sum, .gram = f->gram};
+    f->weight = (vise_weight){.plan = &f->planned,
+                              .rows = ROWS,
+                              .cols = COLS,
+                              .values = f->values,
+                              .q = &f->q,
+                              .loss = NAN,
+                              .damp = NAN};
+    f->quant = (vise_quant_config){
+        .scheme = scheme, .clip = "none", .range = "original", .actorder = "static", .damp = 0.01};
+    f->run = (vise_pass_run){.config = &f->quant,
+                             .threads = threads,
+                             .pool = f->pool,
+                             .workers = f->workers,
+                             .backend = f->backend};
+}
+
+static void close_fixture(fixture *f)
+{
+    test_free(f->block);
+    vise_backend_close(f->backend);
+    vise_pool_free(f->pool);
+    vise_workers_free(f->workers);
+}
+
+static void run_group(fixture *f, const vise_method *method)
+{
+    vise_error err = {0};
+    vise_weight *weights[] = {&f->weight};
+    vise_group group = {.stats = &f->stats, .weights = weights, .count = 1};
+    f->run.method = method;
+    assert_int_equal(method->group(&f->run, &group, &err), VISE_OK);
+}
+
+/* 1/2 tr(D H D^T) / tokens, in double, with the damping that the solver saw. */
+static double output_error(const fixture *f, double damp)
+{
+    double mean = 0.0, sum = 0.0;
+    for (int j = 0; j < COLS; j++)
+        mean += f->h[j][j] / COLS;
+    for (int r = 0; r < ROWS; r++) {
+        double d[COLS];
+        for (int j = 0; j < COLS; j++)
+            d[j] = (double)f->values[r * COLS + j] - (double)f->original[r * COLS + j];
+        for (int i = 0; i < COLS; i++)
+            for (int j = 0; j < COLS; j++)
+                sum += 0.5 * d[i] * d[j] * (f->h[i][j] + (i == j ? damp * mean : 0.0));
+    }
+    return sum / TOKENS;
+}
+
+static double rtn_error(const char *scheme)
+{
+    fixture *f = test_malloc(sizeof *f);
+    open_fixture(f, scheme, 1, -1);
+    vise_encode(f->values, VISE_CLIP_NONE, 0.0f, 0.0f, &f->q);
+    vise_decode(&f->q, f->values);
+    double error = output_error(f, 0.0);
+    close_fixture(f);
+    test_free(f);
+    return error;
+}
+
+/* Every value is the decoding of its code, and scales fit their dtype. */
+static void check_codes(const fixture *f)
+{
+    float *decoded = test_calloc(ROWS * COLS, sizeof(float));
+    vise_decode_ref(&f->q, decoded);
+    for (int i = 0; i < ROWS * COLS; i++)
+        assert_true(decoded[i] == f->values[i]);
+    for (int64_t i = 0; i < ROWS * f->q.groups && f->scheme.granularity != VISE_PER_TENSOR; i++)
+        assert_true(vise_round_to(VISE_DTYPE_BF16, f->q.scales[i]) == f->q.scales[i]);
+    test_free(decoded);
+}
+
+/* ---- gptq ------------------------------------------------------------------------------------------ */
+
+static void test_gptq_beats_rounding(void **state)
+{
+    (void)state;
+    static const char *const schemes[] = {"int2-g32", "int2-g32-asym", "int3-g32",    "int3-channel",
+                                          "int4-g96", "int4-g32-asym", "int8-channel"};
+    fixture *f = test_malloc(sizeof *f);
+    for (size_t s = 0; s < sizeof schemes / sizeof schemes[0]; s++) {
+        open_fixture(f, schemes[s], 1, -1);
+        run_group(f, &vise_method_gptq);
+        assert_true(f->weight.quantized);
+        assert_null(f->weight.note);
+        assert_true(f->weight.damp == 0.01);
+        check_codes(f);
+        double error = output_error(f, 0.0), loss = output_error(f, 0.01);
+        assert_true(error < 0.75 * rtn_error(schemes[s]));
+        assert_true(fabs(f->weight.loss - loss) <
+                    2e-3 * loss); /* the solver's own sum is the quadratic form */
+        close_fixture(f);
+    }
+    test_free(f);
+}
+
+static void test_gptq_options(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *range, *actorder, *clip;
+    } rows[] = {{"original", "none", "none"}, {"updated", "none", "none"}, {"original", "static", "mse"}};
+    fixture *f = test_malloc(sizeof *f);
+    for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
+        open_fixture(f, "int3-g32-asym", 1, -1);
+        f->quant.range = rows[r].range;
+        f->quant.actorder = rows[r].actorder;
+        f->quant.clip = rows[r].clip;
+        run_group(f, &vise_method_gptq);
+        check_codes(f);
+        assert_true(output_error(f, 0.0) < rtn_error("int3-g32-asym"));
+        close_fixture(f);
+    }
+    test_free(f);
+}
+
+static void test_gptq_keeps_pruned_weights_at_zero(void **state)
+{
+    (void)state;
+    static const char *const schemes[] = {"int4-g32", "int4-g32-asym"};
+    fixture *f = test_malloc(sizeof *f);
+    for (size_t s = 0; s < 2; s++) {
+        open_fixture(f, schemes[s], 1, -1);
+        vise_mask_pattern(f->values, ROWS, COLS, (vise_pattern){2, 4}, f->mask);
+        vise_mask_apply(f->mask, ROWS, COLS, f->values);
+        f->planned.masked = true;
+        f->weight.mask = f->mask;
+        run_group(f, &vise_method_gptq);
+        check_codes(f);
+        for (int r = 0; r < ROWS; r++)
+            for (int c = 0; c < COLS; c++)
+                if (!vise_mask_get(f->mask, COLS, r, c))
+                    assert_true(f->values[r * COLS + c] == 0.0f);
+        assert_true(vise_pattern_holds((vise_pattern){2, 4}, f->values, ROWS, COLS));
+        close_fixture(f);
+    }
+    test_free(f);
+}
+
+static void test_gptq_rounds_dead_columns(void **state)
+{
+    (void)state;
+    fixture *f = test_malloc(sizeof *f);
+    open_fixture(f, "int4-g32", 1, 5);
+    run_group(f, &vise_method_gptq);
+    assert_null(f->weight.note);
+    for (int r = 0; r < ROWS; r++) { /* nearest on its grid, not zeroed */
+        float scale = f->q.scales[r * f->q.groups];
+        float nearest = fminf(fmaxf(rintf(f->original[r * COLS + 5] / scale), -8.0f), 7.0f) * scale;
+        assert_true(f->values[r * COLS + 5] == nearest);
+    }
+    close_fixture(f);
+    test_free(f);
+}
+
+static void test_gptq_damps_and_falls_back(void **state)
+{
+    (void)state;
+    fixture *f = test_malloc(sizeof *f);
+    open_fixture(f, "int4-g32", 1, -1);
+    for (int i = 0; i < COLS; i++) /* rank 1: not positive definite without damping */
+        for (int j = 0; j < COLS; j++)
+            f->gram[i * COLS + j] = j < i ? 0.0f : 1.0f;
+    f->quant.damp = 0.0;
+    run_group(f, &vise_method_gptq);
+    assert_true(f->weight.damp > 0.0);
+    assert_non_null(f->weight.note);
+    check_codes(f);
+    close_fixture(f);
+
+    open_fixture(f, "int4-g32", 1, -1);
+    for (int i = 0; i < COLS; i++) /* no damping up to 1 mends this */
+        for (int j = i; j < COLS; j++)
+            f->gram[i * COLS + j] = i == j ? 1.0f : 9.0f;
+    run_group(f, &vise_method_gptq);
+    assert_non_null(f->weight.note);
+    assert_true(f->weight.quantized);
+    check_codes(f);
+    vise_encode(f->original, VISE_CLIP_NONE, 0.0f, 0.0f, &f->q);
+    vise_decode(&f->q, f->original);
+    assert_memory_equal(f->original, f->values, sizeof f->values);
+    close_fixture(f);
+    test_free(f);
+}
+
+static void test_gptq_holds_zeros(void **state)
+{
+    (void)state;
+    fixture *f = test_malloc(sizeof *f);
+    open_fixture(f, "int4-g32", 1, -1);
+    memset(f->values, 0, sizeof f->values);
+    run_group(f, &vise_method_gptq);
+    check_codes(f);
+    for (int i = 0; i < ROWS * COLS; i++)
+        assert_true(f->values[i] == 0.0f);
+    close_fixture(f);
+    test_free(f);
+}
+
+static void test_gptq_same_bits_for_any_threads(void **state)
+{
+    (void)state;
+    fixture *one = test_malloc(sizeof *one), *many = test_malloc(sizeof *many);
+    for (int threads = 2; threads <= 3; threads++) {
+        open_fixture(one, "int3-g32", 1, -1);
+        open_fixture(many, "int3-g32", threads, -1);
+        run_group(one, &vise_method_gptq);
+        run_group(many, &vise_method_gptq);
+        assert_memory_equal(one->q.codes, many->q.codes, ROWS * COLS);
+        assert_memory_equal(one->values, many->values, sizeof one->values);
+        close_fixture(one);
+        close_fixture(many);
+    }
+    test_free(one);
+    test_free(many);
+}
+
+/* group_bytes promises what group takes. */
+static void test_gptq_stays_within_its_promise(void **state)
+{
+    (void)state;
+    fixture *f = test_malloc(sizeof *f);
+    open_fixture(f, "int4-g32", 2, -1);
+    vise_logical tensor = {.rows = ROWS, .cols = COLS};
+    vise_bound bound = {.tensor = &tensor};
+    vise_model model = {.count = 1, .bound = &bound};
+    f->planned.bound = &bound;
+    f->planned.passes = 1;
+    f->run.model = &model;
+    f->run.planned = &f->planned;
+    uint64_t promised = vise_method_gptq.group_bytes(&f->run);
+    run_group(f, &vise_method_gptq);
+    assert_true(vise_pool_peak(f->pool) <= promised + 64 * 8); /* the pool rounds each of its blocks up */
+    close_fixture(f);
+    test_free(f);
+}
+
+/* ---- pruning --------------------------------------------------------------------------------------- */
+
+static void open_pruning(fixture *f, vise_prune_config *config)
+{
+    open_fixture(f, "int4-g32", 2, -1);
+    f->planned = (vise_planned){.masked = true};
+    f->weight.mask = f->mask;
+    f->weight.q = NULL;
+    memset(f->mask, 0xFF, sizeof f->mask);
+    f->run.config = config;
+}
+
+/* Wanda by its definition: sort a row by |w| ||x||, prune the lower half. */
+static void test_wanda_is_its_definition(void **state)
+{
+    (void)state;
+    vise_prune_config config = {.sparsity = 0.5};
+    fixture *f = test_malloc(sizeof *f);
+    open_pruning(f, &config);
+    run_group(f, &vise_method_wanda);
+    for (int r = 0; r < ROWS; r++) {
+        int zeros = 0;
+        double highest_pruned = 0.0, lowest_kept = INFINITY;
+        for (int c = 0; c < COLS; c++) {
+            double score = fabs((double)f->original[r * COLS + c]) * sqrt(f->square_sum[c]);
+            bool pruned = f->values[r * COLS + c] == 0.0f;
+            assert_true(pruned || f->values[r * COLS + c] == f->original[r * COLS + c]);
+            assert_true(vise_mask_get(f->mask, COLS, r, c) != pruned);
+            zeros += pruned;
+            highest_pruned = pruned ? fmax(highest_pruned, score) : highest_pruned;
+            lowest_kept = pruned ? lowest_kept : fmin(lowest_kept, score);
+        }
+        assert_int_equal(zeros, COLS / 2);
+        assert_true(highest_pruned <= lowest_kept * (1.0 + 1e-6));
+    }
+    close_fixture(f);
+
+    config = (vise_prune_config){.sparsity = NAN, .pattern = "2:4"};
+    open_pruning(f, &config);
+    run_group(f, &vise_method_wanda);
+    assert_true(vise_pattern_holds((vise_pattern){2, 4}, f->values, ROWS, COLS));
+    assert_int_equal(vise_mask_kept(f->mask, ROWS, COLS), ROWS * COLS / 2);
+    close_fixture(f);
+    test_free(f);
+}
+
+static void test_magnitude_prunes_the_smallest(void **state)
+{
+    (void)state;
+    vise_prune_config config = {.sparsity = 0.3};
+    vise_error err = {0};
+    fixture *f = test_malloc(sizeof *f);
+    open_pruning(f, &config);
+    f->weight.q = NULL;
+    void *scratch = test_malloc(vise_method_magnitude.weight_bytes(&f->run, ROWS, COLS));
+    assert_int_equal(vise_method_magnitude.weight(&f->run, &f->weight, scratch, &err), VISE_OK);
+    for (int r = 0; r < ROWS; r++) {
+        int zeros = 0;
+        float highest_pruned = 0.0f, lowest_kept = INFINITY;
+        for (int c = 0; c < COLS; c++) {
+            float size = fabsf(f->original[r * COLS + c]);
+            bool pruned = f->values[r * COLS + c] == 0.0f;
+            zeros += pruned;
+            highest_pruned = pruned ? fmaxf(highest_pruned, size) : highest_pruned;
+            lowest_kept = pruned ? lowest_kept : fminf(lowest_kept, size);
+        }
+        assert_int_equal(zeros, (int)(COLS * 0.3));
+        assert_true(highest_pruned <= lowest_kept);
+    }
+    test_free(scratch);
+    close_fixture(f);
+    test_free(f);
+}
+
+static void test_prune_target(void **state)
+{
+    (void)state;
+    static const struct {
+        double sparsity;
+        const char *pattern;
+        vise_status status;
+    } rows[] = {{0.5, NULL, VISE_OK},      {NAN, "2:4", VISE_OK},     {NAN, NULL, VISE_EUSAGE},
+                {0.5, "2:4", VISE_EUSAGE}, {NAN, "4:2", VISE_EUSAGE}, {NAN, "two", VISE_EUSAGE}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        vise_error err = {0};
+        vise_prune_target target;
+        vise_prune_config config = {.sparsity = rows[i].sparsity, .pattern = rows[i].pattern};
+        assert_int_equal(vise_prune_target_of(&config, &target, &err), rows[i].status);
+        assert_true((err.message[0] != '\0') == (rows[i].status != VISE_OK));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_gptq_beats_rounding),
+        cmocka_unit_test(test_gptq_options),
+        cmocka_unit_test(test_gptq_keeps_pruned_weights_at_zero),
+        cmocka_unit_test(test_gptq_rounds_dead_columns),
+        cmocka_unit_test(test_gptq_damps_and_falls_back),
+        cmocka_unit_test(test_gptq_holds_zeros),
+        cmocka_unit_test(test_gptq_same_bits_for_any_threads),
+        cmocka_unit_test(test_gptq_stays_within_its_promise),
+        cmocka_unit_test(test_wanda_is_its_definition),
+        cmocka_unit_test(test_magnitude_prunes_the_smallest),
+        cmocka_unit_test(test_prune_target),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -37,6 +37,7 @@ typedef struct vise_planned {
     vise_scheme scheme; /* output; type NULL: plain */
     bool carried;       /* no pass works on it and its stored form stays: bytes or codes are copied */
     bool masked;        /* some pass prunes it */
+    bool may_be_sparse; /* none does, but zeros of the input, if they are many, are the mask of an earlier run */
     double sparsity;    /* that the passes aim at, 0 when dense */
     const char *note;   /* fallback taken, for plan and report; NULL: none. In the plan's arena */
     int note_pass;      /* the pass that took it */
@@ -49,7 +50,7 @@ typedef struct vise_weight {
     const vise_planned *plan;
     int64_t row0, rows, cols;
     float *values;   /* [rows, cols] */
-    uint8_t *mask;   /* [rows, mask row bytes], 1 = kept; NULL when plan->masked is false */
+    uint8_t *mask;   /* [rows, mask row bytes], 1 = kept; NULL when nothing is pruned */
     vise_qweight *q; /* carved for plan->scheme when that quantizes; NULL otherwise. A quantizing hook fills
                         it and sets values to its decoding */
     bool quantized;  /* set by the hook that filled q */

@@ -120,6 +120,17 @@ static vise_status plan_pass(vise_plan *plan, size_t index, vise_error *err)
     return VISE_OK;
 }
 
+/* Float weights that go through a calibrated solver, which would fill the zeros of a pruned model again. */
+static void find_sparse(vise_plan *plan)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        vise_planned *planned = &plan->planned[i];
+        for (size_t p = 0; p < plan->n_runs; p++)
+            if (plan->runs[p].method->group != NULL && (planned->passes >> p & 1) != 0)
+                planned->may_be_sparse = !planned->masked && planned->bound->tensor->scheme.type == NULL;
+    }
+}
+
 /* ---- layout and spelling --------------------------------------------------------------------------- */
 
 /* Known to the ecosystem and to the contract, not written by this version. */
@@ -348,6 +359,7 @@ static vise_status make(vise_plan *plan, vise_error *err)
     plan_input(plan);
     for (size_t i = 0; i < request->n_passes; i++)
         VISE_TRY(plan_pass(plan, i, err));
+    find_sparse(plan);
     VISE_TRY(choose_layout(plan, err));
     for (size_t i = 0; i < plan->count; i++)
         VISE_TRY(spell_weight(plan, i, err));

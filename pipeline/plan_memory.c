@@ -67,7 +67,7 @@ static uint64_t block_results(const vise_plan *plan)
             const vise_logical *tensor = planned->bound->tensor;
             if (planned->scheme.type != NULL && !planned->carried)
                 bytes += vise_qweight_bytes(&planned->scheme, tensor->rows, tensor->cols);
-            if (planned->masked)
+            if (planned->masked || planned->may_be_sparse)
                 bytes += (uint64_t)tensor->rows * vise_mask_row_bytes(tensor->cols);
         }
         most = max_u64(most, bytes);

@@ -34,6 +34,27 @@ static void close_work(block_work *work)
     vise_block_unload(&work->block);
 }
 
+/* Zeros beyond one in so many were put there by a pass; a dense weight hardly has any. */
+#define ZEROS_OF_DENSE 64
+
+static bool is_sparse(const vise_weight *weight)
+{
+    const size_t n = (size_t)(weight->rows * weight->cols);
+    size_t zeros = 0;
+    for (size_t i = 0; i < n; i++)
+        zeros += weight->values[i] == 0.0f;
+    return zeros > n / ZEROS_OF_DENSE;
+}
+
+static void mask_zeros(vise_weight *weight)
+{
+    const size_t stride = vise_mask_row_bytes(weight->cols);
+    for (int64_t row = 0; row < weight->rows; row++)
+        for (int64_t col = 0; col < weight->cols; col++)
+            if (weight->values[row * weight->cols + col] == 0.0f)
+                weight->mask[(size_t)row * stride + (size_t)(col >> 3)] &= (uint8_t)~(1u << (col & 7));
+}
+
 static vise_status open_weight(block_work *work, int role, const vise_planned *planned, vise_error *err)
 {
     vise_pool *pool = work->walk->session->pool;
@@ -46,10 +67,13 @@ static vise_status open_weight(block_work *work, int role, const vise_planned *p
                             .loss = NAN,
                             .damp = NAN};
     work->worked[role] = true;
-    if (planned->masked) {
+    const bool sparse = planned->may_be_sparse && is_sparse(weight);
+    if (planned->masked || sparse) {
         size_t bytes = (size_t)tensor->rows * vise_mask_row_bytes(tensor->cols);
         VISE_TRY(vise_pool_take(pool, bytes, "sparsity masks", (void **)&weight->mask, err));
         memset(weight->mask, 0xFF, bytes);
+        if (sparse)
+            mask_zeros(weight);
     }
     if (planned->scheme.type != NULL && !planned->carried) {
         VISE_TRY(vise_pool_take(pool, vise_qweight_bytes(&planned->scheme, tensor->rows, tensor->cols),

@@ -185,14 +185,15 @@ static vise_status run_command(vise_cli *cli, vise_command *command, int argc, c
     return status;
 }
 
-static vise_status run_vise(vise_cli *cli, int argc, char **argv, const char **program, vise_error *err)
+/* *command is the caller's: cli keeps it after this returns. */
+static vise_status run_vise(vise_cli *cli, int argc, char **argv, vise_command *command, const char **program,
+                            vise_error *err)
 {
     static char link_name[64];
     const char *base = vise_path_base(argv[0]), *name;
-    vise_command command;
     vise_arena *arena = cli->arena;
 
-    if (strncmp(base, "vise-", 5) == 0 && vise_command_find(base + 5, &command)) { /* vise-quant: a link */
+    if (strncmp(base, "vise-", 5) == 0 && vise_command_find(base + 5, command)) { /* vise-quant: a link */
         snprintf(link_name, sizeof link_name, "%s", base + 5);
         argv[0] = link_name;
     } else {
@@ -211,22 +212,23 @@ static vise_status run_vise(vise_cli *cli, int argc, char **argv, const char **p
     if (strcmp(name, "help") == 0 && strcmp(argv[1], "--man") == 0)
         return print_man_page(arena, err);
     if (strcmp(name, "help") == 0) {
-        if (!vise_command_find(argv[1], &command))
+        if (!vise_command_find(argv[1], command))
             return unknown_command(argv[1], arena, err);
-        return print_command_help(&command, arena, err);
+        return print_command_help(command, arena, err);
     }
     if (name[0] == '-')
         return VISE_FAIL(err, VISE_EUSAGE,
                          "unknown option %s; a command comes first: `vise --help` lists them", name);
-    if (!vise_command_find(name, &command))
+    if (!vise_command_find(name, command))
         return unknown_command(name, arena, err);
-    VISE_TRY(vise_arena_strfmt(arena, program, err, "vise %s", command.name));
-    return run_command(cli, &command, argc - 1, argv + 1, err);
+    VISE_TRY(vise_arena_strfmt(arena, program, err, "vise %s", command->name));
+    return run_command(cli, command, argc - 1, argv + 1, err);
 }
 
 int main(int argc, char **argv)
 {
     const char *program = "vise";
+    vise_command command;
     vise_cli cli = {0};
     vise_error err = {0};
     vise_status status;
@@ -236,7 +238,7 @@ int main(int argc, char **argv)
     catch_signals();
     status = vise_arena_new(&cli.arena, &err);
     if (status == VISE_OK)
-        status = run_vise(&cli, argc, argv, &program, &err);
+        status = run_vise(&cli, argc, argv, &command, &program, &err);
     if (err.status != VISE_OK)
         fprintf(stderr, "%s: %s\n", program, err.message);
     if (err.status == VISE_EINTERRUPTED && cli.command && cli.command->writes)

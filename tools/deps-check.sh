@@ -3,14 +3,17 @@
 set -u
 cd "$(dirname "$0")/.." || exit 2
 
-status=0
+status=0 read_includes=0
 while IFS= read -r row; do
     row=${row%%#*}
     [[ $row == *:* ]] || continue
     folder=${row%%:*}
     allowed=" $folder ${row#*:} "
     [ -d "$folder" ] || continue
+    includes=$(grep -rnE --include='*.[ch]' --include='*.cu' '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' "$folder")
+    [ -n "$includes" ] || continue
     while IFS=: read -r file line text; do
+        read_includes=$((read_includes + 1))
         included=${text#*\"}
         included=${included%%\"*}
         if [[ $included != */* ]]; then
@@ -20,7 +23,11 @@ while IFS= read -r row; do
             echo "$file:$line: $folder may not include \"$included\" (deps.allow grants it:${row#*:})"
             status=1
         fi
-    done < <(grep -rnE --include='*.[ch]' --include='*.cu' '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' "$folder")
+    done <<<"$includes"
 done < deps.allow
-[ $status -eq 0 ] && echo "deps-check: ok"
+if [ $read_includes -eq 0 ]; then
+    echo "deps-check: no #include was found; is this the right folder?"
+    status=1
+fi
+[ $status -eq 0 ] && echo "deps-check: ok ($read_includes includes)"
 exit $status

@@ -2,151 +2,17 @@
 """What vise writes in the layout compressed-tensors: transformers loads it, every key at its place, with the logits that
 `vise eval` gives of the same folder; the compressed-tensors library decodes the weights that `vise convert --dequantize`
 writes, bit for bit. And a file of llm-compressor, read by both.
-
-compressed-tensors 0.19 makes the place of a packed zero point with the shape that it has before packing, so that
-transformers refuses every asymmetric file, llm-compressor's own too. Whether the library at hand still does so is found
-out with that file; if it does, PackedZeroPoints gives the place its right shape, and nothing else, while a model loads.
 """
-import contextlib
-import glob
 import json
-import math
 import os
 
 import common  # first: it silences what is imported next
-from common import (CALIBRATION, EXAMPLE, FIXTURE, LIMIT, MODELS, check, distance, load, logits_of, make_llama, nll, path,
+from common import (CALIBRATION, EXAMPLE, FIXTURE, LIMIT, MODELS, check, distance, load, logits_of, make_llama, path,
                     sample_rows, skip, vise, vise_logits)
+from compressed import compare, stored_tensors
 
 import torch
-from compressed_tensors.compressors import BaseCompressor
-from compressed_tensors.compressors.pack_quantized import PackedQuantizationCompressor
-from safetensors.torch import load_file
-
-# ---- loading ---------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def packed_zero_points():
-    original = PackedQuantizationCompressor.__dict__["compress"]
-
-    def compress(cls, state_dict, scheme):
-        out = original.__func__(cls, state_dict, scheme)
-        zero = out.get("weight_zero_point")
-        if zero is not None and zero.device.type == "meta":
-            words = math.ceil(zero.shape[0] * scheme.weights.num_bits / 32)
-            out["weight_zero_point"] = torch.empty((words, zero.shape[1]), dtype=torch.int32, device="meta")
-        return out
-
-    PackedQuantizationCompressor.compress = classmethod(compress)
-    try:
-        yield
-    finally:
-        PackedQuantizationCompressor.compress = original
-
-
-def loads_asymmetric():
-    try:
-        return not load(FIXTURE)[1]
-    except RuntimeError:
-        return False
-
-
-repair = contextlib.nullcontext if loads_asymmetric() else packed_zero_points
-if repair is packed_zero_points:
-    print("note: transformers with this compressed-tensors refuses llm-compressor's own asymmetric file: the place of "
-          "packed zero points is given its shape by this script")
-
-
-def load_compressed(folder):
-    with repair():
-        return load(folder)
-
-
-# ---- what is held against each other ---------------------------------------------------------------------------------
-
-
-def stored_tensors(folder):
-    tensors = {}
-    for file in sorted(glob.glob(os.path.join(folder, "*.safetensors"))):
-        tensors.update(load_file(file))
-    return tensors
-
-
-def quantized_modules(model):
-    return {name: module.quantization_scheme for name, module in model.named_modules()
-            if getattr(module, "quantization_scheme", None) is not None}
-
-
-def decoded_by_library(tensors, name, scheme, dtype=None):
-    state = {key[len(name) + 1:]: tensor for key, tensor in tensors.items() if key.startswith(name + ".weight")}
-    if dtype is not None:
-        state["weight_scale"] = state["weight_scale"].to(dtype)
-    format = getattr(scheme.format, "value", scheme.format)
-    return BaseCompressor.get_value_from_registry(format).decompress(state, scheme)["weight"]
-
-
-def same_weights(folder, model, modules):
-    """Whether all quantized weights, decoded in float32 by the library, are vise's bit for bit; and, rounded by both to
-    the dtype of the scales, again."""
-    tensors = stored_tensors(folder)
-    narrow = tensors[next(iter(modules)) + ".weight_scale"].dtype
-    different = []
-    for dtype in {torch.float32, narrow}:
-        out = path("dequantized")
-        vise("convert", folder, "-o", out, "--dequantize", "--dtype", {torch.float32: "f32", torch.bfloat16: "bf16",
-                                                                       torch.float16: "f16"}[dtype], "--force")
-        ours = stored_tensors(out)
-        for name, scheme in modules.items():
-            theirs = decoded_by_library(tensors, name, scheme, torch.float32 if dtype == torch.float32 else None)
-            if theirs.dtype != dtype or not torch.equal(ours[name + ".weight"], theirs):
-                different.append(f"{name} in {dtype}")
-        if "quantization_config" in json.load(open(os.path.join(out, "config.json"))):
-            different.append("config.json still tells of quantization")
-    return different
-
-
-def compare(folder, rows, modules_expected=None):
-    model, wrong = load_compressed(folder)
-    modules = quantized_modules(model)
-    if not modules:
-        return False, "transformers sees no quantized module"
-    if modules_expected is not None and set(modules) != modules_expected:
-        return False, f"quantized for transformers: {sorted(modules)}"
-    different = same_weights(folder, model, modules)
-    activations = any(scheme.input_activations is not None for scheme in modules.values())
-    ours, figures = vise_logits(folder, rows)
-    theirs = logits_of(model, rows)
-    if activations:
-        good, detail = same_with_activations(model, rows, ours, theirs)
-    else:
-        far = distance(ours, theirs)
-        good, detail = far <= LIMIT, f"logits of the worst position {far:.0e} apart"
-    if different:
-        detail += f"; decoded differently: {different}"
-    return good and not wrong and not different, \
-        f"{wrong}{len(modules)} modules decoded to the same bits, NLL {nll(theirs, rows):.4f}, {detail}"
-
-
-def same_with_activations(model, rows, ours, theirs):
-    """Activations that lie next to the middle of two codes round to either, by the order of a sum: transformers' own
-    logits move as soon as the embedding changes in its last bits. We must lie as near as that, with the same NLL. Before
-    positions have met others' roundings, most are equal."""
-    with torch.no_grad():
-        weight = model.get_input_embeddings().weight
-        noise = torch.randint(-1, 2, weight.shape, generator=torch.Generator().manual_seed(5))
-        kept = weight.clone()
-        weight.mul_(1 + noise * 2.0 ** -23)
-        moved = logits_of(model, rows)
-        weight.copy_(kept)
-    far, yardstick = ((x - theirs).norm() / theirs.norm() for x in (ours, moved))
-    off, drift = (abs(nll(x, rows) / nll(theirs, rows) - 1) for x in (ours, moved))
-    apart = (ours - theirs).norm(dim=-1) / theirs.norm(dim=-1)
-    equal = (apart < 1e-4).float().mean().item()
-    few = model.config.num_hidden_layers > 1  # roundings spread from layer to layer
-    return bool(far <= 2 * yardstick + 1e-5 and off <= max(1e-3, 2 * drift) and (few or equal >= 0.8)), \
-        f"logits {far:.0e} apart ({yardstick:.0e} between two runs of transformers, last bits of the embedding changed), " \
-        f"NLL {off:.0e} ({drift:.0e}), {100 * equal:.0f} % of the positions equal"
-
+import transformers
 
 # ---- models and runs -------------------------------------------------------------------------------------------------
 
@@ -169,14 +35,19 @@ def quantized(source, rows, scheme, method, calibration, *more, expect=None):
     return compare(folder, rows, expect)
 
 
-def pruned(source, rows, calibration, prune, quant, keep=None):
-    """Both passes in one run, as a recipe: the mask is honoured by the quantization."""
+def pruned(source, rows, calibration, prune, quant, keep=None, steps=1):
+    """Both passes in one run, as a recipe, or one after the other: the mask is honoured by the quantization."""
     out, recipe = path("quantized"), path("recipe.json")
-    calibrated = "wanda" in prune.values() or "gptq" in quant.values()
-    with open(recipe, "w") as file:
-        json.dump({"input": source, "passes": [{"pass": "prune", **prune}, {"pass": "quant", **quant}],
-                   **({"calibration": {"text": calibration, "samples": 24, "length": 96}} if calibrated else {})}, file)
-    vise("run", recipe, "-o", out, "--force")
+    passes = [{"pass": "prune", **prune}, {"pass": "quant", **quant}]
+    for step, part in enumerate([passes] if steps == 1 else [passes[:1], passes[1:]]):
+        last = step == steps - 1
+        content = {"input": source, "passes": part}
+        if any(p["method"] in ("wanda", "gptq") for p in part):
+            content["calibration"] = {"text": calibration, "samples": 24, "length": 96}
+        with open(recipe, "w") as file:
+            json.dump(content, file)
+        source = out if last else path("pruned")
+        vise("run", recipe, "-o", source, "--force")
     good, detail = compare(out, rows)
     wrong, zeros = [], []
     for name, tensor in stored_tensors(path("dequantized")).items():
@@ -216,6 +87,8 @@ def everything_else(untied, rows, calibration):
           "model.layers.1.*", "--exclude", "*.q_proj",
           expect={m for m in linears if ".1." not in m and "q_proj" not in m})
     check("compressed-tensors untied, shards", quantized, *common_options, "--max-shard-size", "60KB", expect=linears)
+    for scheme in ("int4-g32", "int4-g32-asym", "int2-g32-asym", "int8-channel"):
+        check(f"compressed-tensors untied, {scheme}, dequantize=True", dequantized_by_transformers, untied, rows, scheme)
     check("compressed-tensors untied, packed and unpacked", unpacked, *common_options)
     two_of_four, half = {"method": "magnitude", "pattern": "2:4"}, {"method": "wanda", "sparsity": 0.5}
     for prune, scheme, method in ((two_of_four, "int4-g32", "gptq"), (half, "int4-g32", "gptq"), (half, "int3-g32", "gptq"),
@@ -224,6 +97,19 @@ def everything_else(untied, rows, calibration):
         prune = {key: value for key, value in prune.items() if value is not None}
         check(f"compressed-tensors untied, {prune['method']} {prune.get('pattern', '50 %')}, {scheme} {method}", pruned, untied,
               rows, calibration, prune, {"scheme": scheme, "method": method}, (2, 4) if "pattern" in prune else None)
+    for prune, scheme, method in ((two_of_four, "int4-g32", "gptq"), (half, "int3-g32", "gptq"), (two_of_four, "int4-g32", "rtn")):
+        check(f"compressed-tensors untied, {prune['method']} {prune.get('pattern', '50 %')}, then {scheme} {method}", pruned, untied,
+              rows, calibration, prune, {"scheme": scheme, "method": method}, (2, 4) if "pattern" in prune else None, steps=2)
+
+
+def dequantized_by_transformers(source, rows, scheme):
+    """The other way that transformers offers, all by itself: floats from the start. It knows one scheme for all modules."""
+    folder = path("quantized")
+    vise("quant", source, "-o", folder, "--scheme", scheme, "--force")
+    model, wrong = load(folder, quantization_config=transformers.CompressedTensorsConfig(dequantize=True))
+    ours, _ = vise_logits(folder, rows)
+    far = distance(ours, logits_of(model, rows))
+    return not wrong and far <= LIMIT, f"{wrong}logits of the worst position {far:.0e} apart"
 
 
 def unpacked(source, rows, scheme, method, calibration):

@@ -119,9 +119,14 @@ def sample_rows(model, n, length, seed=0):
     return rows
 
 
+def nlls(logits, rows):
+    """Of each prediction, in float64."""
+    return torch.nn.functional.cross_entropy(logits[:, :-1].reshape(-1, logits.shape[-1]).double(), rows[:, 1:].reshape(-1),
+                                             reduction="none")
+
+
 def nll(logits, rows):
-    return torch.nn.functional.cross_entropy(logits[:, :-1].reshape(-1, logits.shape[-1]).double(),
-                                             rows[:, 1:].reshape(-1)).item()
+    return nlls(logits, rows).mean().item()
 
 
 def distance(a, b):

@@ -180,9 +180,9 @@ def main():
                         "-ldl", "-o", program], check=True)
         texts = [""] + list(mixed_texts(1, args.texts))
         found = [os.path.join(args.models, m) for m in sorted(os.listdir(args.models))] if os.path.isdir(args.models) else []
-        real = [f for f in found if os.path.exists(os.path.join(f, "tokenizer.json"))]
-        if not real:
-            print("SKIP real tokenizers: none found in", args.models)
+        real = [f for f in [os.path.join(ROOT, "examples/stories260K")] + found if os.path.exists(os.path.join(f, "tokenizer.json"))]
+        if not found:
+            print("SKIP more real tokenizers: none found in", args.models)
         if os.path.exists(args.time):
             with open(args.time, encoding="utf-8") as file:
                 book = file.read()

@@ -347,6 +347,12 @@ static void list_schemes(lister *to)
     for (size_t i = 0; i < count; i++) {
         char summary[160];
 
+        if (rows[i].blocks != NULL) {
+            snprintf(summary, sizeof summary, "%.4g bits, blocks of %d; layout gguf",
+                     8.0 * rows[i].blocks->bytes / rows[i].blocks->values, rows[i].blocks->values);
+            list_row(to, rows[i].name, summary);
+            continue;
+        }
         snprintf(summary, sizeof summary, "%d bits; %s-channel, %s-gN%s; layout %s", rows[i].bits,
                  rows[i].name, rows[i].name, rows[i].has_asym ? ", each also -asym" : "",
                  rows[i].default_layout);

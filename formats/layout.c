@@ -27,6 +27,17 @@ static const vise_layout layouts[] = {
         .find = vise_ct_find,
         .load = vise_ct_load,
     },
+    {
+        .name = "gguf",
+        .summary = "GGUF with the block types of llama.cpp; loaded by llama.cpp, ollama, transformers",
+        .spell = vise_gguf_spell,
+        .store_scratch = vise_gguf_store_scratch,
+        .store = vise_gguf_store,
+        .config = vise_gguf_config,
+        .recognise = vise_gguf_recognise,
+        .find = vise_gguf_find_weights,
+        .load = vise_gguf_load,
+    },
 };
 #define LAYOUTS (sizeof layouts / sizeof *layouts)
 

@@ -33,6 +33,7 @@ typedef struct vise_spelling {
 typedef struct vise_part {
     const char *suffix; /* behind the module: ".weight_packed" */
     vise_dtype dtype;
+    const vise_gguf_type *blocks; /* GGUF: what the rows consist of (dtype U8, shape in bytes); NULL: plain */
     int ndim;
     int64_t shape[2];
     uint64_t bytes;
@@ -84,7 +85,7 @@ typedef struct vise_layout {
                         vise_pool *pool, vise_error *err);
 } vise_layout;
 
-/* "safetensors" (plain floats: spell refuses schemes, find finds nothing) and "compressed-tensors". */
+/* "safetensors" (plain floats: spell refuses schemes, find finds nothing), "compressed-tensors" and "gguf". */
 const vise_layout *vise_layouts(size_t *count);        /* pointer to the first row */
 const vise_layout *vise_layout_find(const char *name); /* NULL: none */
 

@@ -38,6 +38,19 @@ VISE_MUST_USE vise_status vise_ct_find(const vise_source *source, vise_arena *ar
 VISE_MUST_USE vise_status vise_ct_load(const vise_source *source, const vise_found *found, int64_t row0,
                                        vise_qweight *q, vise_pool *pool, vise_error *err);
 
+VISE_MUST_USE vise_status vise_gguf_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX],
+                                          int *n_parts, vise_error *err);
+size_t vise_gguf_store_scratch(const vise_spelling *weight, int64_t rows);
+VISE_MUST_USE vise_status vise_gguf_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q,
+                                          void *scratch, const vise_part_writer *writer, vise_error *err);
+VISE_MUST_USE vise_status vise_gguf_config(const vise_spelling *weights, size_t n, vise_buf *buf,
+                                           vise_error *err);
+bool vise_gguf_recognise(const vise_source *source);
+VISE_MUST_USE vise_status vise_gguf_find_weights(const vise_source *source, vise_arena *arena,
+                                                 vise_found **found, size_t *n, vise_error *err);
+VISE_MUST_USE vise_status vise_gguf_load(const vise_source *source, const vise_found *found, int64_t row0,
+                                         vise_qweight *q, vise_pool *pool, vise_error *err);
+
 /* ---- compressed-tensors -----------------------------------------------------------------------------------
  *
  *   pack-quantized   weight-only integers of 2 to 8 bits

@@ -8,8 +8,8 @@ static vise_status no_scheme(const vise_scheme *scheme, vise_error *err)
     char text[VISE_SCHEME_TEXT_MAX];
     return VISE_FAIL(
         err, VISE_EUNSUPPORTED,
-        "layout safetensors holds floating-point tensors only, not %s; use layout compressed-tensors",
-        vise_scheme_text(scheme, text));
+        "layout safetensors holds floating-point tensors only, not %s; use layout %s, or --dequantize",
+        vise_scheme_text(scheme, text), scheme->type->default_layout);
 }
 
 vise_status vise_plain_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX], int *n_parts,
@@ -58,7 +58,7 @@ vise_status vise_plain_config(const vise_spelling *weights, size_t n, vise_buf *
 
 bool vise_plain_recognise(const vise_source *source)
 {
-    return vise_quantization_config(source) == NULL;
+    return vise_quantization_config(source) == NULL && vise_source_gguf(source) == NULL;
 }
 
 vise_status vise_plain_find(const vise_source *source, vise_arena *arena, vise_found **found, size_t *n,

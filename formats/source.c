@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "formats/gguf.h"
 #include "formats/names.h"
 #include "formats/safetensors.h"
 #include "formats/source_internal.h"
@@ -49,6 +50,18 @@ static vise_status open_payload(vise_source *source, vise_shard *shard, const ch
     return VISE_OK;
 }
 
+vise_status vise_source_grow(vise_source *source, vise_error *err)
+{
+    void *tensors = source->tensors, *payloads = source->payloads;
+    size_t n = source->n_tensors;
+    VISE_TRY(vise_grow(&tensors, &source->tensors_capacity, n + 1, sizeof *source->tensors, err));
+    source->tensors = tensors;
+    VISE_TRY(vise_grow(&payloads, &source->payloads_capacity, n + 1, sizeof *source->payloads, err));
+    source->payloads = payloads;
+    source->payloads[n] = NULL;
+    return VISE_OK;
+}
+
 static vise_status add_tensor(vise_source *source, vise_shard *shard, const vise_st_header *header,
                               const vise_st_tensor *tensor, bool packed, vise_error *err)
 {
@@ -57,12 +70,8 @@ static vise_status add_tensor(vise_source *source, vise_shard *shard, const vise
         return VISE_FAIL(err, VISE_EUNSUPPORTED,
                          "%s: tensor \"%s\" has %d dimensions, at most %d are supported", shard->view.path,
                          vise_st_show(tensor->name, show), tensor->ndim, VISE_DIMS_MAX);
-    void *tensors = source->tensors, *payloads = source->payloads;
     size_t n = source->n_tensors;
-    VISE_TRY(vise_grow(&tensors, &source->tensors_capacity, n + 1, sizeof *source->tensors, err));
-    source->tensors = tensors;
-    VISE_TRY(vise_grow(&payloads, &source->payloads_capacity, n + 1, sizeof *source->payloads, err));
-    source->payloads = payloads;
+    VISE_TRY(vise_source_grow(source, err));
 
     vise_tensor_info info = {
         .name = tensor->name,
@@ -92,7 +101,8 @@ static vise_status add_tensor(vise_source *source, vise_shard *shard, const vise
     return VISE_OK;
 }
 
-vise_status vise_source_add_shard(vise_source *source, const char *name, const char *path, vise_error *err)
+vise_status vise_source_new_shard(vise_source *source, const char *name, const char *path, vise_shard **out,
+                                  vise_error *err)
 {
     void *grown = source->shards;
     VISE_TRY(vise_grow(&grown, &source->shards_capacity, source->n_shards + 1, sizeof *source->shards, err));
@@ -107,9 +117,16 @@ vise_status vise_source_add_shard(vise_source *source, const char *name, const c
     struct stat info;
     if (fstat(shard->handle.fd, &info) == 0)
         shard->view.mtime_ns = (int64_t)info.st_mtim.tv_sec * 1000000000 + info.st_mtim.tv_nsec;
+    *out = shard;
+    return VISE_OK;
+}
 
+vise_status vise_source_add_shard(vise_source *source, const char *name, const char *path, vise_error *err)
+{
+    vise_shard *shard;
     vise_status status = VISE_OK;
     vise_st_header header;
+    VISE_TRY(vise_source_new_shard(source, name, path, &shard, err));
     vise_st_input input = vise_st_input_file(&shard->handle);
     VISE_TRY(vise_st_parse(&input, source->arena, &header, err));
     memcpy(shard->view.header_sha256, header.sha256, sizeof shard->view.header_sha256);
@@ -154,7 +171,9 @@ vise_status vise_source_sort_names(vise_source *source, vise_error *err)
 
 static vise_status open_file(vise_source *source, vise_error *err)
 {
-    static const char *const later[] = {".gguf", ".bin", ".pt", ".pth"};
+    static const char *const later[] = {".bin", ".pt", ".pth"};
+    if (vise_ends_with(source->path, ".gguf"))
+        return vise_source_open_gguf(source, err);
     for (size_t i = 0; i < sizeof later / sizeof *later; i++)
         if (vise_ends_with(source->path, later[i]) && vise_path_exists(source->path))
             return VISE_FAIL(err, VISE_EUNSUPPORTED,
@@ -255,6 +274,24 @@ static void give_decoder(vise_source *source, size_t decoder)
     pthread_mutex_unlock(&source->lock);
 }
 
+/* Rows that the file has in pairs: row h*d + j*(d/2) + i of the model is row h*d + 2i + j of the file. */
+static vise_status read_paired(const vise_file *file, const vise_tensor_info *info, uint64_t offset, uint64_t n,
+                               uint8_t *bytes, vise_error *err)
+{
+    const uint64_t rows = (uint64_t)info->shape[0], row_bytes = info->bytes / rows;
+    const uint64_t head = rows / (uint64_t)info->heads, half = head / 2;
+    while (n > 0) {
+        uint64_t row = offset / row_bytes, within = offset % row_bytes, place = row % head;
+        uint64_t stored = row - place + place % half * 2 + place / half;
+        uint64_t part = row_bytes - within < n ? row_bytes - within : n;
+        VISE_TRY(vise_file_read_at(file, info->offset + stored * row_bytes + within, bytes, (size_t)part, err));
+        bytes += part;
+        offset += part;
+        n -= part;
+    }
+    return VISE_OK;
+}
+
 vise_status vise_source_read(const vise_source *source, size_t index, uint64_t offset, uint64_t n,
                              void *bytes, vise_pool *pool, vise_error *err)
 {
@@ -266,6 +303,8 @@ vise_status vise_source_read(const vise_source *source, size_t index, uint64_t o
                          vise_st_show(info->name, show), n, offset, info->bytes);
     }
     const vise_file *file = &source->shards[info->file].handle;
+    if (info->heads > 0)
+        return read_paired(file, info, offset, n, bytes, err);
     if (!info->packed)
         return vise_file_read_at(file, info->offset + offset, bytes, (size_t)n, err);
 
@@ -311,8 +350,12 @@ bool vise_source_is_packed(const vise_source *source)
 
 const char *vise_source_format(const vise_source *source)
 {
-    (void)source;
-    return "safetensors";
+    return source->gguf ? "gguf" : "safetensors";
+}
+
+const vise_gguf *vise_source_gguf(const vise_source *source)
+{
+    return source->gguf;
 }
 
 size_t vise_source_count(const vise_source *source)

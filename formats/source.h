@@ -3,6 +3,8 @@
  *   a Hugging Face folder   config.json; model.safetensors, or model.safetensors.index.json and its shards;
  *                           side files
  *   one .safetensors file   tensors only
+ *   one .gguf file          or the first of its shards: tensors, and config.json made of its metadata; families
+ *                           known here (formats/gguf_names.h) show transformers' names and order of rows
  *
  * in plain or packed (*.vise.safetensors) form; a packed tensor shows its original dtype and shape and reads
  * as its original bytes. Only headers are read at open. Nothing in a file is trusted: the checks are those of
@@ -21,6 +23,7 @@
 #include "core/err.h"
 #include "core/mem.h"
 #include "tensor/dtype.h"
+#include "tensor/gguf.h"
 
 #define VISE_DIMS_MAX     8
 #define VISE_INDEX_NAME   "model.safetensors.index.json"
@@ -37,6 +40,10 @@ typedef struct vise_tensor_info {
     int file;              /* index of vise_source_file */
     uint64_t offset;       /* of the stored bytes in the file */
     bool packed;
+    /* GGUF: the type of the blocks that the rows consist of (dtype is U8 and the last dimension a row's bytes); NULL:
+     * plain elements. */
+    const vise_gguf_type *blocks;
+    int64_t heads; /* GGUF: rows are stored in pairs within each of so many heads, and read in order; 0: in order */
 } vise_tensor_info;
 
 typedef struct vise_source vise_source;
@@ -47,7 +54,9 @@ void vise_source_close(vise_source *source);
 const char *vise_source_path(const vise_source *source);
 bool vise_source_is_folder(const vise_source *source);
 bool vise_source_is_packed(const vise_source *source);     /* any tensor is */
-const char *vise_source_format(const vise_source *source); /* "safetensors" */
+const char *vise_source_format(const vise_source *source); /* "safetensors", "gguf" */
+/* The metadata of a GGUF source (its first shard); NULL: another format. */
+const struct vise_gguf *vise_source_gguf(const vise_source *source);
 
 /* Tensors in file order: by shard, then by offset. */
 size_t vise_source_count(const vise_source *source);

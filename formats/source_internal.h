@@ -29,6 +29,7 @@ typedef struct vise_decoder {
 struct vise_source {
     const char *path;
     bool is_folder, is_packed;
+    struct vise_gguf *gguf; /* of the first shard; NULL: safetensors */
     vise_arena *arena; /* names, paths, shapes, opened payloads */
 
     vise_tensor_info *tensors;
@@ -50,6 +51,13 @@ struct vise_source {
     size_t n_decoders, decoders_capacity;
 };
 
+/* Opens a file as the next shard, without its tensors. name and path are copied. */
+VISE_MUST_USE vise_status vise_source_new_shard(vise_source *source, const char *name, const char *path,
+                                                vise_shard **shard, vise_error *err);
+/* Makes room for one more tensor. */
+VISE_MUST_USE vise_status vise_source_grow(vise_source *source, vise_error *err);
+/* Fills the source from the GGUF file at source->path and the shards that follow it. */
+VISE_MUST_USE vise_status vise_source_open_gguf(vise_source *source, vise_error *err);
 /* Opens a safetensors file and appends its tensors. name and path are copied. */
 VISE_MUST_USE vise_status vise_source_add_shard(vise_source *source, const char *name, const char *path,
                                                 vise_error *err);

@@ -139,7 +139,7 @@ static const char *const other_layouts[] = {"gptq", "gptq-v2", "awq", "bitsandby
 static vise_status layout_by_name(const char *name, const vise_layout **layout, vise_error *err)
 {
     *layout = vise_layout_find(name);
-    if (*layout != NULL)
+    if (*layout != NULL && strcmp(name, "gguf") != 0)
         return VISE_OK;
     for (size_t i = 0; i < sizeof other_layouts / sizeof other_layouts[0]; i++)
         if (strcmp(name, other_layouts[i]) == 0)
@@ -181,7 +181,9 @@ static vise_status choose_layout(vise_plan *plan, vise_error *err)
     }
     if (chosen != NULL)
         return layout_by_name(chosen, &plan->layout, err);
-    return any ? VISE_OK : layout_by_name("safetensors", &plan->layout, err);
+    /* What comes out of a GGUF file is a folder for transformers, unless something else is asked for. */
+    const bool from_gguf = vise_source_gguf(vise_store_source(plan->model->store)) != NULL;
+    return any && !from_gguf ? VISE_OK : layout_by_name("safetensors", &plan->layout, err);
 }
 
 static vise_status spell_weight(vise_plan *plan, size_t index, vise_error *err)

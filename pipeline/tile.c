@@ -252,16 +252,8 @@ static vise_status store_whole(void *context, size_t index, int worker, vise_err
     tile.values = whole->values + tile.row0 * whole->cols;
     if (whole->mask != NULL)
         tile.mask = whole->mask + (size_t)tile.row0 * vise_mask_row_bytes(whole->cols);
-    if (whole->q != NULL) {
-        q = *whole->q;
-        q.rows = tile.rows;
-        q.codes += tile.row0 * q.cols;
-        if (q.scheme.granularity != VISE_PER_TENSOR) {
-            q.scales += tile.row0 * q.groups;
-            if (q.zeros != NULL)
-                q.zeros += tile.row0 * q.groups;
-        }
-    }
+    if (whole->q != NULL)
+        q = vise_qweight_rows(whole->q, tile.row0, tile.rows);
     VISE_TRY(check_mask(&tile, err));
     VISE_TRY(store_tile(walk->plan, &tile, walk->sink, block + walk->parts.stored, err));
     VISE_TRY(read_tile(walk, &tile, original, err));

@@ -91,6 +91,10 @@ static void encode_on_grid(const vise_tensor_kernels *kernels, const float *valu
 static void encode(const vise_tensor_kernels *kernels, const float *values, vise_clip clip, float tensor_min,
                    float tensor_max, vise_qweight *q)
 {
+    if (q->scheme.type->blocks != NULL) {
+        vise_gguf_encode(q->scheme.type->blocks, values, NULL, q->rows, q->cols, q->codes);
+        return;
+    }
     vise_grid_rule rule = vise_grid_rule_of(&q->scheme, q->scale_dtype);
     int64_t width = group_cols(&q->scheme, q->cols);
     int zero;
@@ -140,6 +144,10 @@ void vise_encode_on_grid(const float *values, vise_qweight *q)
 
 static void decode(const vise_tensor_kernels *kernels, const vise_qweight *q, float *values)
 {
+    if (q->scheme.type->blocks != NULL) {
+        vise_gguf_decode(q->scheme.type->blocks, q->codes, q->rows, q->cols, values);
+        return;
+    }
     int middle = 1 << (q->scheme.type->bits - 1);
     int64_t width = group_cols(&q->scheme, q->cols);
     for (int64_t r = 0; r < q->rows; r++) {

@@ -142,18 +142,20 @@ static inline float gguf_clamp(float x, float low, float high)
     return !(x > low) ? low : x > high ? high : x;
 }
 
-/* ---- gguf_search.c: a scale for n values (at most 32), and their levels -------------------------------------- */
+/* ---- gguf_search.c: a scale for n values (at most 32), and their levels -------------------------------- */
 
-/* x ~ scale * level, levels in [-top, top - 1]: starts where the value of largest magnitude takes level -top, tries 18
- * neighbours of that scale and keeps the one that explains most of sum w x^2, the scale being solved by weighted least
- * squares each time. w NULL: x^2. Returns 0 with levels 0 where all values vanish. */
+/* x ~ scale * level, levels in [-top, top - 1]: starts where the value of largest magnitude takes level
+ * -top, tries 18 neighbours of that scale and keeps the one that explains most of sum w x^2, the scale
+ * being solved by weighted least squares each time. w NULL: x^2. Returns 0 with levels 0 where all values
+ * vanish. */
 float vise_gguf_fit_symmetric(int n, int top, const float *x, const float *w, float *levels);
-/* The same from the one start, followed by up to five sweeps that move single levels while that helps; w = x^2. */
+/* The same from the one start, followed by up to five sweeps that move single levels while that helps; w
+ * = x^2. */
 float vise_gguf_fit_sweeping(int n, int top, const float *x, float *levels);
 
-/* x ~ scale * level - offset, levels in [0, top], offset >= 0: tries ranges (first + i * step + top) / (max - min),
- * i = 0..steps, solves scale and offset by weighted least squares and keeps the least weighted error, squared or
- * absolute. Returns scale; levels are those of the range kept. */
+/* x ~ scale * level - offset, levels in [0, top], offset >= 0: tries ranges (first + i * step + top) /
+ * (max - min), i = 0..steps, solves scale and offset by weighted least squares and keeps the least
+ * weighted error, squared or absolute. Returns scale; levels are those of the range kept. */
 typedef struct gguf_grid {
     int top;
     float first, step;
@@ -166,7 +168,7 @@ float vise_gguf_fit_affine(int n, const gguf_grid *grid, const float *x, const f
 /* Non-negative x ~ scale * level, levels in [0, top]: nine ranges by squared error, then sweeps as above. */
 float vise_gguf_fit_positive(int n, int top, const float *x, const float *w, float *levels);
 
-/* ---- codecs of rows, as vise_gguf_type documents them ------------------------------------------------------- */
+/* ---- codecs of rows, as vise_gguf_type documents them -------------------------------------------------- */
 
 #define GGUF_CODEC(type)                                                                                     \
     void vise_gguf_encode_##type(const float *values, const float *importance, int64_t cols, void *blocks);  \

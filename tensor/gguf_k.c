@@ -1,6 +1,7 @@
-/* GGUF super blocks of 256 values: q2_k to q6_k. A super block has 16 runs of 16 values or 8 runs of 32; a run has
- * a small integer scale (and offset) in units of the super block's float16 scale (and offset). Scales are searched
- * run by run, rounded to what is stored, and the levels are taken again from the stored scales. */
+/* GGUF super blocks of 256 values: q2_k to q6_k. A super block has 16 runs of 16 values or 8 runs of 32;
+ * a run has a small integer scale (and offset) in units of the super block's float16 scale (and offset).
+ * Scales are searched run by run, rounded to what is stored, and the levels are taken again from the
+ * stored scales. */
 #include <math.h>
 #include <string.h>
 
@@ -37,14 +38,14 @@ static float extreme_scale(const float *scales, int n)
     return value;
 }
 
-/* ---- scales and offsets (q2_k, q4_k, q5_k) ----------------------------------------------------------------------- */
+/* ---- scales and offsets (q2_k, q4_k, q5_k) ------------------------------------------------------------- */
 
 /* What the types with an offset differ in. */
 typedef struct offset_rule {
-    int run;       /* values of a run */
-    int scale_top; /* largest integer scale */
+    int run;           /* values of a run */
+    int scale_top;     /* largest integer scale */
     bool mean_weights; /* without importance: root mean square + |x| (else |x|) */
-    float spread;  /* times the mean square, of the weights with importance */
+    float spread;      /* times the mean square, of the weights with importance */
     gguf_grid plain, weighted;
 } offset_rule;
 
@@ -127,7 +128,7 @@ static void decode_offset(const offset_block *in, int run, float *values)
     }
 }
 
-/* ---- packing ----------------------------------------------------------------------------------------------------- */
+/* ---- packing ------------------------------------------------------------------------------------------- */
 
 /* Pairs of bits: per 128 values, byte l holds values l, l + 32, l + 64, l + 96. */
 static void pack_pairs(const uint8_t *levels, uint8_t *q)
@@ -163,8 +164,8 @@ static void unpack_nibbles(const uint8_t *q, uint8_t *levels)
     }
 }
 
-/* Eight scales and eight offsets of six bits in twelve bytes: the first four of each in bytes 0 to 7, the low bits of
- * the others in bytes 8 to 11 and their high bits above those of the first. */
+/* Eight scales and eight offsets of six bits in twelve bytes: the first four of each in bytes 0 to 7, the
+ * low bits of the others in bytes 8 to 11 and their high bits above those of the first. */
 static void pack_six(const uint8_t *scales, const uint8_t *offsets, uint8_t *bytes)
 {
     for (int i = 0; i < 4; i++) {
@@ -184,7 +185,7 @@ static void unpack_six(const uint8_t *bytes, uint8_t *scales, uint8_t *offsets)
     }
 }
 
-/* ---- q2_k, q4_k, q5_k -------------------------------------------------------------------------------------------- */
+/* ---- q2_k, q4_k, q5_k ---------------------------------------------------------------------------------- */
 
 static const float *at_column(const float *importance, int64_t column)
 {
@@ -272,8 +273,7 @@ void vise_gguf_decode_q5_k(const void *blocks, int64_t cols, float *values)
     }
 }
 
-/* ---- signed scales (q3_k, q6_k)
- * ------------------------------------------------------------------------------------ */
+/* ---- signed scales (q3_k, q6_k) ------------------------------------------------------------------------ */
 
 /* Levels [-half, half - 1] of 16 runs from the stored scales; where a scale is zero the searched levels stay.
  * Kept as [0, 2 half - 1]. */
@@ -283,7 +283,8 @@ static void level_signed(const float *x, uint16_t d, const int8_t *scales, int h
     float unit = gguf_from_half(d), range = (float)half;
     for (int i = 0; i < GGUF_SUPER; i++) {
         float scale = unit * (float)scales[i / 16];
-        float level = scale != 0.0f ? gguf_clamp(gguf_round(x[i] / scale), -range, range - 1.0f) : searched[i];
+        float level =
+            scale != 0.0f ? gguf_clamp(gguf_round(x[i] / scale), -range, range - 1.0f) : searched[i];
         levels[i] = (uint8_t)(level + range);
     }
 }
@@ -295,7 +296,8 @@ static void decode_signed(uint16_t d, const int8_t *scales, const uint8_t *level
         values[i] = unit * (float)scales[i / 16] * (float)(levels[i] - half);
 }
 
-/* Sixteen six-bit scales, kept above zero: low nibbles in bytes 0 to 7, pairs of high bits in bytes 8 to 11. */
+/* Sixteen six-bit scales, kept above zero: low nibbles in bytes 0 to 7, pairs of high bits in bytes 8 to
+ * 11. */
 static void pack_q3_scales(const int8_t *scales, uint8_t *bytes)
 {
     memset(bytes, 0, 12);
@@ -309,7 +311,8 @@ static void pack_q3_scales(const int8_t *scales, uint8_t *bytes)
 static void unpack_q3_scales(const uint8_t *bytes, int8_t *scales)
 {
     for (int r = 0; r < 16; r++)
-        scales[r] = (int8_t)(((bytes[r % 8] >> 4 * (r / 8) & 15) | (bytes[8 + r % 4] >> 2 * (r / 4) & 3) << 4) - 32);
+        scales[r] =
+            (int8_t)(((bytes[r % 8] >> 4 * (r / 8) & 15) | (bytes[8 + r % 4] >> 2 * (r / 4) & 3) << 4) - 32);
 }
 
 /* Integer scales of q3_k and their unit. */

@@ -47,7 +47,7 @@ static float inverse_of(float d)
     return isfinite(inverse) ? inverse : 0.0f;
 }
 
-/* ---- q8_0 ----------------------------------------------------------------------------------------------------- */
+/* ---- q8_0 ---------------------------------------------------------------------------------------------- */
 
 void vise_gguf_encode_q8_0(const float *values, const float *importance, int64_t cols, void *blocks)
 {
@@ -72,7 +72,7 @@ void vise_gguf_decode_q8_0(const void *blocks, int64_t cols, float *values)
     }
 }
 
-/* ---- four and five bits ----------------------------------------------------------------------------------------- */
+/* ---- four and five bits -------------------------------------------------------------------------------- */
 
 /* The levels of a block with at most five bits: nibbles, and the fifth bits where there is room for them. */
 static void store_levels(const float *levels, uint8_t *q, uint8_t *high)
@@ -183,7 +183,8 @@ static void decode_signed(const uint8_t *q, const uint8_t *high, uint16_t scale,
         values[i] = (float)(load_level(q, high, i) - half) * d;
 }
 
-static void decode_unsigned(const uint8_t *q, const uint8_t *high, uint16_t scale, uint16_t min, float *values)
+static void decode_unsigned(const uint8_t *q, const uint8_t *high, uint16_t scale, uint16_t min,
+                            float *values)
 {
     float d = gguf_from_half(scale), m = gguf_from_half(min);
     for (int i = 0; i < GGUF_BLOCK; i++)
@@ -218,7 +219,7 @@ void vise_gguf_decode_q5_1(const void *blocks, int64_t cols, float *values)
         decode_unsigned(block->q, block->high, block->d, block->m, values + at);
 }
 
-/* ---- mxfp4 ------------------------------------------------------------------------------------------------------ */
+/* ---- mxfp4 --------------------------------------------------------------------------------------------- */
 
 /* E2M1 codes, doubled. */
 static const float e2m1[16] = {0, 1, 2, 3, 4, 6, 8, 12, -0.0f, -1, -2, -3, -4, -6, -8, -12};

@@ -1,5 +1,5 @@
-/* GGUF blocks whose levels are no even steps: iq4_nl and iq4_xs (a table of sixteen), tq1_0 and tq2_0 (-1, 0, 1),
- * q1_0 (-1, 1). */
+/* GGUF blocks whose levels are no even steps: iq4_nl and iq4_xs (a table of sixteen), tq1_0 and tq2_0
+ * (-1, 0, 1), q1_0 (-1, 1). */
 #include <math.h>
 #include <string.h>
 
@@ -32,7 +32,7 @@ static float inverse_of(float d)
     return isfinite(inverse) ? inverse : 0.0f;
 }
 
-/* ---- iq4_nl, iq4_xs ---------------------------------------------------------------------------------------------- */
+/* ---- iq4_nl, iq4_xs ------------------------------------------------------------------------------------ */
 
 typedef struct products {
     float qx, qq;
@@ -146,13 +146,14 @@ void vise_gguf_decode_iq4_xs(const void *blocks, int64_t cols, float *values)
     for (int64_t at = 0; at < cols; at += GGUF_SUPER, block++) {
         float unit = gguf_from_half(block->d);
         for (int r = 0; r < 8; r++) {
-            int kept = (block->scales_low[r / 2] >> 4 * (r % 2) & 15) | (block->scales_high >> 2 * r & 3) << 4;
+            int kept = (block->scales_low[r / 2] >> 4 * (r % 2) & 15) | (block->scales_high >> 2 * r & 3)
+                                                                            << 4;
             load_entries(block->q + 16 * r, unit * (float)(kept - 32), values + at + 32 * r);
         }
     }
 }
 
-/* ---- ternary ----------------------------------------------------------------------------------------------------- */
+/* ---- ternary ------------------------------------------------------------------------------------------- */
 
 static float magnitude_of(const float *x, int n)
 {
@@ -168,7 +169,8 @@ static unsigned trit(float x, float inverse)
     return (unsigned)((int)roundf(x * inverse) + 1);
 }
 
-/* Places of tq1_0: byte i of a group of `width` bytes holds digits i, i + width, ... of width * digits values. */
+/* Places of tq1_0: byte i of a group of `width` bytes holds digits i, i + width, ... of width * digits
+ * values. */
 typedef struct trit_group {
     int width, digits;
 } trit_group;
@@ -249,7 +251,7 @@ void vise_gguf_decode_tq2_0(const void *blocks, int64_t cols, float *values)
     }
 }
 
-/* ---- q1_0 -------------------------------------------------------------------------------------------------------- */
+/* ---- q1_0 ---------------------------------------------------------------------------------------------- */
 
 enum { Q1_VALUES = 128 };
 

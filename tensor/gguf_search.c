@@ -1,5 +1,5 @@
-/* Searches for the scales of GGUF blocks. The order of operations is part of the result: every sum runs over the
- * values in order, in float32, so that the levels are the ones that llama.cpp finds. */
+/* Searches for the scales of GGUF blocks. The order of operations is part of the result: every sum runs
+ * over the values in order, in float32, so that the levels are the ones that llama.cpp finds. */
 #include <math.h>
 #include <string.h>
 
@@ -108,7 +108,7 @@ float vise_gguf_fit_sweeping(int n, int top, const float *x, float *levels)
     return sum.ll > 0.0f ? sum.xl / sum.ll : 0.0f;
 }
 
-/* ---- with an offset ------------------------------------------------------------------------------------------- */
+/* ---- with an offset ------------------------------------------------------------------------------------ */
 
 /* Weighted error of scale * level + min. */
 static float affine_error(int n, const float *x, const float *w, const float *levels, float scale, float min,
@@ -175,7 +175,7 @@ float vise_gguf_fit_affine(int n, const gguf_grid *grid, const float *x, const f
     return scale;
 }
 
-/* ---- non-negative scales of scales --------------------------------------------------------------------------- */
+/* ---- non-negative scales of scales --------------------------------------------------------------------- */
 
 float vise_gguf_fit_positive(int n, int top, const float *x, const float *w, float *levels)
 {

@@ -5,25 +5,49 @@
 
 #define GROUP_MAX 65536
 
+#define BLOCKS(name, row, values, bits, layout)                                                              \
+    {                                                                                                        \
+        name, bits, false, VISE_PER_GROUP, values, layout, &vise_gguf_table[row]                             \
+    }
+
 static const vise_weight_type weight_types[] = {
-    {"int2", 2, true, VISE_PER_CHANNEL, 0, "compressed-tensors"},
-    {"int3", 3, true, VISE_PER_CHANNEL, 0, "compressed-tensors"},
-    {"int4", 4, true, VISE_PER_CHANNEL, 0, "compressed-tensors"},
-    {"int5", 5, true, VISE_PER_CHANNEL, 0, "compressed-tensors"},
-    {"int6", 6, true, VISE_PER_CHANNEL, 0, "compressed-tensors"},
-    {"int7", 7, true, VISE_PER_CHANNEL, 0, "compressed-tensors"},
-    {"int8", 8, true, VISE_PER_CHANNEL, 0, "compressed-tensors"},
+    {"int2", 2, true, VISE_PER_CHANNEL, 0, "compressed-tensors", NULL},
+    {"int3", 3, true, VISE_PER_CHANNEL, 0, "compressed-tensors", NULL},
+    {"int4", 4, true, VISE_PER_CHANNEL, 0, "compressed-tensors", NULL},
+    {"int5", 5, true, VISE_PER_CHANNEL, 0, "compressed-tensors", NULL},
+    {"int6", 6, true, VISE_PER_CHANNEL, 0, "compressed-tensors", NULL},
+    {"int7", 7, true, VISE_PER_CHANNEL, 0, "compressed-tensors", NULL},
+    {"int8", 8, true, VISE_PER_CHANNEL, 0, "compressed-tensors", NULL},
+    BLOCKS("q8_0", VISE_GGUF_Q8_0, 32, 8, "gguf"),
+    BLOCKS("q4_0", VISE_GGUF_Q4_0, 32, 4, "gguf"),
+    BLOCKS("q4_1", VISE_GGUF_Q4_1, 32, 4, "gguf"),
+    BLOCKS("q5_0", VISE_GGUF_Q5_0, 32, 5, "gguf"),
+    BLOCKS("q5_1", VISE_GGUF_Q5_1, 32, 5, "gguf"),
+    BLOCKS("q2_k", VISE_GGUF_Q2_K, 256, 2, "gguf"),
+    BLOCKS("q3_k", VISE_GGUF_Q3_K, 256, 3, "gguf"),
+    BLOCKS("q4_k", VISE_GGUF_Q4_K, 256, 4, "gguf"),
+    BLOCKS("q5_k", VISE_GGUF_Q5_K, 256, 5, "gguf"),
+    BLOCKS("q6_k", VISE_GGUF_Q6_K, 256, 6, "gguf"),
+    BLOCKS("iq4_nl", VISE_GGUF_IQ4_NL, 32, 4, "gguf"),
+    BLOCKS("iq4_xs", VISE_GGUF_IQ4_XS, 256, 4, "gguf"),
+    BLOCKS("tq1_0", VISE_GGUF_TQ1_0, 256, 2, "gguf"),
+    BLOCKS("tq2_0", VISE_GGUF_TQ2_0, 256, 2, "gguf"),
+    BLOCKS("q1_0", VISE_GGUF_Q1_0, 128, 1, "gguf"),
+    BLOCKS("mxfp4", VISE_GGUF_MXFP4, 32, 4, "compressed-tensors"), /* GGUF's where the layout is */
 };
 enum { WEIGHT_TYPES = sizeof weight_types / sizeof *weight_types };
 
 /* Weight types that users may name and this version does not hold. They are known so that the answer is "not
  * supported" and a slip of the pen is told from a wish. */
 static const char *const other_weight_types[] = {
-    "fp8-e4m3", "fp8-e5m2", "nf4",     "fp4",    "mxfp4",  "mxfp8",  "nvfp4",  "q4_0",   "q4_1",    "q5_0",
-    "q5_1",     "q8_0",     "q8_1",    "q2_k",   "q3_k",   "q4_k",   "q5_k",   "q6_k",   "q2_k_s",  "q3_k_s",
-    "q3_k_m",   "q3_k_l",   "q4_k_s",  "q4_k_m", "q5_k_s", "q5_k_m", "iq1_s",  "iq1_m",  "iq2_xxs", "iq2_xs",
-    "iq2_s",    "iq2_m",    "iq3_xxs", "iq3_xs", "iq3_s",  "iq3_m",  "iq4_nl", "iq4_xs", "tq1_0",   "tq2_0",
+    "fp8-e4m3", "fp8-e5m2", "nf4",   "fp4",     "mxfp8",  "nvfp4", "q8_1",  "iq1_s", "iq1_m",
+    "iq2_xxs",  "iq2_xs",   "iq2_s", "iq3_xxs", "iq3_xs", "iq3_s", "iq3_m", "iq2_m",
 };
+/* Names of llama.cpp's mixtures, which are no schemes of one weight. */
+static const char *const mixtures[] = {"q2_k_s", "q3_k_s", "q3_k_m", "q3_k_l",
+                                       "q4_k_s", "q4_k_m", "q5_k_s", "q5_k_m"};
+enum { MIXTURES = sizeof mixtures / sizeof *mixtures };
+
 enum { OTHER_WEIGHT_TYPES = sizeof other_weight_types / sizeof *other_weight_types };
 
 typedef struct activation_type {
@@ -70,8 +94,11 @@ static const char *nearest_weight_type(const char *text, size_t length)
 {
     const char *nearest = weight_types[0].name, *prefix = NULL;
     size_t best = SIZE_MAX;
-    for (size_t i = 0; i < WEIGHT_TYPES + OTHER_WEIGHT_TYPES; i++) {
-        const char *name = i < WEIGHT_TYPES ? weight_types[i].name : other_weight_types[i - WEIGHT_TYPES];
+    for (size_t i = 0; i < WEIGHT_TYPES + OTHER_WEIGHT_TYPES + MIXTURES; i++) {
+        const char *name = i < WEIGHT_TYPES ? weight_types[i].name
+                           : i < WEIGHT_TYPES + OTHER_WEIGHT_TYPES
+                               ? other_weight_types[i - WEIGHT_TYPES]
+                               : mixtures[i - WEIGHT_TYPES - OTHER_WEIGHT_TYPES];
         size_t distance = edit_distance(text, length, name);
         if (distance < best) {
             best = distance;
@@ -114,10 +141,17 @@ static vise_status parse_weight(const char *text, const vise_weight_type **type,
     }
     for (size_t i = 0; i < OTHER_WEIGHT_TYPES; i++) {
         if (begins_with(text, other_weight_types[i]))
-            return VISE_FAIL(err, VISE_EUNSUPPORTED,
-                             "scheme %s: weight type %s is not in this version; it has int2 to int8", text,
-                             other_weight_types[i]);
+            return VISE_FAIL(
+                err, VISE_EUNSUPPORTED,
+                "scheme %s: weight type %s is not in this version; it has int2 to int8 and GGUF's "
+                "types (vise inspect --schemes)",
+                text, other_weight_types[i]);
     }
+    for (size_t i = 0; i < MIXTURES; i++)
+        if (strcmp(text, mixtures[i]) == 0)
+            return VISE_FAIL(
+                err, VISE_EUSAGE,
+                "%s is a mixture for a whole model, not the scheme of a weight; say q2_k to q6_k", text);
     const char *nearest = nearest_weight_type(text, strcspn(text, "-+"));
     return VISE_FAIL(err, VISE_EUSAGE,
                      "\"%s\" is no scheme; did you mean %s? (WEIGHT[-GRANULARITY][-asym][+ACTIVATION])", text,
@@ -202,6 +236,9 @@ vise_status vise_scheme_parse(const char *text, vise_scheme *scheme, vise_error 
     parsed.group = parsed.type->default_group;
 
     const char *p = text + strlen(parsed.type->name);
+    if (*p != '\0' && parsed.type->blocks != NULL)
+        return VISE_FAIL(err, VISE_EUSAGE, "scheme %s: the GGUF type %s says it all; leave out \"%s\"", text,
+                         parsed.type->name, p);
     while (*p == '-') {
         size_t length = strcspn(p + 1, "-+");
         VISE_TRY(parse_part(text, p + 1, length, &has_granularity, &parsed, err));
@@ -219,6 +256,10 @@ const char *vise_scheme_text(const vise_scheme *scheme, char buffer[VISE_SCHEME_
     const char *granularity = "tensor";
     if (!scheme->type) {
         snprintf(buffer, VISE_SCHEME_TEXT_MAX, "float");
+        return buffer;
+    }
+    if (scheme->type->blocks != NULL) {
+        snprintf(buffer, VISE_SCHEME_TEXT_MAX, "%s", scheme->type->name);
         return buffer;
     }
     if (scheme->granularity == VISE_PER_CHANNEL) {
@@ -256,6 +297,9 @@ double vise_scheme_bits(const vise_scheme *scheme, int64_t rows, int64_t cols, v
 {
     if (!scheme->type)
         return vise_dtype_of(scale_dtype)->bits;
+    const vise_gguf_type *blocks = scheme->type->blocks;
+    if (blocks != NULL)
+        return 8.0 * blocks->bytes / blocks->values;
     double groups = scheme->granularity == VISE_PER_TENSOR
                         ? 1.0
                         : (double)rows * (double)vise_scheme_groups(scheme, cols);
@@ -283,6 +327,12 @@ static parts parts_of(const vise_scheme *scheme, int64_t rows, int64_t cols)
     size_t codes, scales;
     if (rows < 0 || cols < 0 || __builtin_mul_overflow((size_t)rows, (size_t)cols, &codes))
         return p;
+    const vise_gguf_type *blocks = scheme->type->blocks;
+    if (blocks != NULL) {
+        if (!__builtin_mul_overflow((size_t)rows, vise_gguf_row_bytes(blocks, cols), &codes))
+            p.scales = p.zeros = p.total = add_part(0, codes, 1);
+        return p;
+    }
     size_t groups = (size_t)vise_scheme_groups(scheme, cols);
     if (scheme->granularity == VISE_PER_TENSOR)
         scales = 1;
@@ -311,7 +361,27 @@ void vise_qweight_carve(vise_qweight *q, const vise_scheme *scheme, vise_dtype s
         .cols = cols,
         .groups = vise_scheme_groups(scheme, cols),
         .codes = bytes,
-        .scales = (float *)(void *)(bytes + p.scales),
+        .scales = scheme->type->blocks == NULL ? (float *)(void *)(bytes + p.scales) : NULL,
         .zeros = scheme->asym ? bytes + p.zeros : NULL,
     };
+}
+
+size_t vise_qweight_row_bytes(const vise_qweight *q)
+{
+    const vise_gguf_type *blocks = q->scheme.type->blocks;
+    return blocks != NULL ? (size_t)vise_gguf_row_bytes(blocks, q->cols) : (size_t)q->cols;
+}
+
+vise_qweight vise_qweight_rows(const vise_qweight *q, int64_t row0, int64_t rows)
+{
+    vise_qweight part = *q;
+    part.rows = rows;
+    part.codes += (size_t)row0 * vise_qweight_row_bytes(q);
+    if (q->scheme.granularity != VISE_PER_TENSOR) {
+        if (part.scales != NULL)
+            part.scales += row0 * q->groups;
+        if (part.zeros != NULL)
+            part.zeros += row0 * q->groups;
+    }
+    return part;
 }

@@ -26,6 +26,8 @@
  * quotient is clamped before it is rounded, which is the same and never leaves the integers. scale_dtype is
  * F32, F16 or BF16.
  *
+ * A GGUF type is a scheme by its name alone (q4_k): its blocks hold scales of their own, as tensor/gguf.h says.
+ *
  * How codes are spelled on disk is the business of formats/layout_*.c.
  */
 #ifndef VISE_TENSOR_SCHEME_H
@@ -37,6 +39,7 @@
 
 #include "core/err.h"
 #include "tensor/dtype.h"
+#include "tensor/gguf.h"
 
 typedef enum vise_granularity {
     VISE_PER_TENSOR,
@@ -52,6 +55,8 @@ typedef struct vise_weight_type {
     vise_granularity default_granularity;
     int default_group;
     const char *default_layout; /* "compressed-tensors" */
+    /* Stored as blocks of this type, which has scales and offsets of its own; NULL: codes, scales, zero points. */
+    const vise_gguf_type *blocks;
 } vise_weight_type;
 
 const vise_weight_type *vise_weight_types(size_t *count);
@@ -78,16 +83,22 @@ int64_t vise_scheme_groups(const vise_scheme *scheme, int64_t cols);
 /* Bits per weight with scales and zero points, as stored densely. */
 double vise_scheme_bits(const vise_scheme *scheme, int64_t rows, int64_t cols, vise_dtype scale_dtype);
 
-/* Rows [row0, row0 + rows) of a logical quantized weight. Per-tensor schemes have one group and one scale in
+/* Rows [row0, row0 + rows) of a logical quantized weight. Of a block type the codes are the stored blocks, and there
+ * is nothing else. Per-tensor schemes have one group and one scale in
  * all (scales[0]); per-channel ones have one group per row. Storage is the caller's. */
 typedef struct vise_qweight {
     vise_scheme scheme;
     vise_dtype scale_dtype;
     int64_t rows, cols, groups;
-    uint8_t *codes; /* [rows, cols] */
-    float *scales;  /* [rows, groups] */
+    uint8_t *codes; /* [rows, cols]; blocks: [rows, bytes of a row] */
+    float *scales;  /* [rows, groups]; blocks: NULL */
     uint8_t *zeros; /* [rows, groups], NULL when symmetric */
 } vise_qweight;
+
+/* Bytes of a row of codes. */
+size_t vise_qweight_row_bytes(const vise_qweight *q);
+/* Rows [row0, row0 + rows) of q, in q's storage. */
+vise_qweight vise_qweight_rows(const vise_qweight *q, int64_t row0, int64_t rows);
 
 /* Bytes that a qweight of this shape needs in one block (SIZE_MAX if they cannot be counted), and its carving
  * (parts 64-byte aligned if the block is). */
@@ -118,12 +129,13 @@ void vise_grid_from_range(const vise_scheme *scheme, vise_dtype scale_dtype, flo
 /* Equal bits on every CPU level; the _ref functions are the truth, the others choose by vise_cpu(). All values
  * must be finite. */
 
-/* Fits every group of values [rows, cols] and encodes it: codes, scales and zeros of q are filled. Per-tensor
+/* Fits every group of values [rows, cols] and encodes it: codes, scales and zeros of q are filled. Block types ignore
+ * clip (vise_gguf_encode takes importances too). Per-tensor
  * schemes use the range given in tensor_min/tensor_max (of the whole tensor, measured before). */
 void vise_encode_ref(const float *values, vise_clip clip, float tensor_min, float tensor_max,
                      vise_qweight *q);
 void vise_encode(const float *values, vise_clip clip, float tensor_min, float tensor_max, vise_qweight *q);
-/* Encodes with the scales and zeros that q already holds. */
+/* Encodes with the scales and zeros that q already holds; not for block types. */
 void vise_encode_on_grid_ref(const float *values, vise_qweight *q);
 void vise_encode_on_grid(const float *values, vise_qweight *q);
 /* values [rows, cols] from codes. */

@@ -1,5 +1,5 @@
-/* Block types of GGUF: golden blocks of llama-quantize, values that the gguf package decodes, every type over every
- * kind of data on every CPU level. */
+/* Block types of GGUF: golden blocks of llama-quantize, values that the gguf package decodes, every type
+ * over every kind of data on every CPU level. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -56,11 +56,11 @@ static void test_goldens(void **state)
     uint16_t halves[COLS];
     float values[COLS], importance[COLS], decoded[COLS], expected[COLS];
     _Alignas(64) uint8_t golden[COLS * 2], blocks[COLS * 2];
-    size_t count, compared = 0;
+    size_t count = VISE_GGUF_TYPES, compared = 0;
     assert_int_equal(vector_of("values", (uint8_t *)halves, sizeof halves), sizeof halves);
     assert_int_equal(vector_of("importance", (uint8_t *)importance, sizeof importance), sizeof importance);
     vise_to_f32(VISE_DTYPE_F16, halves, values, COLS);
-    const vise_gguf_type *types = vise_gguf_types(&count);
+    const vise_gguf_type *types = vise_gguf_table;
     for (size_t i = 0; i < count; i++) {
         const vise_gguf_type *type = &types[i];
         if (type->encode_row == NULL)
@@ -118,8 +118,8 @@ static void test_all_data(void **state)
     enum { ROWS = 3 };
     static float values[ROWS * COLS], decoded[ROWS * COLS], importance[COLS];
     _Alignas(64) static uint8_t expected[ROWS * COLS * 2], blocks[ROWS * COLS * 2];
-    size_t count;
-    const vise_gguf_type *types = vise_gguf_types(&count);
+    size_t count = VISE_GGUF_TYPES;
+    const vise_gguf_type *types = vise_gguf_table;
     for (int kind = 0; kind < DATA_KINDS; kind++) {
         fill_data((data_kind)kind, values, ROWS * COLS, 5);
         fill_data(DATA_POSITIVE, importance, COLS, 6);
@@ -137,7 +137,8 @@ static void test_all_data(void **state)
                 memset(blocks, 0x5a, sizeof blocks);
                 vise_gguf_encode(type, values, weights, ROWS, COLS, blocks);
                 if (memcmp(blocks, expected, bytes) != 0)
-                    fail_msg("%s, data %d, importance %d: level %d differs", type->name, kind, (int)i % 2, level);
+                    fail_msg("%s, data %d, importance %d: level %d differs", type->name, kind, (int)i % 2,
+                             level);
             }
             size_t n = bytes / (size_t)type->bytes, bad = vise_gguf_first_bad(type, blocks, n);
             if (kind != DATA_HUGE && kind != DATA_WIDE)
@@ -157,7 +158,7 @@ static void test_errors(void **state)
     static const struct {
         const char *name;
         double most;
-    } bounds[] = {{"q8_0", 3e-5}, {"q6_k", 6e-4}, {"q5_k", 2e-3},   {"q5_0", 3e-3},  {"q5_1", 3e-3},
+    } bounds[] = {{"q8_0", 3e-5}, {"q6_k", 6e-4}, {"q5_k", 2e-3},   {"q5_0", 3e-3},   {"q5_1", 3e-3},
                   {"q4_k", 7e-3}, {"q4_0", 1e-2}, {"q4_1", 1e-2},   {"iq4_nl", 8e-3}, {"iq4_xs", 8e-3},
                   {"q3_k", 3e-2}, {"q2_k", 1e-1}, {"mxfp4", 1.6e-2}};
     enum { N = 4096 };
@@ -185,8 +186,8 @@ static void test_errors(void **state)
 static void test_table(void **state)
 {
     (void)state;
-    size_t count;
-    const vise_gguf_type *types = vise_gguf_types(&count);
+    size_t count = VISE_GGUF_TYPES;
+    const vise_gguf_type *types = vise_gguf_table;
     for (size_t i = 0; i < count; i++) {
         const vise_gguf_type *type = &types[i];
         assert_ptr_equal(vise_gguf_type_of(type->id), type);
@@ -220,8 +221,8 @@ static void test_bad_scales(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_goldens),  cmocka_unit_test(test_signs), cmocka_unit_test(test_all_data),
-        cmocka_unit_test(test_errors),   cmocka_unit_test(test_table), cmocka_unit_test(test_bad_scales),
+        cmocka_unit_test(test_goldens), cmocka_unit_test(test_signs), cmocka_unit_test(test_all_data),
+        cmocka_unit_test(test_errors),  cmocka_unit_test(test_table), cmocka_unit_test(test_bad_scales),
     };
     return cmocka_run_group_tests(tests, load_vectors, free_vectors);
 }

@@ -321,8 +321,8 @@ static void test_spell_refuses(void **state)
     }
     size_t count;
     assert_ptr_equal(vise_layouts(&count), plain);
-    assert_int_equal(count, 2);
-    assert_null(vise_layout_find("gguf"));
+    assert_int_equal(count, 3);
+    assert_null(vise_layout_find("ggml"));
 }
 
 static void test_config_text(void **state)

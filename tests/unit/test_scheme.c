@@ -14,14 +14,18 @@ static void test_table(void **state)
     (void)state;
     size_t count = 0;
     const vise_weight_type *types = vise_weight_types(&count);
-    assert_int_equal(count, 7);
+    assert_int_equal(count, 7 + 16); /* int2 to int8, and GGUF's */
     for (size_t i = 0; i < count; i++) {
         vise_scheme scheme;
         char text[VISE_SCHEME_TEXT_MAX];
         assert_int_equal(vise_scheme_parse(types[i].name, &scheme, NULL), VISE_OK);
         assert_ptr_equal(scheme.type, &types[i]);
         assert_int_equal(scheme.granularity, types[i].default_granularity);
-        assert_int_equal(scheme.type->bits, (int)i + 2);
+        assert_int_equal(scheme.type->blocks != NULL, i >= 7);
+        if (scheme.type->blocks == NULL)
+            assert_int_equal(scheme.type->bits, (int)i + 2);
+        else
+            assert_int_equal(scheme.group, scheme.type->blocks->values);
         /* The canonical text reads back as the same scheme. */
         vise_scheme again;
         assert_int_equal(vise_scheme_parse(vise_scheme_text(&scheme, text), &again, NULL), VISE_OK);
@@ -82,12 +86,8 @@ static void test_refuse(void **state)
         {"fp8-e5m2-tensor", VISE_EUNSUPPORTED, "fp8-e5m2"},
         {"nf4-b64-dq", VISE_EUNSUPPORTED, "nf4"},
         {"fp4", VISE_EUNSUPPORTED, "fp4"},
-        {"mxfp4", VISE_EUNSUPPORTED, "mxfp4"},
         {"mxfp8", VISE_EUNSUPPORTED, "mxfp8"},
         {"nvfp4-g16", VISE_EUNSUPPORTED, "nvfp4"},
-        {"q4_k_m", VISE_EUNSUPPORTED, "weight type q4_k_m"},
-        {"q4_k", VISE_EUNSUPPORTED, "weight type q4_k "},
-        {"iq4_xs", VISE_EUNSUPPORTED, "iq4_xs"},
         {"int4-128x128", VISE_EUNSUPPORTED, "128x128"},
         {"int4-b64", VISE_EUNSUPPORTED, "b64"},
         {"int4-g64-dq", VISE_EUNSUPPORTED, "-dq"},
@@ -97,6 +97,9 @@ static void test_refuse(void **state)
         {"int8-g128+int8-token", VISE_EUNSUPPORTED, "per channel or tensor"},
         {"int8-asym+int8-token", VISE_EUNSUPPORTED, "symmetric"},
         {"imt4-g128", VISE_EUSAGE, "did you mean int4?"},
+        {"q4_k_m", VISE_EUSAGE, "mixture for a whole model"},
+        {"q4_k-g32", VISE_EUSAGE, "says it all"},
+        {"iq2_xxs", VISE_EUNSUPPORTED, "iq2_xxs"},
         {"Q4_K_M", VISE_EUSAGE, "did you mean q4_k_m?"},
         {"INT8", VISE_EUSAGE, "did you mean int8?"},
         {"int9", VISE_EUSAGE, "did you mean int"},

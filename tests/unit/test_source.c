@@ -210,7 +210,7 @@ static void test_folders_without_weights(void **state)
     FAILS(VISE_EUNSUPPORTED, ".bin files are not supported",
           vise_source_open(help_path(folder, "pytorch_model.bin"), &source, &help_error));
     help_write_text(folder, "m.gguf", "GGUF");
-    FAILS(VISE_EUNSUPPORTED, ".gguf", vise_source_open(help_path(folder, "m.gguf"), &source, &help_error));
+    FAILS(VISE_EFORMAT, "m.gguf", vise_source_open(help_path(folder, "m.gguf"), &source, &help_error));
     help_safetensors(folder, "one.safetensors", NULL, first, 2);
     OK(vise_source_open(folder, &source, &help_error));
     vise_source_close(source);

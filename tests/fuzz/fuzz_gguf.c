@@ -1,0 +1,73 @@
+/* GGUF: whatever the bytes, parsing ends with a status; what parses obeys the format's rules. */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/gguf.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void require(int condition)
+{
+    if (!condition)
+        abort(); /* how a fuzz target reports a defect */
+}
+
+typedef struct memory {
+    const uint8_t *bytes;
+    size_t n;
+} memory;
+
+static vise_status read_at(const void *context, uint64_t offset, void *bytes, size_t n, vise_error *err)
+{
+    const memory *file = context;
+    (void)err;
+    require(offset <= file->n && n <= file->n - offset); /* the parser never asks beyond the file */
+    memcpy(bytes, file->bytes + offset, n);
+    return VISE_OK;
+}
+
+static void check(const vise_gguf *gguf, size_t size)
+{
+    uint64_t end = gguf->data_start;
+    for (size_t i = 0; i < gguf->n_tensors; i++) {
+        const vise_gguf_tensor *t = &gguf->tensors[i];
+        uint64_t elements = 1;
+        require(t->ndim >= 1 && t->ndim <= VISE_GGUF_DIMS_MAX && t->type != NULL);
+        for (int d = 0; d < t->ndim; d++)
+            require(t->dims[d] > 0 && !__builtin_mul_overflow(elements, (uint64_t)t->dims[d], &elements));
+        require(elements == t->elements && t->dims[0] % t->type->values == 0);
+        require(t->bytes == elements / (uint64_t)t->type->values * (uint64_t)t->type->bytes);
+        require(t->offset == end && t->offset % gguf->alignment == 0 && t->offset + t->bytes <= size);
+        end = (t->offset + t->bytes + gguf->alignment - 1) / gguf->alignment * gguf->alignment;
+    }
+    for (size_t i = 0; i < gguf->n_values; i++) {
+        const vise_gguf_value *v = &gguf->values[i];
+        int64_t number;
+        float real;
+        bool truth;
+        const char *text;
+        require(strlen(v->key) > 0 && vise_gguf_find(gguf, v->key) == v);
+        (void)!vise_gguf_get_int(gguf, v->key, true, INT64_MIN, INT64_MAX, &number, NULL);
+        (void)!vise_gguf_get_float(gguf, v->key, true, &real, NULL);
+        (void)!vise_gguf_get_bool(gguf, v->key, true, &truth, NULL);
+        if (vise_gguf_get_text(gguf, v->key, true, &text, NULL) == VISE_OK)
+            require(strlen(text) <= size);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    memory file = {data, size};
+    vise_st_input input = {"fuzz", size, read_at, &file};
+    vise_arena *arena;
+    vise_gguf gguf;
+    vise_error err = {0};
+    require(vise_arena_new(&arena, &err) == VISE_OK);
+    vise_status status = vise_gguf_parse(&input, arena, &gguf, &err);
+    require(status == VISE_OK || err.message[0] != '\0');
+    if (status == VISE_OK)
+        check(&gguf, size);
+    vise_arena_free(arena);
+    return 0;
+}

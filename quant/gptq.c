@@ -389,11 +389,26 @@ static uint64_t gptq_group_bytes(const vise_pass_run *run)
     return most;
 }
 
+static vise_status gptq_plan(vise_pass_run *run, vise_error *err)
+{
+    char text[VISE_SCHEME_TEXT_MAX];
+    VISE_TRY(vise_quant_plan(run, err));
+    for (size_t i = 0; i < run->model->count; i++) {
+        const vise_planned *planned = &run->planned[i];
+        if ((planned->passes >> run->index & 1) != 0 && planned->scheme.type != NULL &&
+            planned->scheme.type->blocks != NULL)
+            return VISE_FAIL(err, VISE_EUNSUPPORTED,
+                             "%s: --method gptq does not choose codes of GGUF's type %s; use --method rtn",
+                             planned->bound->tensor->module, vise_scheme_text(&planned->scheme, text));
+    }
+    return VISE_OK;
+}
+
 const vise_method vise_method_gptq = {
     .name = "gptq",
     .summary = "error feedback by the inputs' Gram matrix (arXiv:2210.17323); needs calibration text",
     .needs = VISE_NEED_GRAM,
-    .plan = vise_quant_plan,
+    .plan = gptq_plan,
     .group_bytes = gptq_group_bytes,
     .group = gptq_group,
 };

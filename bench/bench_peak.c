@@ -1,5 +1,5 @@
-/* What this machine can do: its highest rate of single-precision multiply-adds on one thread, for the floors of the benchmarks that
- * time whole commands. Prints operations per second, two to a multiply-add. */
+/* What this machine can do: its highest rate of single-precision multiply-adds on one thread, for the
+ * floors of the benchmarks that time whole commands. Prints operations per second, two to a multiply-add. */
 #include <stdio.h>
 
 #include "compute/backend.h"

@@ -40,7 +40,8 @@ static uint64_t wait_for_more(sink_hasher *hasher, uint64_t done)
 static void *follow(void *context)
 {
     sink_hasher *hasher = context;
-    for (uint64_t done = 0, final; (final = wait_for_more(hasher, done)) > done && hasher->status == VISE_OK;) {
+    for (uint64_t done = 0, final;
+         (final = wait_for_more(hasher, done)) > done && hasher->status == VISE_OK;) {
         size_t n = final - done < PIECE_BYTES ? (size_t)(final - done) : PIECE_BYTES;
         hasher->status = vise_file_read_at(&hasher->file, done, hasher->bytes, n, &hasher->error);
         if (hasher->status == VISE_OK)

@@ -1,5 +1,5 @@
-/* Hashes a file while it is being written: a thread follows the part that is final, so that the hash is known soon after the last
- * byte. Private to the sink. */
+/* Hashes a file while it is being written: a thread follows the part that is final, so that the hash is
+ * known soon after the last byte. Private to the sink. */
 #ifndef VISE_FORMATS_SINK_HASH_H
 #define VISE_FORMATS_SINK_HASH_H
 

@@ -11,13 +11,15 @@ static double skipped_when_measuring(const vise_plan *plan, double tokens)
     double operations = 0.0;
     for (size_t i = 0; i < plan->count; i++) {
         const vise_bound *bound = &plan->model->bound[i];
-        if (bound->layer >= 0 && bound->layer <= plan->last_calibrated && !bound->is_bias && (int)bound->input == last)
+        if (bound->layer >= 0 && bound->layer <= plan->last_calibrated && !bound->is_bias &&
+            (int)bound->input == last)
             operations += 2.0 * tokens * (double)bound->tensor->elements;
     }
     return operations;
 }
 
-/* Gram matrices are counted by half, as symmetric ones; each is accumulated and factorized once for all that share it. */
+/* Gram matrices are counted by half, as symmetric ones; each is accumulated and factorized once for all that
+ * share it. */
 static double solving(const vise_plan *plan, double tokens)
 {
     double operations = 0.0;
@@ -28,7 +30,8 @@ static double solving(const vise_plan *plan, double tokens)
             if (i == SIZE_MAX || plan->model->bound[i].input >= VISE_INPUT_COUNT ||
                 plan->planned[i].scheme.type == NULL || plan->planned[i].carried)
                 continue;
-            double rows = (double)plan->model->bound[i].tensor->rows, cols = (double)plan->model->bound[i].tensor->cols;
+            double rows = (double)plan->model->bound[i].tensor->rows,
+                   cols = (double)plan->model->bound[i].tensor->cols;
             width[plan->model->bound[i].input] = cols;
             operations += rows * cols * cols;
         }
@@ -44,7 +47,8 @@ void vise_plan_count_operations(vise_plan *plan)
     plan->operations = 0.0;
     if (plan->last_calibrated < 0)
         return;
-    double samples = request->calibration.samples == VISE_UNSET_INT ? 128.0 : (double)request->calibration.samples;
+    double samples =
+        request->calibration.samples == VISE_UNSET_INT ? 128.0 : (double)request->calibration.samples;
     double tokens = samples * (double)plan->calibration_length;
     double layer = vise_forward_operations(plan->model, tokens, plan->calibration_length) /
                    (double)plan->model->config.layers;

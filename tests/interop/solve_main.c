@@ -2,8 +2,9 @@
  *
  * solve SCHEME RANGE ACTORDER ROWS COLS W H OUT
  *
- * W: [ROWS, COLS], H: [COLS, COLS] (upper triangle counts), float32. Scales stay float32, the damping is 0.01. OUT gets the
- * codes [ROWS, COLS], one byte each, then the quantized weight [ROWS, COLS] as float32; stdout the loss and the damping.
+ * W: [ROWS, COLS], H: [COLS, COLS] (upper triangle counts), float32. Scales stay float32, the damping is 0.01.
+ * OUT gets the codes [ROWS, COLS], one byte each, then the quantized weight [ROWS, COLS] as float32; stdout the
+ * loss and the damping.
  */
 #include <math.h>
 #include <stdio.h>
@@ -59,11 +60,14 @@ int main(int argc, char **argv)
         return 4;
     vise_qweight_carve(&q, &scheme, VISE_DTYPE_F32, rows, cols, block);
 
-    vise_quant_config config = {.scheme = argv[1], .clip = "none", .range = argv[2], .actorder = argv[3], .damp = 0.01};
+    vise_quant_config config = {
+        .scheme = argv[1], .clip = "none", .range = argv[2], .actorder = argv[3], .damp = 0.01};
     vise_planned planned = {.scheme = scheme};
-    vise_weight weight = {.plan = &planned, .rows = rows, .cols = cols, .values = read_floats(argv[6], n), .q = &q};
+    vise_weight weight = {
+        .plan = &planned, .rows = rows, .cols = cols, .values = read_floats(argv[6], n), .q = &q};
     vise_weight *weights[] = {&weight};
-    vise_input_stats stats = {.width = cols, .tokens = 1, .gram = read_floats(argv[7], (size_t)(cols * cols))};
+    vise_input_stats stats = {
+        .width = cols, .tokens = 1, .gram = read_floats(argv[7], (size_t)(cols * cols))};
     vise_group group = {.stats = &stats, .weights = weights, .count = 1};
     vise_pass_run run = {.pass = &vise_pass_quant,
                          .method = &vise_method_gptq,

@@ -16,7 +16,8 @@
 
 enum { ROWS = 40, COLS = 96, TOKENS = 400 };
 
-/* One linear with the statistics of its input. Inputs are correlated and some channels are loud, as in real networks. */
+/* One linear with the statistics of its input. Inputs are correlated and some channels are loud, as in real
+ * networks. */
 typedef struct fixture {
     vise_workers *workers;
     vise_pool *pool;

@@ -21,7 +21,7 @@ B := build/$(CONF)
 # -ffp-contract=off: a product and a sum are fused only where the code says fmaf, so that all CPU levels agree.
 LANGUAGE := -std=c17 -D_GNU_SOURCE -fno-math-errno -ffp-contract=off -I.
 WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wvla $(if $(WERROR),-Werror)
-LIBS     := -lcjson -lzstd -lm -lpthread -ldl
+LIBS     := -lcjson -lzstd -lutf8proc -lpcre2-8 -lm -lpthread -ldl
 
 SANITIZE_release :=
 SANITIZE_asan    := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer

@@ -145,18 +145,7 @@ bool vise_bpe_cuts_at_mark(const vise_bpe *bpe)
 
 /* ---- working memory -------------------------------------------------------------------------- */
 
-#define CACHE_BITS  15
-#define CACHE_WORDS (1 << CACHE_BITS)
-#define CACHE_KEY   24 /* bytes of a word, and its length in the last one */
-#define CACHE_IDS   9
-#define SHORT_WORD  48 /* symbols that are merged in place */
-
-/* One cache line. */
-typedef struct cache_entry {
-    uint64_t key[CACHE_KEY / 8];
-    uint32_t count;
-    int32_t ids[CACHE_IDS];
-} cache_entry;
+#define SHORT_WORD 48 /* symbols that are merged in place */
 
 typedef struct symbol {
     int32_t id;
@@ -167,63 +156,24 @@ typedef struct symbol {
 #define NO_RANK UINT32_MAX
 
 struct vise_bpe_scratch {
-    cache_entry *cache; /* [CACHE_WORDS]; a word replaces what was in its place */
     symbol *symbols;
     size_t symbols_capacity;
     uint64_t *heap; /* rank << 32 | position */
     size_t heap_count, heap_capacity;
-    vise_ids start; /* symbols of the word under way */
 };
 
 vise_status vise_bpe_scratch_new(vise_bpe_scratch **out, vise_error *err)
 {
-    vise_bpe_scratch *scratch;
-    vise_status status;
-
-    *out = NULL;
-    VISE_TRY(vise_calloc(1, sizeof *scratch, (void **)&scratch, err));
-    status = vise_calloc(CACHE_WORDS, sizeof *scratch->cache, (void **)&scratch->cache, err);
-    if (status != VISE_OK) {
-        vise_free(scratch);
-        return status;
-    }
-    *out = scratch;
-    return VISE_OK;
+    return vise_calloc(1, sizeof **out, (void **)out, err);
 }
 
 void vise_bpe_scratch_free(vise_bpe_scratch *scratch)
 {
     if (scratch == NULL)
         return;
-    vise_free(scratch->cache);
     vise_free(scratch->symbols);
     vise_free(scratch->heap);
-    vise_ids_deinit(&scratch->start);
     vise_free(scratch);
-}
-
-static vise_status reserve_ids(vise_ids *ids, size_t more, vise_error *err)
-{
-    size_t needed;
-
-    if (!vise_add_size(ids->count, more, &needed))
-        return VISE_FAIL(err, VISE_ERESOURCE, "too many tokens");
-    if (needed <= ids->capacity)
-        return VISE_OK;
-    return vise_grow((void **)&ids->ids, &ids->capacity, needed, sizeof *ids->ids, err);
-}
-
-vise_status vise_ids_add(vise_ids *ids, int32_t id, vise_error *err)
-{
-    VISE_TRY(reserve_ids(ids, 1, err));
-    ids->ids[ids->count++] = id;
-    return VISE_OK;
-}
-
-void vise_ids_deinit(vise_ids *ids)
-{
-    vise_free(ids->ids);
-    *ids = (vise_ids){0};
 }
 
 /* ---- symbols of a word ----------------------------------------------------------------------- */
@@ -264,7 +214,7 @@ static vise_status add_symbols(const vise_bpe *bpe, const char *word, size_t len
     out->count = 0;
     /* At most one symbol for a byte, two for a byte that falls back as a character of two, and one held
      * back. */
-    VISE_TRY(reserve_ids(out, 2 * length + 1, err));
+    VISE_TRY(vise_ids_reserve(out, 2 * length + 1, err));
     for (size_t at = 0; at < length; at += n) {
         int32_t id;
         char text[4];
@@ -460,10 +410,9 @@ static vise_status find_whole(const vise_bpe *bpe, const char *word, size_t leng
     return VISE_OK;
 }
 
-static vise_status encode_word(const vise_bpe *bpe, vise_bpe_scratch *scratch, const char *word,
-                               size_t length, vise_error *err)
+vise_status vise_bpe_encode(const vise_bpe *bpe, vise_bpe_scratch *scratch, const char *word, size_t length,
+                            vise_ids *out, vise_error *err)
 {
-    vise_ids *out = &scratch->start;
     int32_t whole = -1;
 
     if (bpe->ignore_merges)
@@ -477,58 +426,5 @@ static vise_status encode_word(const vise_bpe *bpe, vise_bpe_scratch *scratch, c
         out->count = merge_short(bpe, out->ids, out->count);
     else
         VISE_TRY(merge_long(bpe, scratch, out->ids, &out->count, err));
-    return VISE_OK;
-}
-
-static inline void make_key(const char *word, size_t length, const char *end, uint64_t key[CACHE_KEY / 8])
-{
-    if (end - word >= CACHE_KEY) {
-        size_t words = length / 8;
-        memcpy(key, word, CACHE_KEY);
-        key[words] &= (UINT64_C(1) << 8 * (length % 8)) - 1;
-        for (size_t i = words + 1; i < CACHE_KEY / 8; i++)
-            key[i] = 0;
-    } else {
-        key[0] = key[1] = key[2] = 0;
-        memcpy(key, word, length);
-    }
-    key[2] |= (uint64_t)length << 56;
-}
-
-vise_status vise_bpe_encode(const vise_bpe *bpe, vise_bpe_scratch *scratch, const char *word, size_t length,
-                            const char *end, vise_ids *ids, vise_error *err)
-{
-    uint64_t key[CACHE_KEY / 8], hash;
-    cache_entry *entry;
-
-    if (length >= CACHE_KEY) {
-        VISE_TRY(encode_word(bpe, scratch, word, length, err));
-        VISE_TRY(reserve_ids(ids, scratch->start.count, err));
-        memcpy(ids->ids + ids->count, scratch->start.ids, scratch->start.count * sizeof *ids->ids);
-        ids->count += scratch->start.count;
-        return VISE_OK;
-    }
-    make_key(word, length, end, key);
-    hash = (key[0] ^ key[1] * UINT64_C(0xff51afd7ed558ccd)) * UINT64_C(0x9e3779b97f4a7c15);
-    hash = (hash ^ hash >> 32 ^ key[2]) * UINT64_C(0xc4ceb9fe1a85ec53);
-    entry = &scratch->cache[hash >> (64 - CACHE_BITS)];
-    VISE_TRY(reserve_ids(ids, CACHE_IDS, err));
-    if (entry->key[0] != key[0] || entry->key[1] != key[1] || entry->key[2] != key[2]) {
-        const vise_ids *out = &scratch->start;
-        VISE_TRY(encode_word(bpe, scratch, word, length, err));
-        if (out->count > CACHE_IDS) {
-            VISE_TRY(reserve_ids(ids, out->count, err));
-            memcpy(ids->ids + ids->count, out->ids, out->count * sizeof *ids->ids);
-            ids->count += out->count;
-            return VISE_OK;
-        }
-        memcpy(entry->key, key, sizeof key);
-        entry->count = (uint32_t)out->count;
-        if (out->count > 0)
-            memcpy(entry->ids, out->ids, out->count * sizeof *out->ids);
-    }
-    /* All of them at a fixed size: quicker than as many as there are. */
-    memcpy(ids->ids + ids->count, entry->ids, sizeof entry->ids);
-    ids->count += entry->count;
     return VISE_OK;
 }

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #include "core/err.h"
-#include "text/tokenizer.h"
+#include "text/ids.h"
 #include "text/vocab.h"
 
 typedef struct vise_bpe_merge {
@@ -58,14 +58,14 @@ bool vise_bpe_cuts_at_mark(const vise_bpe *bpe);
  * Latin-1 stands for itself, the others for U+0100 on. */
 uint32_t vise_byte_to_char(uint8_t byte);
 
-/* Memory of one thread: a cache of words and room to work in. */
+/* Memory of one thread. */
 typedef struct vise_bpe_scratch vise_bpe_scratch;
 VISE_MUST_USE vise_status vise_bpe_scratch_new(vise_bpe_scratch **out, vise_error *err);
 void vise_bpe_scratch_free(vise_bpe_scratch *scratch);
 
-/* Appends the ids of a word (length > 0; valid UTF-8, unless byte_level: any bytes). `end` is the end of
- * readable memory behind word. */
+/* Puts the ids of a word into out, in place of what is there (length > 0; valid UTF-8, unless byte_level: any
+ * bytes). */
 VISE_MUST_USE vise_status vise_bpe_encode(const vise_bpe *bpe, vise_bpe_scratch *scratch, const char *word,
-                                          size_t length, const char *end, vise_ids *ids, vise_error *err);
+                                          size_t length, vise_ids *out, vise_error *err);
 
 #endif

@@ -9,6 +9,19 @@
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
+vise_status vise_tokenizer_new(vise_tokenizer **out, vise_error *err)
+{
+    vise_tokenizer *tokenizer;
+
+    *out = NULL;
+    VISE_TRY(vise_calloc(1, sizeof *tokenizer, (void **)&tokenizer, err));
+    pthread_mutex_init(&tokenizer->lock, NULL);
+    vise_char_table(tokenizer->classes);
+    vise_flag_table(tokenizer->flags);
+    *out = tokenizer;
+    return VISE_OK;
+}
+
 vise_status vise_tokenizer_from_text(const char *name, const char *text, size_t length, vise_tokenizer **out,
                                      vise_error *err)
 {
@@ -16,9 +29,7 @@ vise_status vise_tokenizer_from_text(const char *name, const char *text, size_t 
     vise_status status;
 
     *out = NULL;
-    VISE_TRY(vise_calloc(1, sizeof *tokenizer, (void **)&tokenizer, err));
-    pthread_mutex_init(&tokenizer->lock, NULL);
-    vise_char_table(tokenizer->classes);
+    VISE_TRY(vise_tokenizer_new(&tokenizer, err));
     status = vise_tokenizer_parse(tokenizer, name, text, length, err);
     if (status != VISE_OK) {
         vise_tokenizer_close(tokenizer);
@@ -31,6 +42,7 @@ vise_status vise_tokenizer_from_text(const char *name, const char *text, size_t 
 vise_status vise_tokenizer_open(const char *folder, vise_tokenizer **out, vise_error *err)
 {
     char *path = NULL, *text = NULL;
+    bool found = true;
     size_t length;
     vise_status status;
 
@@ -40,8 +52,12 @@ vise_status vise_tokenizer_open(const char *folder, vise_tokenizer **out, vise_e
                          "%s: not a model folder, so there is no tokenizer.json; text needs one", folder);
     VISE_TRY(vise_path_join(folder, "tokenizer.json", &path, err));
     if (!vise_path_exists(path)) {
-        status = VISE_FAIL(err, VISE_EUSAGE,
-                           "%s: the folder has no tokenizer.json; text needs one (token ids do not)", folder);
+        status = vise_tokenizer_from_folder(folder, &found, out, err);
+        if (status == VISE_OK && !found)
+            status = VISE_FAIL(err, VISE_EUSAGE,
+                               "%s: the folder has no tokenizer.json (nor vocab.txt); text needs one (token "
+                               "ids do not)",
+                               folder);
         goto end;
     }
     VISE_TRY_TO(end, vise_file_read_all(path, FILE_BYTES_MAX, &text, &length, err));
@@ -52,30 +68,65 @@ end:
     return status;
 }
 
+/* True if the folder has one of the files that tokenizers are read from. */
+static vise_status has_tokenizer(const char *folder, bool *found, vise_error *err)
+{
+    static const char *const names[] = {"tokenizer.json", "vocab.txt"};
+
+    *found = false;
+    for (size_t i = 0; i < sizeof names / sizeof names[0] && !*found; i++) {
+        char *file;
+        VISE_TRY(vise_path_join(folder, names[i], &file, err));
+        *found = vise_path_exists(file);
+        vise_free(file);
+    }
+    return VISE_OK;
+}
+
 vise_status vise_tokenizer_open_for(const char *path, const char *folder, vise_tokenizer **out, vise_error *err)
 {
     size_t length = strlen(path);
-    char *file;
-    bool found;
+    bool found = true;
 
     *out = NULL;
-    if (length >= 6 && strcmp(path + length - 6, ".jsonl") == 0) {
-        VISE_TRY(vise_path_join(folder, "tokenizer.json", &file, err));
-        found = vise_path_is_folder(folder) && vise_path_exists(file);
-        vise_free(file);
-        if (!found)
-            return VISE_OK;
-    }
-    return vise_tokenizer_open(folder, out, err);
+    if (length >= 6 && strcmp(path + length - 6, ".jsonl") == 0)
+        VISE_TRY(has_tokenizer(folder, &found, err));
+    return found ? vise_tokenizer_open(folder, out, err) : VISE_OK;
 }
 
-static void free_scratch(vise_text_scratch *scratch)
+vise_status vise_text_scratch_new(vise_text_scratch **out, vise_error *err)
+{
+    vise_text_scratch *scratch;
+    vise_status status;
+
+    *out = NULL;
+    VISE_TRY(vise_calloc(1, sizeof *scratch, (void **)&scratch, err));
+    vise_buf_init(&scratch->word, SIZE_MAX / 2);
+    vise_buf_init(&scratch->normalized[0], SIZE_MAX / 2);
+    vise_buf_init(&scratch->normalized[1], SIZE_MAX / 2);
+    for (size_t i = 0; i < VISE_STEPS_MAX; i++)
+        vise_buf_init(&scratch->step[i], SIZE_MAX / 2);
+    VISE_TRY_TO(end, vise_bpe_scratch_new(&scratch->bpe, err));
+    VISE_TRY_TO(end, vise_regex_scratch_new(&scratch->regex, err));
+    VISE_TRY_TO(end, vise_word_cache_new(&scratch->cache, err));
+    *out = scratch;
+end:
+    if (status != VISE_OK)
+        vise_text_scratch_free(scratch);
+    return status;
+}
+
+void vise_text_scratch_free(vise_text_scratch *scratch)
 {
     if (scratch == NULL)
         return;
+    vise_word_cache_free(scratch->cache);
     vise_bpe_scratch_free(scratch->bpe);
-    vise_buf_deinit(&scratch->normal[0]);
-    vise_buf_deinit(&scratch->normal[1]);
+    vise_regex_scratch_free(scratch->regex);
+    vise_normal_scratch_deinit(&scratch->normal);
+    vise_buf_deinit(&scratch->word);
+    vise_buf_deinit(&scratch->normalized[0]);
+    vise_buf_deinit(&scratch->normalized[1]);
     for (size_t i = 0; i < VISE_STEPS_MAX; i++)
         vise_buf_deinit(&scratch->step[i]);
     vise_free(scratch);
@@ -88,9 +139,13 @@ void vise_tokenizer_close(vise_tokenizer *tokenizer)
     while (tokenizer->resting != NULL) {
         vise_text_scratch *scratch = tokenizer->resting;
         tokenizer->resting = scratch->next;
-        free_scratch(scratch);
+        vise_text_scratch_free(scratch);
     }
     pthread_mutex_destroy(&tokenizer->lock);
+    for (size_t i = 0; i < tokenizer->n_normals; i++)
+        vise_normal_deinit(&tokenizer->normals[i]);
+    for (size_t i = 0; i < tokenizer->n_steps; i++)
+        vise_regex_free(tokenizer->steps[i].regex);
     vise_added_deinit(&tokenizer->raw);
     vise_added_deinit(&tokenizer->normal);
     vise_bpe_deinit(&tokenizer->bpe);
@@ -105,7 +160,6 @@ void vise_tokenizer_close(vise_tokenizer *tokenizer)
 static vise_status take_scratch(const vise_tokenizer *tokenizer, vise_text_scratch **out, vise_error *err)
 {
     vise_tokenizer *shared = (vise_tokenizer *)(uintptr_t)tokenizer;
-    vise_status status;
 
     pthread_mutex_lock(&shared->lock);
     *out = shared->resting;
@@ -114,15 +168,7 @@ static vise_status take_scratch(const vise_tokenizer *tokenizer, vise_text_scrat
     pthread_mutex_unlock(&shared->lock);
     if (*out != NULL)
         return VISE_OK;
-    VISE_TRY(vise_calloc(1, sizeof **out, (void **)out, err));
-    vise_buf_init(&(*out)->normal[0], SIZE_MAX / 2);
-    vise_buf_init(&(*out)->normal[1], SIZE_MAX / 2);
-    for (size_t i = 0; i < VISE_STEPS_MAX; i++)
-        vise_buf_init(&(*out)->step[i], SIZE_MAX / 2);
-    status = vise_bpe_scratch_new(&(*out)->bpe, err);
-    if (status != VISE_OK)
-        free_scratch(*out);
-    return status;
+    return vise_text_scratch_new(out, err);
 }
 
 static void give_scratch(const vise_tokenizer *tokenizer, vise_text_scratch *scratch)
@@ -135,40 +181,16 @@ static void give_scratch(const vise_tokenizer *tokenizer, vise_text_scratch *scr
     pthread_mutex_unlock(&shared->lock);
 }
 
-/* ---- rewriting ------------------------------------------------------------------------------- */
-
-static void replace_all(vise_buf *buf, const char *text, size_t length, const char *pattern,
-                        size_t pattern_length, const char *content, size_t content_length)
-{
-    const char *end = text + length;
-
-    while (text < end) {
-        const char *found = memmem(text, (size_t)(end - text), pattern, pattern_length);
-        if (found == NULL)
-            break;
-        vise_buf_add(buf, text, (size_t)(found - text));
-        vise_buf_add(buf, content, content_length);
-        text = found + pattern_length;
-    }
-    vise_buf_add(buf, text, (size_t)(end - text));
-}
-
-vise_status vise_normalize(const vise_tokenizer *tokenizer, vise_buf buffers[2], const char *text,
+vise_status vise_normalize(const vise_tokenizer *tokenizer, vise_text_scratch *scratch, const char *text,
                            size_t length, const char **out, size_t *out_length, vise_error *err)
 {
     *out = text;
     *out_length = length;
     for (size_t i = 0; i<tokenizer->n_normals && * out_length> 0; i++) {
-        const vise_normal *normal = &tokenizer->normals[i];
-        vise_buf *buf = &buffers[i % 2];
+        vise_buf *buf = &scratch->normalized[i % 2];
         vise_buf_clear(buf);
-        if (normal->kind == VISE_NORMAL_PREPEND) {
-            vise_buf_add(buf, normal->content, normal->content_length);
-            vise_buf_add(buf, *out, *out_length);
-        } else {
-            replace_all(buf, *out, *out_length, normal->pattern, normal->pattern_length, normal->content,
-                        normal->content_length);
-        }
+        VISE_TRY(vise_normal_run(&tokenizer->normals[i], tokenizer->flags, &scratch->normal, scratch->regex,
+                                 *out, *out_length, buf, err));
         VISE_TRY(vise_buf_check(buf, "normalized text", err));
         *out = buf->data;
         *out_length = buf->length;
@@ -183,25 +205,97 @@ typedef struct walk {
     vise_text_scratch *scratch;
     vise_ids *ids;
     size_t enough; /* stop once there are so many ids */
+    vise_word_encoder encode;
+    const void *model;
 } walk;
 
 static vise_status run_steps(walk *w, size_t step, const char *text, size_t length, const char *end,
                              bool first, vise_error *err);
 
+static vise_status encode_bpe(const void *model, void *scratch, const char *word, size_t length,
+                              vise_ids *out, vise_error *err)
+{
+    return vise_bpe_encode(model, ((vise_text_scratch *)scratch)->bpe, word, length, out, err);
+}
+
+static vise_status encode_wordpiece(const void *model, void *scratch, const char *word, size_t length,
+                                    vise_ids *out, vise_error *err)
+{
+    return vise_wordpiece_encode(model, &((vise_text_scratch *)scratch)->word, word, length, out, err);
+}
+
+static inline vise_status encode_word(walk *w, const char *word, size_t length, const char *end,
+                                      vise_error *err)
+{
+    return vise_word_cache_encode(w->scratch->cache, w->encode, w->model, w->scratch, word, length, end,
+                                  w->ids, err);
+}
+
+/* A piece of step `step`: a word for the model, or for the next step. */
+static inline vise_status run_piece(walk *w, size_t step, const char *text, size_t length, const char *end,
+                                    bool first, vise_error *err)
+{
+    if (step + 1 == w->tokenizer->n_steps)
+        return encode_word(w, text, length, end, err);
+    return run_steps(w, step + 1, text, length, end, first, err);
+}
+
 static vise_status run_split(walk *w, size_t step, const char *text, size_t length, const char *end,
                              bool first, vise_error *err)
 {
     vise_split split = w->tokenizer->steps[step].split;
-    bool last = step + 1 == w->tokenizer->n_steps;
 
     for (size_t at = 0; at < length && w->ids->count < w->enough;) {
         size_t stop = vise_split_next(split, w->tokenizer->classes, text, length, at);
-        if (last)
-            VISE_TRY(
-                vise_bpe_encode(&w->tokenizer->bpe, w->scratch->bpe, text + at, stop - at, end, w->ids, err));
-        else
-            VISE_TRY(run_steps(w, step + 1, text + at, stop - at, end, first && at == 0, err));
+        VISE_TRY(run_piece(w, step, text + at, stop - at, end, first && at == 0, err));
         at = stop;
+    }
+    return VISE_OK;
+}
+
+static vise_status run_cut(walk *w, size_t step, const char *text, size_t length, const char *end, bool first,
+                           vise_error *err)
+{
+    vise_cut_walk parts = {.cut = &w->tokenizer->steps[step].cut,
+                           .classes = w->tokenizer->classes,
+                           .flags = w->tokenizer->flags,
+                           .regex = w->scratch->regex,
+                           .text = text,
+                           .length = length};
+    size_t start, stop;
+    bool more;
+
+    while (w->ids->count < w->enough) {
+        VISE_TRY(vise_cut_next(&parts, &more, &start, &stop, err));
+        if (!more)
+            break;
+        VISE_TRY(run_piece(w, step, text + start, stop - start, end, first && start == 0, err));
+    }
+    return VISE_OK;
+}
+
+/* 0: part of a word, 1: white space, 2: punctuation. */
+static inline int bert_kind(const vise_tokenizer *t, const char *text, size_t *n)
+{
+    uint32_t c = vise_utf8_at(text, n);
+
+    if (c < VISE_CHAR_TABLE)
+        return t->classes[c] == VISE_CHAR_SPACE ? 1 : (t->flags[c] & VISE_FLAG_PUNCT) != 0 ? 2 : 0;
+    return (vise_char_flags(c) & VISE_FLAG_PUNCT) != 0 ? 2 : 0;
+}
+
+static vise_status run_bert(walk *w, size_t step, const char *text, size_t length, const char *end,
+                            bool first, vise_error *err)
+{
+    for (size_t at = 0, stop; at < length && w->ids->count < w->enough; at = stop) {
+        size_t n;
+        int kind = bert_kind(w->tokenizer, text + at, &n);
+        stop = at + n;
+        if (kind == 1)
+            continue;
+        while (kind == 0 && stop < length && bert_kind(w->tokenizer, text + stop, &n) == 0)
+            stop += n;
+        VISE_TRY(run_piece(w, step, text + at, stop - at, end, first && at == 0, err));
     }
     return VISE_OK;
 }
@@ -217,7 +311,7 @@ static vise_status run_marks(walk *w, size_t step, const char *text, size_t leng
     vise_buf_clear(buf);
     if (!marked && (prepend == VISE_PREPEND_ALWAYS || (prepend == VISE_PREPEND_FIRST && first)))
         vise_buf_add(buf, VISE_MARK, VISE_MARK_LENGTH);
-    replace_all(buf, text, length, " ", 1, VISE_MARK, VISE_MARK_LENGTH);
+    vise_replace_all(buf, text, length, " ", 1, VISE_MARK, VISE_MARK_LENGTH);
     VISE_TRY(vise_buf_check(buf, "pre-tokenized text", err));
     return run_steps(w, step + 1, buf->data, buf->length, buf->data + buf->length, first, err);
 }
@@ -232,10 +326,22 @@ static vise_status run_steps(walk *w, size_t step, const char *text, size_t leng
     if (length == 0)
         return VISE_OK;
     if (step == w->tokenizer->n_steps)
-        return vise_bpe_encode(&w->tokenizer->bpe, w->scratch->bpe, text, length, end, w->ids, err);
+        return encode_word(w, text, length, end, err);
     switch (w->tokenizer->steps[step].kind) {
     case VISE_STEP_SPLIT:
         return run_split(w, step, text, length, end, first, err);
+    case VISE_STEP_CUT:
+        return run_cut(w, step, text, length, end, first, err);
+    case VISE_STEP_BERT:
+        return run_bert(w, step, text, length, end, first, err);
+    case VISE_STEP_SPELL_BYTES:
+        vise_buf_clear(buf);
+        for (size_t i = 0; i < length; i++) {
+            char spelled[4];
+            vise_buf_add(buf, spelled, vise_utf8_put(vise_byte_to_char((uint8_t)text[i]), spelled));
+        }
+        VISE_TRY(vise_buf_check(buf, "pre-tokenized text", err));
+        return run_steps(w, step + 1, buf->data, buf->length, buf->data + buf->length, first, err);
     case VISE_STEP_MARK_SPACES:
         return run_marks(w, step, text, length, first, err);
     case VISE_STEP_PREFIX_SPACE:
@@ -256,7 +362,7 @@ static vise_status run_between(walk *w, const char *text, size_t length, bool fi
     vise_added_walk parts;
     vise_added_part part;
 
-    VISE_TRY(vise_normalize(w->tokenizer, w->scratch->normal, text, length, &text, &length, err));
+    VISE_TRY(vise_normalize(w->tokenizer, w->scratch, text, length, &text, &length, err));
     vise_added_begin(&parts, &w->tokenizer->normal, text, length);
     while (w->ids->count < w->enough && vise_added_next(&parts, &part)) {
         if (part.id >= 0)
@@ -305,6 +411,8 @@ vise_status vise_tokenize_until(const vise_tokenizer *tokenizer, const char *tex
     vise_buf repaired;
     vise_status status = VISE_OK;
 
+    w.encode = tokenizer->kind == VISE_MODEL_BPE ? encode_bpe : encode_wordpiece;
+    w.model = tokenizer->kind == VISE_MODEL_BPE ? (const void *)&tokenizer->bpe : &tokenizer->wordpiece;
     VISE_TRY(take_scratch(tokenizer, &w.scratch, err));
     vise_buf_init(&repaired, SIZE_MAX / 2);
     if (vise_utf8_valid(text, length, NULL) < length) {
@@ -355,15 +463,17 @@ int vise_tokenizer_token_bytes(const vise_tokenizer *tokenizer, int32_t id)
     if (vise_tokenizer_token(tokenizer, id) == NULL)
         return -1;
     token = &tokenizer->vocab.tokens[id];
-    if (tokenizer->bpe.unk_token != NULL && id == tokenizer->bpe.unk)
+    if (id == tokenizer->unk)
         return -1;
     if (tokenizer->is_added[id])
         return (int)token->length;
-    if (!tokenizer->bpe.byte_level && token->length == 6 && memcmp(token->text, "<0x", 3) == 0)
+    if (tokenizer->loses_text)
+        return -1;
+    if (!tokenizer->spells_bytes && token->length == 6 && memcmp(token->text, "<0x", 3) == 0)
         return 1;
     for (size_t at = 0, n; at < token->length; at += n) {
         uint32_t c = vise_utf8_at(token->text + at, &n);
-        bytes += tokenizer->bpe.byte_level || (c == 0x2581 && tokenizer->marks_space) ? 1 : (int)n;
+        bytes += tokenizer->spells_bytes || (c == 0x2581 && tokenizer->marks_space) ? 1 : (int)n;
     }
     return bytes;
 }

@@ -1,13 +1,14 @@
 /* Tokenizers: text to token ids, equal to what the Hugging Face tokenizers library gives for the same
  * tokenizer.json.
  *
- * Held here: BPE models, byte-level (GPT-2, Llama 3 style) and with byte fallback (sentencepiece style,
- * Llama 2), the normalizers Prepend, Replace (of a string) and Sequence, the pre-tokenizers ByteLevel,
- * Metaspace, Sequence and Split by the regular expressions of GPT-2, Llama 3 and Qwen 2, added and
- * special tokens, and BOS from the post-processors TemplateProcessing, ByteLevel and Sequence. What is
- * not held (Unicode normal forms, say) is refused by name at open (VISE_EUNSUPPORTED), never
- * approximated. Two things differ from the library on purpose: tokens that share an id are refused, and
- * truncation and padding are the caller's business.
+ * Held here: the models BPE (byte-level: GPT-2, Llama 3; with byte fallback: Llama 2) and WordPiece (BERT); the
+ * normalizers BertNormalizer, Lowercase, NFC, NFD, NFKC, NFKD, Prepend, Replace, Strip and StripAccents; the
+ * pre-tokenizers BertPreTokenizer, ByteLevel, CharDelimiterSplit, Digits, Metaspace, Punctuation, Split,
+ * Whitespace and WhitespaceSplit; the post-processors BertProcessing, ByteLevel, RobertaProcessing and
+ * TemplateProcessing; Sequences of them; added and special tokens. A folder without tokenizer.json is read from
+ * vocab.txt (BERT). What is not held is refused by name at open (VISE_EUNSUPPORTED), never approximated; so are
+ * regular expressions that may mean something else here (text/regex.h). Two things differ from the library on
+ * purpose: tokens that share an id are refused, and padding is the caller's business.
  */
 #ifndef VISE_TEXT_TOKENIZER_H
 #define VISE_TEXT_TOKENIZER_H
@@ -17,25 +18,17 @@
 #include <stdint.h>
 
 #include "core/err.h"
+#include "text/ids.h"
 
 typedef struct vise_tokenizer vise_tokenizer;
 
-/* From a model folder: tokenizer.json. VISE_EFORMAT when it is broken; VISE_EUSAGE when the folder has
- * none. */
+/* From a model folder. VISE_EFORMAT when its file is broken; VISE_EUSAGE when the folder has none. */
 VISE_MUST_USE vise_status vise_tokenizer_open(const char *folder, vise_tokenizer **out, vise_error *err);
-/* The same for what stands in `path`: a .jsonl may hold ids alone, so for one a folder without tokenizer.json gives
+/* The same for what stands in `path`: a .jsonl may hold ids alone, so for one a folder without a tokenizer gives
  * *out NULL. */
 VISE_MUST_USE vise_status vise_tokenizer_open_for(const char *path, const char *folder, vise_tokenizer **out,
                                                   vise_error *err);
 void vise_tokenizer_close(vise_tokenizer *tokenizer);
-
-typedef struct vise_ids {
-    int32_t *ids;
-    size_t count, capacity;
-    uint64_t invalid_utf8; /* bytes replaced by U+FFFD */
-} vise_ids;
-void vise_ids_deinit(vise_ids *ids);
-VISE_MUST_USE vise_status vise_ids_add(vise_ids *ids, int32_t id, vise_error *err);
 
 /* Appends the ids of text, without the tokens that the post-processor adds. Thread-safe for one tokenizer. */
 VISE_MUST_USE vise_status vise_tokenize(const vise_tokenizer *tokenizer, const char *text, size_t length,
@@ -43,6 +36,20 @@ VISE_MUST_USE vise_status vise_tokenize(const vise_tokenizer *tokenizer, const c
 /* The same, but may leave off once ids->count has reached `enough`. */
 VISE_MUST_USE vise_status vise_tokenize_until(const vise_tokenizer *tokenizer, const char *text,
                                               size_t length, size_t enough, vise_ids *ids, vise_error *err);
+
+/* One text, or two, with the tokens that the post-processor puts around them ([CLS] and [SEP], say). */
+typedef struct vise_encoding {
+    vise_ids ids;
+    uint8_t *types; /* [ids.count]: token_type_ids; NULL when there are no ids */
+    bool truncated;
+} vise_encoding;
+/* second may be NULL. With max_length > 0 texts are cut at their ends so that the ids are no more than that, the
+ * longer of two first, as transformers does with truncation=True. */
+VISE_MUST_USE vise_status vise_tokenize_pair(const vise_tokenizer *tokenizer, const char *first,
+                                             const char *second, size_t max_length, vise_encoding *out,
+                                             vise_error *err);
+void vise_encoding_deinit(vise_encoding *encoding);
+
 /* The token that is put in front of a text (BOS), or -1 when the tokenizer adds none. */
 int32_t vise_tokenizer_bos(const vise_tokenizer *tokenizer);
 /* Ids are in [0, size). */

@@ -1,6 +1,7 @@
 #include "text/unicode.h"
 
 #include <string.h>
+#include <utf8proc.h>
 
 static uint32_t look_up(const vise_char_range *ranges, size_t count, uint32_t c)
 {
@@ -35,6 +36,30 @@ void vise_char_table(uint8_t table[VISE_CHAR_TABLE])
         for (uint32_t c = vise_unicode_classes[i].first;
              c <= vise_unicode_classes[i].last && c < VISE_CHAR_TABLE; c++)
             table[c] = (uint8_t)vise_unicode_classes[i].value;
+}
+
+unsigned vise_char_flags(uint32_t c)
+{
+    return look_up(vise_library_flags, vise_library_flags_count, c);
+}
+
+void vise_flag_table(uint8_t table[VISE_FLAG_TABLE])
+{
+    memset(table, 0, VISE_FLAG_TABLE);
+    for (size_t i = 0; i < vise_library_flags_count; i++)
+        for (uint32_t c = vise_library_flags[i].first; c <= vise_library_flags[i].last && c < VISE_FLAG_TABLE;
+             c++)
+            table[c] = (uint8_t)vise_library_flags[i].value;
+}
+
+uint32_t vise_char_lower(uint32_t c)
+{
+    uint32_t other;
+
+    if (c < 0x80)
+        return c >= 'A' && c <= 'Z' ? c + 32 : c;
+    other = look_up(vise_library_lower, vise_library_lower_count, c);
+    return other != 0 ? other : (uint32_t)utf8proc_tolower((utf8proc_int32_t)c);
 }
 
 size_t vise_utf8_last(const char *text, size_t length)

@@ -32,6 +32,33 @@ bool vise_char_is_word(uint32_t c); /* \w */
 #define VISE_CHAR_TABLE 0x3100
 void vise_char_table(uint8_t table[VISE_CHAR_TABLE]);
 
+/* What the tokenizers library takes characters for (text/library_tables.c): bits of a set. */
+#define VISE_FLAG_DROPPED    1u  /* BertNormalizer's clean_text leaves it out */
+#define VISE_FLAG_BLANK      2u  /* and makes it a space */
+#define VISE_FLAG_PUNCT      4u  /* Punctuation, BertPreTokenizer */
+#define VISE_FLAG_NONSPACING 8u  /* BertNormalizer's strip_accents leaves it out */
+#define VISE_FLAG_MARK       16u /* StripAccents leaves it out */
+#define VISE_FLAG_NUMERIC    32u /* Digits */
+#define VISE_FLAG_FIXED      64u /* newer than its normal forms: they leave it as it is */
+extern const vise_char_range vise_library_flags[];
+extern const size_t vise_library_flags_count;
+/* Lower case where utf8proc's differs; single characters. */
+extern const vise_char_range vise_library_lower[];
+extern const size_t vise_library_lower_count;
+/* Newer than Unicode 14: the number of the general category (text/regex_translate.c). */
+extern const vise_char_range vise_library_newer[];
+extern const size_t vise_library_newer_count;
+/* \p{Han} */
+extern const vise_char_range vise_library_han[];
+extern const size_t vise_library_han_count;
+
+unsigned vise_char_flags(uint32_t c);
+/* The flags of the characters below VISE_FLAG_TABLE as a table, for scanning. */
+#define VISE_FLAG_TABLE 0x10000
+void vise_flag_table(uint8_t table[VISE_FLAG_TABLE]);
+/* Lower case, as the library has it, but for U+0130, which becomes two characters: 'i' comes back. */
+uint32_t vise_char_lower(uint32_t c);
+
 /* The character at text (at least one byte, valid UTF-8) and its length. */
 static inline uint32_t vise_utf8_at(const char *text, size_t *length)
 {

@@ -24,6 +24,11 @@ has_cjson() { probe '#include <cjson/cJSON.h>
 int main(void) { return cJSON_Version() == 0; }' -lcjson; }
 has_zstd() { probe '#include <zstd.h>
 int main(void) { return ZSTD_versionNumber() < 10400; }' -lzstd; }
+has_utf8proc() { probe '#include <utf8proc.h>
+int main(void) { return utf8proc_tolower(0x41) != 0x61; }' -lutf8proc; }
+has_pcre2() { probe '#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+int main(void) { char version[64]; return pcre2_config(PCRE2_CONFIG_VERSION, version) < 0; }' -lpcre2-8; }
 has_cmocka() { probe '#include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -39,10 +44,12 @@ missing() {
     if has_cc; then
         has_cjson || packages+=(libcjson-dev)
         has_zstd || packages+=(libzstd-dev)
+        has_utf8proc || packages+=(libutf8proc-dev)
+        has_pcre2 || packages+=(libpcre2-dev)
         has_cmocka || packages+=(libcmocka-dev)
         has_openblas || packages+=(libopenblas0-pthread)
     else
-        packages+=(gcc libc6-dev libcjson-dev libzstd-dev libcmocka-dev libopenblas0-pthread)
+        packages+=(gcc libc6-dev libcjson-dev libzstd-dev libutf8proc-dev libpcre2-dev libcmocka-dev libopenblas0-pthread)
     fi
     command -v make >/dev/null || packages+=(make)
     command -v ar >/dev/null || packages+=(binutils)
@@ -51,7 +58,7 @@ missing() {
 
 packages=$(missing)
 if [ -z "$packages" ]; then
-    [ $verbose -eq 1 ] && echo "deps: compiler, cJSON, zstd, OpenBLAS and cmocka are there"
+    [ $verbose -eq 1 ] && echo "deps: compiler, cJSON, zstd, utf8proc, PCRE2, OpenBLAS and cmocka are there"
     exit 0
 fi
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then

@@ -177,8 +177,8 @@ copy mute
 rm "$folder/mute/tokenizer.json"
 bad "tokenizer missing" 2 "tokenizer.json" quant "$folder/mute" -o "$out" --scheme int4-g4 "${gptq[@]}"
 copy mute
-echo '{"model": {"type": "WordPiece", "vocab": {}}}' >"$folder/mute/tokenizer.json"
-bad "a tokenizer of another kind" 5 "WordPiece" quant "$folder/mute" -o "$out" --scheme int4-g4 "${gptq[@]}"
+echo '{"model": {"type": "WordLevel", "vocab": {}}}' >"$folder/mute/tokenizer.json"
+bad "a tokenizer of another kind" 5 "WordLevel" quant "$folder/mute" -o "$out" --scheme int4-g4 "${gptq[@]}"
 
 # ---- options that the model cannot meet ----
 

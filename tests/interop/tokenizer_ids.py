@@ -130,6 +130,88 @@ def made_up():
         {"type": "Prepend", "prepend": "x "}]}, pre_tokenizer=None, added_tokens=flags)
 
 
+DEEPSEEK = [r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+            "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|"
+            "\\s*[\r\n]+|\\s+(?!\\S)|\\s+"]
+DEEPSEEK_CODER = ["[\r\n]", "\\s?[A-Za-z\u00b5\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u01ba]+", "\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+",
+                  "\\s+$", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"]
+O200K = "|".join([
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+    r"\p{N}{1,3}", r" ?[^\s\p{L}\p{N}]+[\r\n/]*", r"\s*[\r\n]+", r"\s+(?!\S)", r"\s+"])
+CL100K = (r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+")
+BLOOM = " ?[^(\\s|[.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c])]+"
+CLASSES = [r"\d+", r"\D+", r"\S+", r"\P{L}+", r"[^\p{M}\s]+", r"\p{Han}+", r"^.{1,5}", r"\s+$", r"\A.\z|[a-c\-\]]{2,}?", r"(?<=a)b|(?<!\n)\n(?=x)|(?>a+)"] + [
+    r"\p{%s}" % c for c in "L M N P S Z Lu Ll Lt Lm Lo Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs Zl Zp".split()]
+BERT_NORMAL = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None, "lowercase": True}
+
+
+def sequence(*members):
+    return {"type": "Sequence", "pretokenizers": list(members)}
+
+
+def cut(pattern, behavior="Isolated", invert=False, kind="Regex"):
+    return {"type": "Split", "pattern": {kind: pattern}, "behavior": behavior, "invert": invert}
+
+
+def pieces():
+    """Normalizers and pre-tokenizers, seen through a vocabulary in which every piece shows: BPE over bytes without merges but with
+    whole words. The pieces' ends are shown by a prefix space in front of each."""
+    from tokenizers import pre_tokenizers
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    show = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": False}
+    base = {"version": "1.0", "added_tokens": [], "normalizer": None, "pre_tokenizer": show, "post_processor": None, "decoder": None,
+            "model": {"type": "BPE", "vocab": {c: i for i, c in enumerate(alphabet)}, "merges": []}}
+    for name in ("NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents"):
+        yield name, {**base, "normalizer": {"type": name}}
+    for left, right in ((True, True), (True, False), (False, True)):
+        yield f"Strip {left} {right}", {**base, "normalizer": {"type": "Strip", "strip_left": left, "strip_right": right}}
+    yield "Replace by Regex", {**base, "normalizer": {"type": "Replace", "pattern": {"Regex": r" {2,}|\p{N}+"}, "content": "#"}}
+    yield "NFD, StripAccents, Lowercase", {**base, "normalizer": {"type": "Sequence", "normalizers": [
+        {"type": "NFD"}, {"type": "StripAccents"}, {"type": "Lowercase"}]}}
+    for clean in (True, False):
+        for chinese in (True, False):
+            for strip in (True, False, None):
+                for lower in (True, False):
+                    yield f"BertNormalizer {clean} {chinese} {strip} {lower}", {**base, "normalizer": {
+                        "type": "BertNormalizer", "clean_text": clean, "handle_chinese_chars": chinese, "strip_accents": strip,
+                        "lowercase": lower}}
+    for name in ("BertPreTokenizer", "Whitespace", "WhitespaceSplit"):
+        yield name, {**base, "pre_tokenizer": sequence({"type": name}, show)}
+    yield "CharDelimiterSplit", {**base, "pre_tokenizer": sequence({"type": "CharDelimiterSplit", "delimiter": "e"}, show)}
+    for each in (True, False):
+        yield f"Digits {each}", {**base, "pre_tokenizer": sequence({"type": "Digits", "individual_digits": each}, show)}
+    for behavior in ("Isolated", "Removed", "Contiguous", "MergedWithPrevious", "MergedWithNext"):
+        yield f"Punctuation {behavior}", {**base, "pre_tokenizer": sequence({"type": "Punctuation", "behavior": behavior}, show)}
+        for invert in (True, False):
+            yield f"Split by String {behavior} {invert}", {**base, "pre_tokenizer": sequence(cut(" ", behavior, invert, "String"), show)}
+            yield f"Split by Regex {behavior} {invert}", {**base, "pre_tokenizer": sequence(cut(r"\p{L}|\p{N}+", behavior, invert), show)}
+    for i, pattern in enumerate(CLASSES):
+        yield f"Regex {pattern}", {**base, "pre_tokenizer": sequence(cut(pattern), show)}
+    yield "DeepSeek-V3", {**base, "pre_tokenizer": sequence(*(cut(p) for p in DEEPSEEK), show)}
+    yield "DeepSeek-Coder", {**base, "pre_tokenizer": sequence(*(cut(p) for p in DEEPSEEK_CODER), {"type": "Digits", "individual_digits": True}, show)}
+    for name, pattern in (("o200k", O200K), ("cl100k", CL100K), ("BLOOM", BLOOM)):
+        yield name, {**base, "pre_tokenizer": sequence(cut(pattern), show)}
+    # Falcon: behind ByteLevel, pre-tokenizers see the characters that stand for bytes.
+    behind = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    yield "Falcon", {**base, "model": {**base["model"], "ignore_merges": False}, "pre_tokenizer": sequence(
+        {"type": "Punctuation", "behavior": "Contiguous"}, behind, {"type": "Digits", "individual_digits": False}, cut("[0-9][0-9][0-9]"))}
+
+
+def bert_like(folder):
+    """BERT's vocabulary under other components."""
+    with open(os.path.join(folder, "tokenizer.json"), encoding="utf-8") as file:
+        base = json.load(file)
+    base.update(truncation=None, padding=None)
+    yield "bert-base-uncased", base
+    for lower in (True, False):
+        for chinese in (True, False):
+            yield f"BERT, lowercase={lower} chinese={chinese}", {**base, "normalizer": {
+                **BERT_NORMAL, "lowercase": lower, "handle_chinese_chars": chinese}}
+    yield "BERT, Whitespace", {**base, "pre_tokenizer": {"type": "Whitespace"}, "normalizer": None}
+    yield "BERT, short words", {**base, "model": {**base["model"], "max_input_chars_per_word": 7, "continuing_subword_prefix": "#"}}
+
+
 def from_gpt2(folder):
     """vocab.json and merges.txt of GPT-2, as its tokenizer.json and in Llama 3's manner."""
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -145,8 +227,10 @@ def from_gpt2(folder):
     yield "GPT-2 in Llama 3's manner", out
 
 
-def compare(program, folder, name, texts):
-    theirs = tokenizers.Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
+def compare(program, folder, name, texts, theirs=None):
+    theirs = theirs or tokenizers.Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
+    theirs.no_truncation()
+    theirs.no_padding()
     data = b"".join(struct.pack("<Q", len(b)) + b for b in (t.encode() for t in texts))
     run = subprocess.run([program, "ids", folder], input=data, capture_output=True)
     if run.returncode != 0:
@@ -176,7 +260,7 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         program = os.path.join(temporary, "tokenize")
         subprocess.run([os.environ.get("CC", "gcc"), "-std=c17", "-D_GNU_SOURCE", "-O2", "-I" + ROOT,
-                        os.path.join(ROOT, "tests/interop/tokenize_main.c"), args.library, "-lcjson", "-lzstd", "-lm", "-lpthread",
+                        os.path.join(ROOT, "tests/interop/tokenize_main.c"), args.library, "-lcjson", "-lzstd", "-lutf8proc", "-lpcre2-8", "-lm", "-lpthread",
                         "-ldl", "-o", program], check=True)
         texts = [""] + list(mixed_texts(1, args.texts))
         found = [os.path.join(args.models, m) for m in sorted(os.listdir(args.models))] if os.path.isdir(args.models) else []
@@ -198,6 +282,13 @@ def main():
             good &= compare(program, folder, name, texts if name.startswith("GPT-2") else texts[:1 + args.texts])
             if name in ("gpt2", "llama3", "bytes, added tokens"):
                 good &= compare(program, folder, name + ", every character", list(every_character()))
+        bert = os.path.join(args.models, "../tokenizers/bert-base-uncased")
+        every = list(every_character())
+        for name, content in [*pieces(), *(bert_like(bert) if os.path.isdir(bert) else [])]:
+            with open(os.path.join(folder, "tokenizer.json"), "w", encoding="utf-8") as file:
+                json.dump(content, file, ensure_ascii=False)
+            many = content["model"]["type"] == "WordPiece"
+            good &= compare(program, folder, name, texts[:1 + args.texts if many else 401] + every)
         for folder in real if os.path.exists(args.time) else []:
             theirs = tokenizers.Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
             parts = [p + "\n\n" for p in book.split("\n\n")]

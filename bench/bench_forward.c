@@ -28,9 +28,9 @@ typedef struct shape {
 /* The bundled protocol's model, and a block of the size that a model of a billion weights has. */
 static const shape shapes[] = {
     {"books", {.hidden = 512, .ffn = 1024, .layers = 1, .heads = 8, .kv_heads = 4, .head_dim = 64, .vocab = 4096,
-               .max_positions = 512, .norm_eps = 1e-5, .rope_theta = 1e4}, 64, 256, 5},
+               .max_positions = 512, .norm_eps = 1e-5, .rope = {.theta = 1e4}}, 64, 256, 5},
     {"synth", {.hidden = 2048, .ffn = 5632, .layers = 1, .heads = 32, .kv_heads = 4, .head_dim = 64, .vocab = 32000,
-               .max_positions = 2048, .norm_eps = 1e-5, .rope_theta = 1e4}, 8, 256, 3},
+               .max_positions = 2048, .norm_eps = 1e-5, .rope = {.theta = 1e4}}, 8, 256, 3},
 };
 
 typedef struct timing {
@@ -72,10 +72,10 @@ static void fill(float *x, size_t n, float scale, float offset)
 static void make_block(const vise_model *model, vise_pool *pool, vise_block *block)
 {
     vise_error err = {0};
-    *block = (vise_block){.pool = pool};
+    must(vise_block_init(model, 0, pool, block, &err), &err);
     for (size_t r = 0; r < model->arch->n_rows; r++) {
         const vise_arch_row *row = &model->arch->rows[r];
-        if (!vise_arch_row_in_block(row))
+        if (!vise_arch_row_in_block(row) || !vise_arch_row_applies(row, &model->config, 0))
             continue;
         int64_t rows = vise_config_dim(&model->config, row->rows), cols = vise_config_dim(&model->config, row->cols);
         void *memory;

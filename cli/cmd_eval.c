@@ -89,6 +89,27 @@ static uint64_t stream_bytes(const evaluation *e)
     return limit == 0 ? UINT64_MAX : (limit - e->least) / (e->reference ? 2 : 1);
 }
 
+/* Next tokens: perplexity has a meaning. */
+static bool predicts(const vise_model *model)
+{
+    return model->config.head == VISE_HEAD_LM && !model->config.bidirectional;
+}
+
+/* What 1_Pooling/config.json of a sentence encoder says; without one, vectors are means. */
+static bool pools_first_token(const char *path)
+{
+    char *file = NULL;
+    cJSON *json = NULL;
+    bool first = false;
+
+    if (vise_path_join(path, "1_Pooling/config.json", &file, NULL) == VISE_OK && vise_path_exists(file) &&
+        vise_json_load(file, TEXT_BYTES_MAX, &json, NULL) == VISE_OK)
+        first = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(json, "pooling_mode_cls_token"));
+    cJSON_Delete(json);
+    vise_free(file);
+    return first;
+}
+
 static vise_status measure(evaluation *e, vise_error *err)
 {
     vise_eval_options options = {.windows = e->sets,
@@ -102,6 +123,10 @@ static vise_status measure(evaluation *e, vise_error *err)
     vise_divergence divergence;
     const char *text = e->own->text ? e->own->text : e->own->ids;
 
+    if (!predicts(e->model)) {
+        options.first_token = pools_first_token(e->path);
+        return vise_save_logits(e->model, &options, e->own->save_logits, err);
+    }
     VISE_TRY(vise_evaluate(e->model, e->reference, &options, &quality, &reference, &divergence, err));
     VISE_TRY(vise_report_accuracy(&e->report, text, e->length, &quality, e->reference ? &reference : NULL,
                                   e->reference ? &divergence : NULL, err));
@@ -214,6 +239,8 @@ static vise_status evaluate(const vise_cli *cli, evaluation *e, vise_error *err)
         VISE_TRY(vise_model_open(e->own->reference, &e->reference, err));
         VISE_TRY(vise_model_need_forward(e->reference, "eval --reference", err));
     }
+    if (!e->own->save_logits || e->reference)
+        VISE_TRY(vise_model_need_tokens(e->model, "perplexity", err));
     if (e->own->save_logits)
         VISE_TRY(check_logits_path(e, err));
     VISE_TRY(load_windows(cli, e, err));

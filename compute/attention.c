@@ -1,6 +1,7 @@
-/* Causal grouped-query attention of one window, a block of queries of one head at a time: scores by one
+/* Grouped-query attention of one window, a block of queries of one head at a time: scores by one
  * product against the keys that the block can see, softmax rows, output by one product with the values.
  * Keys behind the block's last query or before its first query's window are never touched. */
+#include <math.h>
 #include <string.h>
 
 #include "compute/cpu_backend.h"
@@ -16,40 +17,51 @@ size_t vise_cpu_attention_scratch(int64_t t, int64_t head_dim)
     return t > 0 ? (size_t)(queries * t) : 0;
 }
 
-vise_status vise_cpu_attention(vise_backend *b, int64_t t, int64_t heads, int64_t kv_heads, int64_t head_dim,
-                               const float *q, int64_t ldq, const float *k, int64_t ldk, const float *v,
-                               int64_t ldv, float scale, int64_t window, float *scratch, float *out,
-                               int64_t ldo, vise_error *err)
+/* Scores [keys] of one query before softmax: the cap, then the bias of their keys. */
+static void shape_scores(const vise_attention *a, const float *bias, int64_t keys, float *row)
+{
+    for (int64_t j = 0; a->cap > 0.0f && j < keys; j++)
+        row[j] = a->cap * tanhf(row[j] / a->cap);
+    for (int64_t j = 0; bias && j < keys; j++)
+        row[j] += bias[j];
+}
+
+vise_status vise_cpu_attention(vise_backend *b, const vise_attention *a, vise_error *err)
 {
     const vise_cpu_backend *cpu = vise_cpu_backend_of(b);
     const vise_network_kernels *kernels = cpu->network;
-    if (heads <= 0 || kv_heads <= 0 || heads % kv_heads != 0)
+    const int64_t t = a->t, head_dim = a->head_dim, window = a->bidirectional ? 0 : a->window;
+    if (a->heads <= 0 || a->kv_heads <= 0 || a->heads % a->kv_heads != 0)
         return VISE_FAIL(err, VISE_EINTERNAL, "attention: %lld heads do not share %lld key-value heads",
-                         (long long)heads, (long long)kv_heads);
-    for (int64_t head = 0; head < heads; head++) {
+                         (long long)a->heads, (long long)a->kv_heads);
+    for (int64_t head = 0; head < a->heads; head++) {
         int64_t column = head * head_dim;
-        int64_t kv_column = head / (heads / kv_heads) * head_dim;
+        int64_t kv_column = head / (a->heads / a->kv_heads) * head_dim;
         for (int64_t q0 = 0; q0 < t; q0 += QUERIES) {
             int64_t rows = vise_tile_size(t, QUERIES, q0 / QUERIES);
             int64_t k0 = window > 0 && q0 >= window ? q0 - window + 1 : 0;
-            int64_t keys = q0 + rows - k0;
-            cpu->blas->gemm(false, true, rows, keys, head_dim, scale, q + q0 * ldq + column, ldq,
-                            k + k0 * ldk + kv_column, ldk, 0.0f, scratch, keys);
-            float *o = out + q0 * ldo + column;
+            int64_t keys = a->bidirectional ? t : q0 + rows - k0;
+            float *scores = a->scratch;
+            cpu->blas->gemm(false, true, rows, keys, head_dim, a->scale, a->q + q0 * a->ldq + column, a->ldq,
+                            a->k + k0 * a->ldk + kv_column, a->ldk, 0.0f, scores, keys);
+            float *o = a->out + q0 * a->ldo + column;
             float total[QUERIES];
             for (int64_t i = 0; i < rows; i++) {
-                float *row = scratch + i * keys;
-                int64_t end = q0 + i + 1 - k0; /* sees keys [begin, end) of the block's */
+                float *row = scores + i * keys;
+                int64_t end = a->bidirectional ? t : q0 + i + 1 - k0; /* sees keys [begin, end) of the block's */
                 int64_t begin = window > 0 && end > window ? end - window : 0;
                 memset(row, 0, (size_t)begin * sizeof *row);
+                if (a->cap > 0.0f || a->bias)
+                    shape_scores(a, a->bias ? a->bias + head * a->ld_bias + k0 + begin : NULL, end - begin,
+                                 row + begin);
                 total[i] =
                     kernels->exp_shift(end - begin, row + begin, kernels->max(end - begin, row + begin));
                 memset(row + end, 0, (size_t)(keys - end) * sizeof *row);
             }
-            cpu->blas->gemm(false, false, rows, head_dim, keys, 1.0f, scratch, keys, v + k0 * ldv + kv_column,
-                            ldv, 0.0f, o, ldo);
+            cpu->blas->gemm(false, false, rows, head_dim, keys, 1.0f, scores, keys,
+                            a->v + k0 * a->ldv + kv_column, a->ldv, 0.0f, o, a->ldo);
             for (int64_t i = 0; i < rows; i++)
-                kernels->scale(head_dim, o + i * ldo, 1.0f / total[i]);
+                kernels->scale(head_dim, o + i * a->ldo, 1.0f / total[i]);
         }
     }
     return VISE_OK;

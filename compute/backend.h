@@ -52,6 +52,34 @@ typedef struct vise_factor_ops {
                                  vise_error *err);
 } vise_factor_ops;
 
+/* Functions of one value. */
+typedef enum vise_nonlinearity {
+    VISE_SILU,       /* x / (1 + e^-x) */
+    VISE_GELU,       /* x (1 + erf(x / sqrt 2)) / 2 */
+    VISE_GELU_TANH,  /* its approximation by tanh: "gelu_new", "gelu_pytorch_tanh" (arXiv:1606.08415) */
+    VISE_GELU_QUICK, /* x / (1 + e^(-1.702 x)) */
+    VISE_RELU,
+    VISE_TANH
+} vise_nonlinearity;
+
+/* Grouped-query attention of one window of t tokens. q and out are [t, heads * head_dim], k and v [t, kv_heads *
+ * head_dim], with strides. A score is scale q k^T, capped to cap tanh(score / cap) where cap > 0, plus bias[head, key]
+ * where there is a bias [heads, ld_bias] (ALiBi's, which depends on the key alone but for what softmax takes out). A
+ * token sees itself and what is before it, with window > 0 the last `window` positions, or, bidirectional, all.
+ * scratch: attention_scratch(t, head_dim) floats. */
+typedef struct vise_attention {
+    int64_t t, heads, kv_heads, head_dim;
+    const float *q, *k, *v;
+    int64_t ldq, ldk, ldv;
+    float scale, cap;
+    int64_t window;
+    bool bidirectional;
+    const float *bias;
+    int64_t ld_bias;
+    float *scratch, *out;
+    int64_t ldo;
+} vise_attention;
+
 /* Network kernels. t tokens of one window; rows are tokens. These run on the calling thread (parallelism
  * is over windows). */
 typedef struct vise_network_ops {
@@ -62,16 +90,17 @@ typedef struct vise_network_ops {
      * rotary/2), first `rotary` dimensions: cos/sin [t, rotary/2]. */
     vise_status (*rope)(vise_backend *b, int64_t t, int64_t heads, int64_t head_dim, int64_t rotary, float *x,
                         int64_t ldx, const float *cosine, const float *sine, vise_error *err);
-    /* Causal grouped-query attention: q [t, heads * head_dim], k and v [t, kv_heads * head_dim], out as
-     * q. scale multiplies q k^T. window > 0: a token sees the last `window` positions, itself included.
-     * scratch: attention_scratch(t, head_dim) floats. */
-    vise_status (*attention)(vise_backend *b, int64_t t, int64_t heads, int64_t kv_heads, int64_t head_dim,
-                             const float *q, int64_t ldq, const float *k, int64_t ldk, const float *v,
-                             int64_t ldv, float scale, int64_t window, float *scratch, float *out,
-                             int64_t ldo, vise_error *err);
+    vise_status (*attention)(vise_backend *b, const vise_attention *a, vise_error *err);
     size_t (*attention_scratch)(int64_t t, int64_t head_dim);
     /* gate [n] = silu(gate) * up: SwiGLU's product. */
     vise_status (*silu_mul)(vise_backend *b, int64_t n, float *gate, const float *up, vise_error *err);
+    /* x [n] = f(x). */
+    vise_status (*apply)(vise_backend *b, vise_nonlinearity f, int64_t n, float *x, vise_error *err);
+    /* y [t, d] = (x - mean) / sqrt(variance + eps) * weight + bias: LayerNorm, the variance over d (not d - 1). Sums in
+     * double; y may be x. */
+    vise_status (*layer_norm)(vise_backend *b, int64_t t, int64_t d, const float *x, const float *weight,
+                              const float *bias, float eps, float *y, vise_error *err);
+    vise_status (*multiply)(vise_backend *b, int64_t n, float *x, const float *y, vise_error *err); /* x *= y */
     vise_status (*add)(vise_backend *b, int64_t n, float *x, const float *y, vise_error *err); /* x += y */
     /* Per row of logits [t, vocab]: nll[i] = logsumexp(row) - row[target[i]] (target < 0: 0, skipped). */
     vise_status (*nll)(vise_backend *b, int64_t t, int64_t vocab, const float *logits, const int32_t *target,

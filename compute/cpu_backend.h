@@ -31,10 +31,10 @@ vise_status vise_cpu_inverse_factor(vise_backend *b, int64_t d, float *h, bool *
 vise_status vise_cpu_solve_columns(vise_backend *b, const struct vise_solve *problem, double *loss,
                                    vise_error *err);
 /* compute/attention.c */
-vise_status vise_cpu_attention(vise_backend *b, int64_t t, int64_t heads, int64_t kv_heads, int64_t head_dim,
-                               const float *q, int64_t ldq, const float *k, int64_t ldk, const float *v,
-                               int64_t ldv, float scale, int64_t window, float *scratch, float *out,
-                               int64_t ldo, vise_error *err);
+vise_status vise_cpu_attention(vise_backend *b, const vise_attention *a, vise_error *err);
+
+/* compute/nonlinear.c */
+vise_status vise_cpu_apply(vise_backend *b, vise_nonlinearity f, int64_t n, float *x, vise_error *err);
 
 /* Tiles: [0, n) in pieces of `tile`, the last one shorter. */
 static inline int64_t vise_tile_count(int64_t n, int64_t tile)

@@ -49,6 +49,47 @@ static vise_status add(vise_backend *b, int64_t n, float *x, const float *y, vis
     return VISE_OK;
 }
 
+/* Sums in double in four lanes, so that they do not wait for each other. */
+static double sum_shifted(int64_t d, const float *x, double shift, bool squares)
+{
+    double lane[4] = {0};
+    int64_t i = 0;
+    for (; i + 4 <= d; i += 4)
+        for (int l = 0; l < 4; l++) {
+            double v = (double)x[i + l] - shift;
+            lane[l] += squares ? v * v : v;
+        }
+    for (; i < d; i++) {
+        double v = (double)x[i] - shift;
+        lane[0] += squares ? v * v : v;
+    }
+    return (lane[0] + lane[1]) + (lane[2] + lane[3]);
+}
+
+static vise_status layer_norm(vise_backend *b, int64_t t, int64_t d, const float *x, const float *weight,
+                              const float *bias, float eps, float *y, vise_error *err)
+{
+    (void)b;
+    (void)err;
+    for (int64_t i = 0; i < t; i++, x += d, y += d) {
+        double mean = sum_shifted(d, x, 0.0, false) / (double)d;
+        double variance = sum_shifted(d, x, mean, true) / (double)d;
+        float center = (float)mean, factor = (float)(1.0 / sqrt(variance + (double)eps));
+        for (int64_t j = 0; j < d; j++)
+            y[j] = (x[j] - center) * factor * weight[j] + bias[j];
+    }
+    return VISE_OK;
+}
+
+static vise_status multiply(vise_backend *b, int64_t n, float *x, const float *y, vise_error *err)
+{
+    (void)b;
+    (void)err;
+    for (int64_t i = 0; i < n; i++)
+        x[i] *= y[i];
+    return VISE_OK;
+}
+
 static vise_status nll(vise_backend *b, int64_t t, int64_t vocab, const float *logits, const int32_t *target,
                        double *result, vise_error *err)
 {
@@ -102,6 +143,9 @@ const vise_network_ops vise_cpu_network_ops = {
     .attention = vise_cpu_attention,
     .attention_scratch = vise_cpu_attention_scratch,
     .silu_mul = silu_mul,
+    .apply = vise_cpu_apply,
+    .layer_norm = layer_norm,
+    .multiply = multiply,
     .add = add,
     .nll = nll,
     .compare = compare,

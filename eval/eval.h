@@ -33,6 +33,7 @@ typedef struct vise_divergence {
 typedef struct vise_eval_options {
     const vise_windows *windows;
     size_t sets;               /* number of sets that `windows` points at (their lengths may differ); 0 means 1 */
+    bool first_token;          /* embeddings are those of the first token, not means */
     bool weights_only;         /* leave out what the file says of quantized activations */
     uint64_t stream_ram_bytes; /* for each model's stream */
     vise_pool *pool;
@@ -48,7 +49,9 @@ VISE_MUST_USE vise_status vise_evaluate(const vise_model *model, const vise_mode
                                         vise_error *err);
 
 /* Logits of options' windows (all of one length, else VISE_EUSAGE) into one safetensors file, which appears whole or
- * not at all and replaces one that is there: "logits" F32 [windows, length, vocab]. */
+ * not at all and replaces one that is there: "logits" F32 [windows, length, vocab]. A classifier gives
+ * [windows, labels], a model without a head "embeddings" [windows, hidden], the mean over a window's tokens or its
+ * first one's; their windows may differ in length. */
 VISE_MUST_USE vise_status vise_save_logits(const vise_model *model, const vise_eval_options *options,
                                            const char *path, vise_error *err);
 

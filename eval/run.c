@@ -25,8 +25,8 @@ static vise_status run_block(vise_eval_run *run, int layer, const vise_eval_opti
 {
     vise_block block;
     VISE_TRY(vise_block_load(run->model, layer, options->workers, options->pool, &block, err));
-    for (int role = 0; options->weights_only && role < VISE_ROLE_COUNT; role++)
-        block.activation[role] = NULL;
+    for (size_t slot = 0; options->weights_only && slot < block.slots; slot++)
+        block.activation[slot] = NULL;
     vise_status status = vise_block_forward(run->model, &block, run->stream, options->backend, err);
     vise_block_unload(&block);
     return status;
@@ -52,7 +52,7 @@ vise_status vise_eval_run_blocks(vise_eval_run *run, const vise_model *model, co
 
 static uint64_t logits_row_bytes(const vise_model *model)
 {
-    return (uint64_t)model->config.vocab * sizeof(float);
+    return (uint64_t)vise_head_width(model) * sizeof(float);
 }
 
 /* Tokens whose logits are worked on at a time when memory is no concern. */
@@ -128,12 +128,11 @@ static uint64_t larger(uint64_t a, uint64_t b)
 
 static uint64_t least(const vise_model *model, size_t length, int workers, uint64_t *head)
 {
-    uint64_t rotary = length * (uint64_t)model->config.head_dim * sizeof(float);
+    uint64_t rotary = vise_stream_table_bytes(model, 1, length);
     uint64_t reading = (uint64_t)workers * READ_SCRATCH_BYTES;
     uint64_t blocks = vise_block_bytes(model) + larger(reading, vise_forward_scratch_bytes(model, length, workers));
-    uint64_t embedding = ((uint64_t)19 << 20) + reading;
-    *head += batch_bytes(model, BATCH_TOKENS_MIN, false) + (uint64_t)model->config.hidden * sizeof(float) + rotary +
-             reading;
+    uint64_t embedding = ((uint64_t)19 << 20) + reading + vise_embed_tables_bytes(model, length);
+    *head += batch_bytes(model, BATCH_TOKENS_MIN, false) + vise_head_small_bytes(model) + rotary + reading;
     return rotary + larger(blocks, embedding);
 }
 

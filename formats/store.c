@@ -216,6 +216,18 @@ size_t vise_store_find(const vise_store *store, const char *name)
     return found ? found->index : SIZE_MAX;
 }
 
+vise_status vise_store_transpose(vise_store *store, size_t index, vise_error *err)
+{
+    vise_logical *entry = &store->tensors[index];
+    if (entry->found || entry->ndim != 2 || entry->transposed)
+        return VISE_FAIL(err, VISE_EFORMAT, "%s: only a plain matrix can be stored transposed; this one is %s",
+                         entry->name, entry->found ? "quantized" : "none");
+    entry->transposed = true;
+    entry->rows = entry->shape[1];
+    entry->cols = entry->shape[0];
+    return VISE_OK;
+}
+
 /* ---- reading ---------------------------------------------------------------------------------- */
 
 static vise_status check_rows(const vise_logical *entry, int64_t row0, int64_t rows, vise_error *err)
@@ -258,6 +270,47 @@ static vise_status read_plain(const vise_store *store, const vise_logical *entry
     return status;
 }
 
+/* Rows of a matrix that is stored transposed: a stripe of every stored row. A packed tensor is read in whole stored
+ * rows, since its chunks are decoded whole. */
+static vise_status read_transposed(const vise_store *store, const vise_logical *entry, int64_t row0, int64_t rows,
+                                   float *values, vise_pool *pool, vise_error *err)
+{
+    const vise_dtype_traits *traits = vise_dtype_of(entry->dtype);
+    if (!traits->to_f32)
+        return VISE_FAIL(err, VISE_EUNSUPPORTED, "%s: %s values cannot be read as numbers", entry->name,
+                         traits->name);
+    bool packed = vise_source_tensor(store->source, entry->tensor)->packed;
+    size_t size = (size_t)traits->bits / 8, row_bytes = (size_t)entry->rows * size;
+    size_t stripe_at = (size_t)row0 * size, stripe = (size_t)rows * size;
+    int64_t at_once = packed && row_bytes > 0 ? (int64_t)(VISE_PACK_CHUNK / row_bytes) : 1;
+    at_once = at_once > 1 ? at_once : 1;
+    void *block, *line;
+    if (rows == 0 || entry->cols == 0)
+        return VISE_OK;
+    VISE_TRY(vise_pool_take(pool, (packed ? (size_t)at_once * row_bytes : stripe), "stored values", &block, err));
+    vise_status status = vise_pool_take(pool, (size_t)rows * sizeof(float), "a stored row", &line, err);
+    if (status != VISE_OK) {
+        vise_pool_give(pool, block);
+        return status;
+    }
+    const float *numbers = line;
+    for (int64_t first = 0; status == VISE_OK && first < entry->cols; first += at_once) {
+        int64_t n = entry->cols - first < at_once ? entry->cols - first : at_once;
+        uint64_t at = (uint64_t)first * row_bytes;
+        status = packed ? vise_source_read(store->source, entry->tensor, at, (size_t)n * row_bytes, block, pool, err)
+                        : vise_source_read(store->source, entry->tensor, at + stripe_at, stripe, block, pool, err);
+        for (int64_t c = 0; status == VISE_OK && c < n; c++) {
+            const char *from = packed ? (const char *)block + (size_t)c * row_bytes + stripe_at : block;
+            vise_to_f32(entry->dtype, from, line, (size_t)rows);
+            for (int64_t r = 0; r < rows; r++)
+                values[r * entry->cols + first + c] = numbers[r];
+        }
+    }
+    vise_pool_give(pool, line);
+    vise_pool_give(pool, block);
+    return status;
+}
+
 static vise_status read_quantized(const vise_store *store, const vise_logical *entry, int64_t row0,
                                   int64_t rows, float *values, vise_pool *pool, vise_error *err)
 {
@@ -287,6 +340,8 @@ vise_status vise_store_read_f32(const vise_store *store, size_t index, int64_t r
 {
     const vise_logical *entry = &store->tensors[index];
     VISE_TRY(check_rows(entry, row0, rows, err));
+    if (entry->transposed)
+        return read_transposed(store, entry, row0, rows, values, pool, err);
     return entry->found ? read_quantized(store, entry, row0, rows, values, pool, err)
                         : read_plain(store, entry, row0, rows, values, pool, err);
 }

@@ -21,6 +21,7 @@ typedef struct vise_logical {
     int ndim;
     int64_t shape[VISE_DIMS_MAX];
     int64_t rows, cols; /* of the matrix: first dimension x product of the others; 1 x n for vectors */
+    bool transposed; /* the plain tensor is stored [cols, rows], as shape says; rows and cols are the matrix's */
     uint64_t elements;
     vise_dtype dtype;        /* stored dtype; for a quantized weight the one that it decodes to */
     vise_scheme scheme;      /* type NULL: plain */
@@ -41,6 +42,10 @@ const vise_layout *vise_store_layout(const vise_store *store);
 size_t vise_store_count(const vise_store *store);
 const vise_logical *vise_store_tensor(const vise_store *store, size_t index);
 size_t vise_store_find(const vise_store *store, const char *name); /* by logical name; SIZE_MAX: none */
+
+/* Says that a plain 2-D tensor holds its matrix transposed (GPT-2's Conv1D): rows and cols change places, and reading
+ * gives rows of the matrix. VISE_EFORMAT for other tensors. Before anything is read. */
+VISE_MUST_USE vise_status vise_store_transpose(vise_store *store, size_t index, vise_error *err);
 
 /* Rows [row0, row0 + rows) decoded to float32 [rows, cols]. For quantized weights row0 must be a multiple of
  * VISE_TILE_ROWS. VISE_EUNSUPPORTED for dtypes that are no numbers. NaN and infinities are passed on. Scratch

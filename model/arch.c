@@ -3,12 +3,60 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "model/arch_bert.h"
+#include "model/arch_gpt.h"
 #include "model/arch_llama.h"
 
+#define LLAMA_LIKE(type, class, configure, summary)                                                                    \
+    {type, summary, NULL, vise_llama_rows, VISE_LLAMA_ROWS, configure, {{class, VISE_HEAD_LM}}}
+
 static const vise_arch families[] = {
-    {"llama", "LlamaForCausalLM",
-     "Llama 1, 2 and their likes: RMSNorm, rotary, grouped-query attention, SwiGLU", vise_llama_rows,
-     VISE_LLAMA_ROWS, vise_llama_configure},
+    LLAMA_LIKE("llama", "LlamaForCausalLM", vise_llama_configure,
+               "Llama 1 to 3 and their likes: RMSNorm, rotary (all scalings), grouped-query attention, SwiGLU"),
+    LLAMA_LIKE("mistral", "MistralForCausalLM", vise_mistral_configure, "Llama with a sliding window"),
+    LLAMA_LIKE("smollm3", "SmolLM3ForCausalLM", vise_smollm3_configure, "Llama with layers without positions"),
+    LLAMA_LIKE("gemma", "GemmaForCausalLM", vise_gemma_configure,
+               "Gemma 1: offset RMSNorm, scaled embedding, gated GELU"),
+    {"qwen2", "Qwen2 and 2.5: Llama with biases on q, k and v", NULL, vise_qwen2_rows, VISE_QWEN2_ROWS,
+     vise_qwen2_configure, {{"Qwen2ForCausalLM", VISE_HEAD_LM}}},
+    {"qwen3", "Qwen3: norms of queries and keys", NULL, vise_qwen3_rows, VISE_QWEN3_ROWS, vise_qwen3_configure,
+     {{"Qwen3ForCausalLM", VISE_HEAD_LM}}},
+    {"phi3", "Phi-3: fused q, k, v and gate, up; longrope", NULL, vise_phi3_rows, VISE_PHI3_ROWS,
+     vise_phi3_configure, {{"Phi3ForCausalLM", VISE_HEAD_LM}}},
+    {"gemma2", "Gemma 2: norms on both sides, soft caps, alternating windows", NULL, vise_gemma2_rows,
+     VISE_GEMMA2_ROWS, vise_gemma2_configure, {{"Gemma2ForCausalLM", VISE_HEAD_LM}}},
+    {"gemma3_text", "Gemma 3, text: norms of queries and keys, a rotation of its own for windows", NULL,
+     vise_gemma3_rows, VISE_GEMMA3_ROWS, vise_gemma3_configure, {{"Gemma3ForCausalLM", VISE_HEAD_LM}}},
+    {"mixtral", "Mixtral: experts, top-k of a softmax", NULL, vise_mixtral_rows, VISE_MIXTRAL_ROWS,
+     vise_mixtral_configure, {{"MixtralForCausalLM", VISE_HEAD_LM}}},
+    {"qwen2_moe", "Qwen2 with experts and a shared one", NULL, vise_qwen2_moe_rows, VISE_QWEN2_MOE_ROWS,
+     vise_qwen2_moe_configure, {{"Qwen2MoeForCausalLM", VISE_HEAD_LM}}},
+    {"qwen3_moe", "Qwen3 with experts", NULL, vise_qwen3_moe_rows, VISE_QWEN3_MOE_ROWS, vise_qwen3_moe_configure,
+     {{"Qwen3MoeForCausalLM", VISE_HEAD_LM}}},
+    {"gpt2", "GPT-2: LayerNorm, learned positions, transposed weights (Conv1D)", "transformer.", vise_gpt2_rows,
+     VISE_GPT2_ROWS, vise_gpt2_configure, {{"GPT2LMHeadModel", VISE_HEAD_LM}}},
+    {"gpt_neo", "GPT-Neo: learned positions, alternating windows, unscaled attention", "transformer.",
+     vise_gpt_neo_rows, VISE_GPT_NEO_ROWS, vise_gpt_neo_configure, {{"GPTNeoForCausalLM", VISE_HEAD_LM}}},
+    {"gpt_neox", "GPT-NeoX and Pythia: parallel halves, partial rotary, fused q, k, v", "gpt_neox.",
+     vise_gpt_neox_rows, VISE_GPT_NEOX_ROWS, vise_gpt_neox_configure, {{"GPTNeoXForCausalLM", VISE_HEAD_LM}}},
+    {"opt", "OPT: learned positions, ReLU, norms in front or behind", "model.", vise_opt_rows, VISE_OPT_ROWS,
+     vise_opt_configure, {{"OPTForCausalLM", VISE_HEAD_LM}}},
+    {"bloom", "BLOOM: ALiBi, normed embedding, fused q, k, v", "transformer.", vise_bloom_rows, VISE_BLOOM_ROWS,
+     vise_bloom_configure, {{"BloomForCausalLM", VISE_HEAD_LM}}},
+    {"falcon", "Falcon: parallel halves, few key-value heads, rotary or ALiBi", "transformer.", vise_falcon_rows,
+     VISE_FALCON_ROWS, vise_falcon_configure, {{"FalconForCausalLM", VISE_HEAD_LM}}},
+    {"bert", "BERT: an encoder; masked language model, classifier or embeddings", "bert.", vise_bert_rows,
+     VISE_BERT_ROWS, vise_bert_configure,
+     {{"BertForMaskedLM", VISE_HEAD_LM}, {"BertForSequenceClassification", VISE_HEAD_CLASSIFIER},
+      {"BertModel", VISE_HEAD_NONE}}},
+    {"roberta", "RoBERTa: BERT with positions behind the padding id", "roberta.", vise_roberta_rows,
+     VISE_ROBERTA_ROWS, vise_roberta_configure,
+     {{"RobertaForMaskedLM", VISE_HEAD_LM}, {"RobertaForSequenceClassification", VISE_HEAD_CLASSIFIER},
+      {"RobertaModel", VISE_HEAD_NONE}}},
+    {"distilbert", "DistilBERT: BERT without token types", "distilbert.", vise_distilbert_rows, VISE_DISTILBERT_ROWS,
+     vise_distilbert_configure,
+     {{"DistilBertForMaskedLM", VISE_HEAD_LM}, {"DistilBertForSequenceClassification", VISE_HEAD_CLASSIFIER},
+      {"DistilBertModel", VISE_HEAD_NONE}}},
 };
 
 static const char *const role_names[VISE_ROLE_COUNT + 1] = {
@@ -19,11 +67,31 @@ static const char *const role_names[VISE_ROLE_COUNT + 1] = {
     [VISE_ROLE_Q] = "q_proj",
     [VISE_ROLE_K] = "k_proj",
     [VISE_ROLE_V] = "v_proj",
+    [VISE_ROLE_QKV] = "qkv_proj",
+    [VISE_ROLE_Q_NORM] = "q_norm",
+    [VISE_ROLE_K_NORM] = "k_norm",
     [VISE_ROLE_O] = "o_proj",
+    [VISE_ROLE_ATTENTION_POST_NORM] = "attention_post_norm",
     [VISE_ROLE_MLP_NORM] = "mlp_norm",
     [VISE_ROLE_GATE] = "gate_proj",
     [VISE_ROLE_UP] = "up_proj",
+    [VISE_ROLE_GATE_UP] = "gate_up_proj",
     [VISE_ROLE_DOWN] = "down_proj",
+    [VISE_ROLE_MLP_POST_NORM] = "mlp_post_norm",
+    [VISE_ROLE_POSITION_EMBEDDING] = "embed_positions",
+    [VISE_ROLE_TYPE_EMBEDDING] = "embed_types",
+    [VISE_ROLE_EMBEDDING_NORM] = "embedding_norm",
+    [VISE_ROLE_HEAD_DENSE] = "head_dense",
+    [VISE_ROLE_HEAD_NORM] = "head_norm",
+    [VISE_ROLE_HEAD_BIAS] = "head_bias",
+    [VISE_ROLE_ROUTER] = "router",
+    [VISE_ROLE_SHARED_ROUTER] = "shared_router",
+    [VISE_ROLE_SHARED_GATE] = "shared_gate_proj",
+    [VISE_ROLE_SHARED_UP] = "shared_up_proj",
+    [VISE_ROLE_SHARED_DOWN] = "shared_down_proj",
+    [VISE_ROLE_EXPERT_GATE] = "expert_gate_proj",
+    [VISE_ROLE_EXPERT_UP] = "expert_up_proj",
+    [VISE_ROLE_EXPERT_DOWN] = "expert_down_proj",
     [VISE_ROLE_UNKNOWN] = "other",
 };
 
@@ -43,6 +111,12 @@ bool vise_role_from_name(const char *name, vise_role *out)
     return false;
 }
 
+bool vise_role_after_blocks(vise_role role)
+{
+    return role == VISE_ROLE_HEAD || role == VISE_ROLE_FINAL_NORM || role == VISE_ROLE_HEAD_DENSE ||
+           role == VISE_ROLE_HEAD_NORM || role == VISE_ROLE_HEAD_BIAS;
+}
+
 const vise_arch *vise_architectures(size_t *count)
 {
     *count = sizeof families / sizeof families[0];
@@ -57,8 +131,28 @@ const vise_arch *vise_arch_find(const char *model_type)
     return NULL;
 }
 
+const vise_arch_class *vise_arch_class_find(const vise_arch *arch, const char *name)
+{
+    for (size_t i = 0; i < VISE_ARCH_CLASSES_MAX && arch->classes[i].name != NULL; i++)
+        if (name == NULL || strcmp(arch->classes[i].name, name) == 0)
+            return &arch->classes[i];
+    return NULL;
+}
+
+vise_status vise_arch_configure(const vise_arch *arch, const vise_arch_class *of, const char *path, const cJSON *json,
+                                vise_config *config, vise_error *err)
+{
+    *config = (vise_config){.head = of->head};
+    VISE_TRY(arch->configure(path, json, config, err));
+    if (of->head != VISE_HEAD_NONE)
+        config->traits |= of->head == VISE_HEAD_LM ? VISE_TRAIT_LM : VISE_TRAIT_CLASSIFIER;
+    return VISE_OK;
+}
+
 int64_t vise_config_dim(const vise_config *config, vise_dim dim)
 {
+    int64_t q = config->heads * config->head_dim, kv = config->kv_heads * config->head_dim;
+
     switch (dim) {
     case VISE_DIM_ONE:
         return 1;
@@ -66,33 +160,54 @@ int64_t vise_config_dim(const vise_config *config, vise_dim dim)
         return config->hidden;
     case VISE_DIM_FFN:
         return config->ffn;
+    case VISE_DIM_GATE_UP:
+        return 2 * config->ffn;
     case VISE_DIM_Q:
-        return config->heads * config->head_dim;
+        return q;
     case VISE_DIM_KV:
-        return config->kv_heads * config->head_dim;
+        return kv;
+    case VISE_DIM_QKV:
+        return q + 2 * kv;
+    case VISE_DIM_HEAD:
+        return config->head_dim;
     case VISE_DIM_VOCAB:
         return config->vocab;
+    case VISE_DIM_POSITIONS:
+        return config->max_positions + config->position_offset;
+    case VISE_DIM_TYPES:
+        return config->types;
+    case VISE_DIM_LABELS:
+        return config->labels;
+    case VISE_DIM_EXPERTS:
+        return config->experts;
+    case VISE_DIM_EXPERT_FFN:
+        return config->expert_ffn;
+    case VISE_DIM_SHARED_FFN:
+        return config->shared_ffn;
     }
     return 0;
 }
 
 const char *vise_dim_keys(vise_dim dim)
 {
-    switch (dim) {
-    case VISE_DIM_ONE:
-        return "1";
-    case VISE_DIM_HIDDEN:
-        return "hidden_size";
-    case VISE_DIM_FFN:
-        return "intermediate_size";
-    case VISE_DIM_Q:
-        return "num_attention_heads x head_dim";
-    case VISE_DIM_KV:
-        return "num_key_value_heads x head_dim";
-    case VISE_DIM_VOCAB:
-        return "vocab_size";
-    }
-    return "";
+    static const char *const keys[] = {
+        [VISE_DIM_ONE] = "1",
+        [VISE_DIM_HIDDEN] = "hidden_size",
+        [VISE_DIM_FFN] = "intermediate_size",
+        [VISE_DIM_GATE_UP] = "2 x intermediate_size",
+        [VISE_DIM_Q] = "num_attention_heads x head_dim",
+        [VISE_DIM_KV] = "num_key_value_heads x head_dim",
+        [VISE_DIM_QKV] = "(num_attention_heads + 2 num_key_value_heads) x head_dim",
+        [VISE_DIM_HEAD] = "head_dim",
+        [VISE_DIM_VOCAB] = "vocab_size",
+        [VISE_DIM_POSITIONS] = "max_position_embeddings",
+        [VISE_DIM_TYPES] = "type_vocab_size",
+        [VISE_DIM_LABELS] = "num_labels",
+        [VISE_DIM_EXPERTS] = "number of experts",
+        [VISE_DIM_EXPERT_FFN] = "moe_intermediate_size",
+        [VISE_DIM_SHARED_FFN] = "shared_expert_intermediate_size",
+    };
+    return keys[dim];
 }
 
 bool vise_arch_row_in_block(const vise_arch_row *row)
@@ -100,15 +215,52 @@ bool vise_arch_row_in_block(const vise_arch_row *row)
     return strstr(row->module, "%d") != NULL;
 }
 
-const char *vise_arch_module(const vise_arch_row *row, int layer, const char *suffix,
+bool vise_arch_row_per_expert(const vise_arch_row *row)
+{
+    return row->role >= VISE_ROLE_EXPERT_GATE && row->role < VISE_ROLE_COUNT;
+}
+
+bool vise_arch_row_applies(const vise_arch_row *row, const vise_config *config, int layer)
+{
+    unsigned traits = config->traits;
+
+    if (layer >= 0)
+        traits |= config->layer[layer] & VISE_LAYER_SPARSE ? VISE_TRAIT_SPARSE : VISE_TRAIT_DENSE;
+    return (row->when & ~traits) == 0;
+}
+
+const char *vise_arch_module(const vise_arch_row *row, int layer, int expert, const char *suffix,
                              char buffer[VISE_MODULE_MAX])
 {
-    const char *hole = strstr(row->module, "%d");
+    const char *first = strstr(row->module, "%d"), *second = first ? strstr(first + 2, "%d") : NULL;
 
-    if (hole == NULL)
+    if (first == NULL)
         snprintf(buffer, VISE_MODULE_MAX, "%s%s", row->module, suffix);
+    else if (second == NULL)
+        snprintf(buffer, VISE_MODULE_MAX, "%.*s%d%s%s", (int)(first - row->module), row->module, layer,
+                 first + 2, suffix);
     else
-        snprintf(buffer, VISE_MODULE_MAX, "%.*s%d%s%s", (int)(hole - row->module), row->module, layer,
-                 hole + 2, suffix);
+        snprintf(buffer, VISE_MODULE_MAX, "%.*s%d%.*s%d%s%s", (int)(first - row->module), row->module, layer,
+                 (int)(second - first - 2), first + 2, expert, second + 2, suffix);
     return buffer;
+}
+
+size_t vise_config_slots(const vise_config *config)
+{
+    return VISE_ROLE_COUNT + VISE_EXPERT_ROLES * (size_t)(config->experts > 1 ? config->experts - 1 : 0);
+}
+
+size_t vise_config_slot(vise_role role, int expert)
+{
+    return (size_t)role + (role >= VISE_ROLE_EXPERT_GATE ? VISE_EXPERT_ROLES * (size_t)expert : 0);
+}
+
+size_t vise_config_inputs(const vise_config *config)
+{
+    return VISE_INPUT_COUNT + VISE_EXPERT_INPUTS * (size_t)(config->experts > 1 ? config->experts - 1 : 0);
+}
+
+size_t vise_config_input(vise_input input, int expert)
+{
+    return (size_t)input + (input >= VISE_INPUT_EXPERT ? VISE_EXPERT_INPUTS * (size_t)expert : 0);
 }

@@ -24,22 +24,26 @@
 
 /* ---- weights of one block ------------------------------------------------------------------------------------ */
 
-/* float32 matrices by role, from the pool; NULL where the block has none. The caller may edit them in place (that is
- * what compression does). */
+/* float32 matrices by slot (vise_config_slot: the role, experts told apart), from the pool; NULL where the block has
+ * none. The caller may edit them in place (that is what compression does). */
 typedef struct vise_block {
     int layer;
-    float *weight[VISE_ROLE_COUNT]; /* [rows, cols] */
-    float *bias[VISE_ROLE_COUNT];   /* [rows] */
-    /* How a linear's input is quantized when it runs: "int8-token" as the file says or as the caller decides, NULL
-     * for not at all. The input itself, and so its statistics, stay as they are. */
-    const char *activation[VISE_ROLE_COUNT];
+    size_t slots;
+    float **weight; /* [slots]: [rows, cols] */
+    float **bias;   /* [slots]: [rows] */
+    /* [slots]: how a linear's input is quantized when it runs: "int8-token" as the file says or as the caller decides,
+     * NULL for not at all. The input itself, and so its statistics, stay as they are. */
+    const char **activation;
     vise_pool *pool;
 } vise_block;
 
+/* A block without weights. */
+VISE_MUST_USE vise_status vise_block_init(const vise_model *model, int layer, vise_pool *pool, vise_block *block,
+                                          vise_error *err);
 /* NaN or infinite weights are VISE_EFORMAT naming tensor and position. */
 VISE_MUST_USE vise_status vise_block_load(const vise_model *model, int layer, vise_workers *workers, vise_pool *pool,
                                           vise_block *block, vise_error *err);
-void vise_block_unload(vise_block *block);
+void vise_block_unload(vise_block *block); /* also of a zeroed block */
 uint64_t vise_block_bytes(const vise_model *model); /* float32 bytes of the largest block */
 
 /* ---- activation streams -------------------------------------------------------------------------------------- */
@@ -47,7 +51,8 @@ uint64_t vise_block_bytes(const vise_model *model); /* float32 bytes of the larg
 typedef struct vise_stream vise_stream;
 
 /* Embeds the windows' tokens. ram_bytes bounds what is kept in the pool; windows beyond it go to a temporary file in
- * $TMPDIR. Ids beyond the vocabulary and windows longer than the model's positions are VISE_EUSAGE. */
+ * $TMPDIR. Ids beyond the vocabulary are VISE_EUSAGE, and so are windows longer than the model's positions where these
+ * are a table; a warning where they are computed. */
 VISE_MUST_USE vise_status vise_stream_open(const vise_model *model, const vise_windows *windows, uint64_t ram_bytes,
                                            vise_workers *workers, vise_pool *pool, vise_stream **out,
                                            vise_error *err);
@@ -58,6 +63,9 @@ VISE_MUST_USE vise_status vise_stream_open_sets(const vise_model *model, const v
 void vise_stream_close(vise_stream *stream);
 size_t vise_stream_tokens(const vise_stream *stream);
 uint64_t vise_stream_bytes(const vise_model *model, size_t windows, size_t length);
+/* Pool bytes that a stream takes beside the activations, for windows of at most `length` in `sets` sets. */
+uint64_t vise_stream_table_bytes(const vise_model *model, size_t sets, size_t length);
+uint64_t vise_embed_tables_bytes(const vise_model *model, size_t length); /* held while tokens are embedded */
 
 /* ---- statistics ---------------------------------------------------------------------------------------------- */
 
@@ -73,7 +81,8 @@ typedef struct vise_input_stats {
 } vise_input_stats;
 
 typedef struct vise_block_stats {
-    vise_input_stats input[VISE_INPUT_COUNT];
+    vise_input_stats *input; /* [inputs]: by vise_config_input */
+    size_t inputs;
     vise_pool *pool;
 } vise_block_stats;
 
@@ -111,8 +120,18 @@ VISE_MUST_USE vise_status vise_head_open(const vise_model *model, uint64_t ram_b
 void vise_head_close(vise_head *head);
 bool vise_head_is_resident(const vise_head *head);
 uint64_t vise_head_bytes(const vise_model *model); /* of a resident head */
+uint64_t vise_head_small_bytes(const vise_model *model); /* of one that is not: all but the matrix */
 /* Pool bytes that vise_head_logits takes for `tokens` tokens, logits aside. */
 uint64_t vise_head_scratch_bytes(const vise_model *model, size_t tokens, bool resident);
+
+/* How many values a head gives for a token (vocab), or for a window (labels; hidden for embeddings). */
+int64_t vise_head_width(const vise_model *model);
+
+/* Of windows [window0, window0 + windows): logits [windows, labels] of a classifier, embeddings [windows, hidden] of a
+ * model without a head (the mean over a window's tokens, or its first token's). Runs on the calling thread. */
+VISE_MUST_USE vise_status vise_head_windows(const vise_head *head, const vise_stream *stream, vise_backend *backend,
+                                            size_t window0, size_t windows, bool first_token, float *out,
+                                            vise_error *err);
 
 /* Logits [tokens, vocab] of tokens [token0, token0 + tokens) of the stream, counted over its windows one after the
  * other. Runs on all workers of the backend. */

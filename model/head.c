@@ -1,3 +1,4 @@
+#include <math.h>
 #include <string.h>
 
 #include "formats/layout.h"
@@ -9,54 +10,108 @@
 /* A head that is not resident is read in tiles of this size. */
 #define HEAD_TILE_BYTES ((int64_t)16 << 20)
 
+/* A dense layer and a norm in front of the matrix; what a family lacks is NULL. */
 struct vise_head {
     const vise_model *model;
     const vise_activation *activation;
-    size_t index;  /* of the head in vise_model.bound */
-    float *norm;   /* [hidden] */
-    float *matrix; /* [vocab, hidden], NULL: not resident */
+    size_t index;               /* of the head in vise_model.bound; SIZE_MAX: none */
+    float *norm, *norm_bias;    /* [hidden]: the final norm */
+    float *dense, *dense_bias;  /* [hidden, hidden], [hidden] */
+    float *inner, *inner_bias;  /* [hidden]: the norm behind the dense layer */
+    float *matrix;              /* [width, hidden], NULL: not resident */
+    float *bias;                /* [width] */
     vise_pool *pool;
 };
+
+int64_t vise_head_width(const vise_model *model)
+{
+    switch (model->config.head) {
+    case VISE_HEAD_LM:
+        return model->config.vocab;
+    case VISE_HEAD_CLASSIFIER:
+        return model->config.labels;
+    case VISE_HEAD_NONE:
+        return model->config.hidden;
+    }
+    return 0;
+}
 
 static int64_t tile_rows(const vise_model *model)
 {
     int64_t rows = HEAD_TILE_BYTES / ((int64_t)sizeof(float) * model->config.hidden);
     rows -= rows % VISE_TILE_ROWS;
     rows = rows > VISE_TILE_ROWS ? rows : VISE_TILE_ROWS;
-    return rows < model->config.vocab ? rows : model->config.vocab;
+    return rows < vise_head_width(model) ? rows : vise_head_width(model);
 }
 
 static uint64_t matrix_bytes(const vise_model *model)
 {
-    return (uint64_t)model->config.vocab * (uint64_t)model->config.hidden * sizeof(float);
+    return (uint64_t)vise_head_width(model) * (uint64_t)model->config.hidden * sizeof(float);
+}
+
+uint64_t vise_head_small_bytes(const vise_model *model)
+{
+    uint64_t hidden = (uint64_t)model->config.hidden, rows = 5;
+    if (vise_model_role(model, VISE_ROLE_HEAD_DENSE, -1) != SIZE_MAX)
+        rows += hidden;
+    return (rows * hidden + (uint64_t)vise_head_width(model)) * sizeof(float);
 }
 
 uint64_t vise_head_bytes(const vise_model *model)
 {
-    return matrix_bytes(model) + (uint64_t)model->config.hidden * sizeof(float);
+    return matrix_bytes(model) + vise_head_small_bytes(model);
 }
 
 uint64_t vise_head_scratch_bytes(const vise_model *model, size_t tokens, bool resident)
 {
     uint64_t row = (uint64_t)model->config.hidden * sizeof(float);
-    return tokens * row + (resident ? 0 : (uint64_t)tile_rows(model) * row);
+    uint64_t transformed = vise_model_role(model, VISE_ROLE_HEAD_DENSE, -1) != SIZE_MAX ? tokens * row : 0;
+    return tokens * row + transformed + (resident ? 0 : (uint64_t)tile_rows(model) * row);
+}
+
+/* A tensor whole, or NULL when the model has none. */
+static vise_status load_tensor(vise_head *head, size_t index, vise_workers *workers, float **out, vise_error *err)
+{
+    void *memory = NULL;
+    if (index == SIZE_MAX)
+        return VISE_OK;
+    const vise_logical *tensor = head->model->bound[index].tensor;
+    VISE_TRY(vise_pool_take(head->pool, (size_t)tensor->elements * sizeof(float), tensor->name, &memory, err));
+    *out = memory;
+    return vise_weight_read_all(head->model, index, 0, tensor->rows, workers, head->pool, *out, err);
+}
+
+static vise_status load_role(vise_head *head, vise_role role, vise_workers *workers, float **weight, float **bias,
+                             vise_error *err)
+{
+    VISE_TRY(load_tensor(head, vise_model_role(head->model, role, -1), workers, weight, err));
+    return load_tensor(head, vise_model_bias(head->model, role, -1), workers, bias, err);
 }
 
 static vise_status load(vise_head *head, uint64_t ram_bytes, vise_workers *workers, vise_error *err)
 {
     const vise_model *model = head->model;
     void *memory = NULL;
-    size_t norm = 0;
+    size_t final = 0;
+    if (model->config.traits & VISE_TRAIT_FINAL_NORM)
+        VISE_TRY(vise_weight_find(model, VISE_ROLE_FINAL_NORM, -1, &final, err));
+    VISE_TRY(load_role(head, VISE_ROLE_FINAL_NORM, workers, &head->norm, &head->norm_bias, err));
+    for (int64_t i = 0; model->config.norm == VISE_NORM_RMS_OFFSET && head->norm && i < model->config.hidden; i++)
+        head->norm[i] += 1.0f;
+    VISE_TRY(load_role(head, VISE_ROLE_HEAD_DENSE, workers, &head->dense, &head->dense_bias, err));
+    VISE_TRY(load_role(head, VISE_ROLE_HEAD_NORM, workers, &head->inner, &head->inner_bias, err));
+    if (model->config.head == VISE_HEAD_NONE)
+        return VISE_OK;
     VISE_TRY(vise_weight_find(model, VISE_ROLE_HEAD, -1, &head->index, err));
-    VISE_TRY(vise_weight_find(model, VISE_ROLE_FINAL_NORM, -1, &norm, err));
-    VISE_TRY(vise_pool_take(head->pool, (size_t)model->config.hidden * sizeof(float), "final norm", &memory, err));
-    head->norm = memory;
-    VISE_TRY(vise_weight_read_all(model, norm, 0, 1, NULL, head->pool, head->norm, err));
+    /* A file may have both, as one parameter or as two, of which the head's own is added. */
+    size_t bias = vise_model_bias(model, VISE_ROLE_HEAD, -1);
+    VISE_TRY(load_tensor(head, bias != SIZE_MAX ? bias : vise_model_role(model, VISE_ROLE_HEAD_BIAS, -1), workers,
+                         &head->bias, err));
     if (matrix_bytes(model) > ram_bytes)
         return VISE_OK;
     VISE_TRY(vise_pool_take(head->pool, (size_t)matrix_bytes(model), "the head", &memory, err));
     head->matrix = memory;
-    return vise_weight_read_all(model, head->index, 0, model->config.vocab, workers, head->pool, head->matrix, err);
+    return vise_weight_read_all(model, head->index, 0, vise_head_width(model), workers, head->pool, head->matrix, err);
 }
 
 vise_status vise_head_open(const vise_model *model, uint64_t ram_bytes, bool weights_only, vise_workers *workers,
@@ -69,8 +124,9 @@ vise_status vise_head_open(const vise_model *model, uint64_t ram_bytes, bool wei
     vise_head *head = memory;
     head->model = model;
     head->pool = pool;
+    head->index = SIZE_MAX;
     vise_status status = load(head, ram_bytes, workers, err);
-    if (status == VISE_OK && !weights_only)
+    if (status == VISE_OK && !weights_only && head->index != SIZE_MAX)
         status = vise_activation_find(model->bound[head->index].tensor->scheme.activation, &head->activation, err);
     if (status != VISE_OK) {
         vise_head_close(head);
@@ -84,8 +140,10 @@ void vise_head_close(vise_head *head)
 {
     if (!head)
         return;
-    vise_pool_give(head->pool, head->matrix);
-    vise_pool_give(head->pool, head->norm);
+    float *const parts[] = {head->norm,  head->norm_bias,  head->dense,  head->dense_bias,
+                            head->inner, head->inner_bias, head->matrix, head->bias};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        vise_pool_give(head->pool, parts[i]);
     vise_free(head);
 }
 
@@ -104,27 +162,61 @@ typedef struct norm_job {
     float *out; /* [tokens, hidden] */
 } norm_job;
 
-/* The final norm of one tile of tokens, in place: rms_norm reads a row before it writes it. */
+/* y [n, hidden] = the norm of x; y may be x. */
+static vise_status normalize(const vise_head *head, vise_backend *b, int64_t n, const float *x, const float *weight,
+                             const float *bias, float *y, vise_error *err)
+{
+    const vise_config *config = &head->model->config;
+    float eps = (float)config->norm_eps;
+    if (config->norm == VISE_NORM_LAYER)
+        return b->network->layer_norm(b, n, config->hidden, x, weight, bias, eps, y, err);
+    return b->network->rms_norm(b, n, config->hidden, x, weight, eps, y, err);
+}
+
+/* y [n, hidden] = what the dense layer and its norm make of x. */
+static vise_status transform(const vise_head *head, vise_backend *b, int64_t n, const float *x, float *y,
+                             vise_error *err)
+{
+    const vise_config *config = &head->model->config;
+    int64_t hidden = config->hidden;
+    VISE_TRY(b->matrix->gemm_nt(b, n, hidden, hidden, x, hidden, head->dense, hidden, 0.0f, y, hidden, err));
+    for (int64_t i = 0; head->dense_bias && i < n; i++)
+        VISE_TRY(b->network->add(b, hidden, y + i * hidden, head->dense_bias, err));
+    VISE_TRY(b->network->apply(b, config->head_activation, n * hidden, y, err));
+    return head->inner ? normalize(head, b, n, y, head->inner, head->inner_bias, y, err) : VISE_OK;
+}
+
+/* What the head's matrix multiplies, of one tile of tokens, in place: norms read a row before they write it. */
 static vise_status norm_tile(void *context, size_t tile, int worker, vise_error *err)
 {
     (void)worker;
     const norm_job *job = context;
-    const vise_config *config = &job->head->model->config;
+    const vise_head *head = job->head;
+    const int64_t hidden = head->model->config.hidden;
     size_t first = tile * VISE_FORWARD_TILE;
     size_t n = job->tokens - first < VISE_FORWARD_TILE ? job->tokens - first : VISE_FORWARD_TILE;
-    float *x = job->out + first * (size_t)config->hidden;
+    float *x = job->out + first * (size_t)hidden;
     VISE_TRY(vise_stream_read(job->stream, job->token0 + first, n, x, err));
-    VISE_TRY(job->backend->network->rms_norm(job->backend, (int64_t)n, config->hidden, x, job->head->norm,
-                                             (float)config->norm_eps, x, err));
-    if (job->head->activation)
-        job->head->activation->apply((int64_t)n, config->hidden, x, x);
+    if (head->norm)
+        VISE_TRY(normalize(head, job->backend, (int64_t)n, x, head->norm, head->norm_bias, x, err));
+    if (head->dense) {
+        void *memory = NULL;
+        VISE_TRY(vise_pool_take(head->pool, n * (size_t)hidden * sizeof(float), "transformed activations", &memory,
+                                err));
+        vise_status status = transform(head, job->backend, (int64_t)n, x, memory, err);
+        memcpy(x, memory, n * (size_t)hidden * sizeof(float));
+        vise_pool_give(head->pool, memory);
+        VISE_TRY(status);
+    }
+    if (head->activation)
+        head->activation->apply((int64_t)n, hidden, x, x);
     return VISE_OK;
 }
 
 static vise_status multiply_tiles(const vise_head *head, vise_backend *b, int64_t tokens, const float *x,
                                   float *logits, vise_error *err)
 {
-    int64_t vocab = head->model->config.vocab, hidden = head->model->config.hidden;
+    int64_t vocab = vise_head_width(head->model), hidden = head->model->config.hidden;
     if (head->matrix)
         return b->matrix->gemm_nt(b, tokens, vocab, hidden, x, hidden, head->matrix, hidden, 0.0f, logits, vocab, err);
     int64_t step = tile_rows(head->model);
@@ -142,6 +234,33 @@ static vise_status multiply_tiles(const vise_head *head, vise_backend *b, int64_
     return status;
 }
 
+/* What follows the product: bias and cap. */
+enum { SHAPE_TOKENS = 16 };
+
+typedef struct shape_job {
+    const vise_head *head;
+    size_t tokens;
+    float *logits;
+} shape_job;
+
+static vise_status shape_logits(void *context, size_t index, int worker, vise_error *err)
+{
+    (void)worker;
+    (void)err;
+    const shape_job *job = context;
+    const int64_t width = vise_head_width(job->head->model);
+    const float cap = (float)job->head->model->config.logit_cap, *bias = job->head->bias;
+    size_t first = index * SHAPE_TOKENS, end = first + SHAPE_TOKENS < job->tokens ? first + SHAPE_TOKENS : job->tokens;
+    for (size_t t = first; t < end; t++) {
+        float *row = job->logits + (int64_t)t * width;
+        for (int64_t j = 0; bias && j < width; j++)
+            row[j] += bias[j];
+        for (int64_t j = 0; cap > 0.0f && j < width; j++)
+            row[j] = cap * tanhf(row[j] / cap);
+    }
+    return VISE_OK;
+}
+
 vise_status vise_head_logits(const vise_head *head, const vise_stream *stream, vise_backend *backend, size_t token0,
                              size_t tokens, float *logits, vise_error *err)
 {
@@ -156,6 +275,67 @@ vise_status vise_head_logits(const vise_head *head, const vise_stream *stream, v
                                        norm_tile, &job, err);
     if (status == VISE_OK)
         status = multiply_tiles(head, backend, (int64_t)tokens, memory, logits, err);
+    vise_pool_give(head->pool, memory);
+    if (status == VISE_OK && (head->bias || head->model->config.logit_cap > 0.0)) {
+        shape_job shape = {head, tokens, logits};
+        status = vise_parallel(backend->workers, (tokens + SHAPE_TOKENS - 1) / SHAPE_TOKENS, shape_logits, &shape, err);
+    }
+    return status;
+}
+
+/* ---- of windows ---------------------------------------------------------------------------------------------- */
+
+/* x [hidden] = the mean over the window's tokens. */
+static vise_status mean_token(const vise_stream *stream, size_t token0, size_t tokens, float *row, double *sum,
+                              float *x, vise_error *err)
+{
+    for (int64_t j = 0; j < stream->hidden; j++)
+        sum[j] = 0.0;
+    for (size_t t = 0; t < tokens; t++) {
+        VISE_TRY(vise_stream_read(stream, token0 + t, 1, row, err));
+        for (int64_t j = 0; j < stream->hidden; j++)
+            sum[j] += (double)row[j];
+    }
+    for (int64_t j = 0; j < stream->hidden; j++)
+        x[j] = (float)(sum[j] / (double)tokens);
+    return VISE_OK;
+}
+
+static vise_status window_values(const vise_head *head, const vise_stream *stream, vise_backend *b, size_t window,
+                                 bool first_token, float *scratch, float *out, vise_error *err)
+{
+    const vise_config *config = &head->model->config;
+    const int64_t hidden = config->hidden;
+    const size_t token0 = stream->start[window], tokens = stream->start[window + 1] - token0;
+    float *x = scratch, *y = scratch + hidden;
+    if (config->head == VISE_HEAD_NONE && !first_token)
+        return mean_token(stream, token0, tokens, x, (double *)(void *)(scratch + 2 * hidden), out, err);
+    VISE_TRY(vise_stream_read(stream, token0, 1, config->head == VISE_HEAD_NONE ? out : x, err));
+    if (config->head == VISE_HEAD_NONE)
+        return VISE_OK;
+    if (head->dense) {
+        VISE_TRY(transform(head, b, 1, x, y, err));
+        x = y;
+    }
+    if (head->activation)
+        head->activation->apply(1, hidden, x, x);
+    VISE_TRY(multiply_tiles(head, b, 1, x, out, err));
+    return head->bias ? b->network->add(b, config->labels, out, head->bias, err) : VISE_OK;
+}
+
+vise_status vise_head_windows(const vise_head *head, const vise_stream *stream, vise_backend *backend, size_t window0,
+                              size_t windows, bool first_token, float *out, vise_error *err)
+{
+    const int64_t width = vise_head_width(head->model);
+    void *memory = NULL;
+    if (window0 > stream->windows || windows > stream->windows - window0)
+        return VISE_FAIL(err, VISE_EINTERNAL, "windows %zu to %zu are beyond the stream's %zu", window0,
+                         window0 + windows, stream->windows);
+    VISE_TRY(vise_pool_take(head->pool, (size_t)stream->hidden * (2 * sizeof(float) + sizeof(double)),
+                            "a window's vector", &memory, err));
+    vise_status status = VISE_OK;
+    for (size_t w = 0; status == VISE_OK && w < windows; w++)
+        status = window_values(head, stream, backend, window0 + w, first_token, memory, out + (int64_t)w * width, err);
     vise_pool_give(head->pool, memory);
     return status;
 }

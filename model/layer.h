@@ -1,4 +1,5 @@
-/* One block over windows: what forward and statistics share. */
+/* One block over windows: what forward and statistics share. What the block is made of is told by the rows of its
+ * family and by the configuration (model/arch.h); nothing here knows a family. */
 #ifndef VISE_MODEL_LAYER_H
 #define VISE_MODEL_LAYER_H
 
@@ -18,8 +19,11 @@ typedef struct vise_layer_run {
     vise_stream *stream;
     vise_backend *backend;
     vise_input last; /* the block is run up to this input; VISE_INPUT_NONE: to its end */
-    int64_t rows[VISE_ROLE_COUNT], cols[VISE_ROLE_COUNT]; /* of the block's linears */
-    const vise_activation *activation[VISE_ROLE_COUNT];
+    unsigned flags;  /* VISE_LAYER_* of the block */
+    int64_t rows[VISE_ROLE_COUNT], cols[VISE_ROLE_COUNT]; /* of the block's matrices */
+    const float *norm[VISE_ROLE_COUNT];                   /* weights of norms, as they multiply */
+    float *shifted;                                       /* those of them that are weight + 1 */
+    const vise_activation **activation;                   /* [slots] */
     bool quantizes; /* any activation */
     size_t scratch_bytes;
     int workers;
@@ -31,13 +35,20 @@ VISE_MUST_USE vise_status vise_layer_run_init(vise_layer_run *run, const vise_mo
                                               vise_error *err);
 void vise_layer_run_deinit(vise_layer_run *run); /* also of a zeroed run */
 
-/* Runs one window. capture[i], where not NULL, receives the block's input i: [length of the window, width]. The stream
- * changes only if the block is run to its end. Called from vise_parallel's tasks. */
-VISE_MUST_USE vise_status vise_layer_run_window(const vise_layer_run *run, size_t window, int worker,
-                                                float *const capture[VISE_INPUT_COUNT], vise_error *err);
+/* Where a window's inputs go. input[i], where not NULL, receives input i: [length of the window, width]. For experts,
+ * VISE_INPUT_EXPERT receives the input of the router, of which each expert sees the tokens routed to it, and
+ * VISE_INPUT_EXPERT_DOWN [length * experts_per_token, width]: a row for each choice of `routes`. */
+typedef struct vise_capture {
+    float *input[VISE_INPUT_COUNT];
+    int32_t *routes; /* [length, experts_per_token]: the experts of each token; NULL when no expert's input is wanted */
+} vise_capture;
 
-/* Width of an input of the model's blocks; 0: there is none. */
-int64_t vise_input_width(const vise_model *model, vise_input input);
+/* Runs one window. The stream changes only if the block is run to its end. Called from vise_parallel's tasks. */
+VISE_MUST_USE vise_status vise_layer_run_window(const vise_layer_run *run, size_t window, int worker,
+                                                const vise_capture *capture, vise_error *err);
+
+/* Width of an input of the block `layer`, or, with -1, of any block; 0: there is none. */
+int64_t vise_input_width(const vise_model *model, int layer, vise_input input);
 /* A role that reads the input, for messages. */
 vise_role vise_input_role(const vise_model *model, vise_input input);
 

@@ -25,11 +25,21 @@ static const char *model_path(const vise_model *model)
     return vise_source_path(vise_store_source(model->store));
 }
 
-static size_t role_slot(const vise_model *model, vise_role role, int layer)
+static size_t place(const vise_model *model, size_t slot, int layer)
 {
     size_t row = layer < 0 ? (size_t)model->config.layers : (size_t)layer;
 
-    return row * VISE_ROLE_COUNT + (size_t)role;
+    return row * vise_config_slots(&model->config) + slot;
+}
+
+/* Name of a row's tensor in this file. */
+static const char *row_name(const vise_model *model, const vise_arch_row *row, int layer, int expert,
+                            const char *suffix, char buffer[VISE_MODULE_MAX])
+{
+    const char *name = vise_arch_module(row, layer, expert, suffix, buffer);
+    bool prefixed = model->skip > 0 && strncmp(name, model->arch->prefix, model->skip) == 0;
+
+    return prefixed ? name + model->skip : name;
 }
 
 /* ---- known families -------------------------------------------------------------------------------- */
@@ -51,53 +61,76 @@ static vise_status check_matrix(const vise_model *model, const vise_arch_row *ro
     char shape[SHAPE_TEXT_MAX];
 
     VISE_TRY(check_dtype(model, tensor, err));
-    if (row->rows == VISE_DIM_ONE) {
+    if (row->rows == VISE_DIM_ONE && !(row->how & VISE_ROW_MATRIX)) {
         if (tensor->ndim == 1 && tensor->shape[0] == cols)
             return VISE_OK;
         return VISE_FAIL(err, VISE_EFORMAT, "%s: tensor %s has shape %s, but config.json says [%lld] (%s)",
                          model_path(model), tensor->name, shape_text(tensor, shape), (long long)cols,
                          vise_dim_keys(row->cols));
     }
-    if (tensor->ndim == 2 && tensor->shape[0] == rows && tensor->shape[1] == cols)
+    bool turned = (row->how & VISE_ROW_TRANSPOSED) != 0;
+    int64_t first = turned ? cols : rows, second = turned ? rows : cols;
+    if (tensor->ndim == 2 && tensor->shape[0] == first && tensor->shape[1] == second)
         return VISE_OK;
     return VISE_FAIL(err, VISE_EFORMAT,
                      "%s: tensor %s has shape %s, but config.json says [%lld, %lld] (%s, %s)",
-                     model_path(model), tensor->name, shape_text(tensor, shape), (long long)rows,
-                     (long long)cols, vise_dim_keys(row->rows), vise_dim_keys(row->cols));
+                     model_path(model), tensor->name, shape_text(tensor, shape), (long long)first,
+                     (long long)second, vise_dim_keys(turned ? row->cols : row->rows),
+                     vise_dim_keys(turned ? row->rows : row->cols));
 }
 
 static vise_status check_bias(const vise_model *model, const vise_arch_row *row, const vise_logical *tensor,
                               vise_error *err)
 {
-    int64_t rows = vise_config_dim(&model->config, row->rows);
+    /* A norm's bias is as long as its weight. */
+    vise_dim dim = row->rows == VISE_DIM_ONE ? row->cols : row->rows;
+    int64_t rows = vise_config_dim(&model->config, dim);
     char shape[SHAPE_TEXT_MAX];
 
     VISE_TRY(check_dtype(model, tensor, err));
     if (tensor->ndim == 1 && tensor->shape[0] == rows)
         return VISE_OK;
     return VISE_FAIL(err, VISE_EFORMAT, "%s: tensor %s has shape %s, but config.json says [%lld] (%s)",
-                     model_path(model), tensor->name, shape_text(tensor, shape), (long long)rows,
-                     vise_dim_keys(row->rows));
+                     model_path(model), tensor->name, shape_text(tensor, shape), (long long)rows, vise_dim_keys(dim));
 }
 
-/* Whether config.json says that the row's module has a bias, and by which key. */
+/* Whether the row's module has a bias in this configuration, and the key that says so; NULL: the family. */
 static bool wants_bias(const vise_model *model, const vise_arch_row *row, const char **key)
 {
-    bool attention = row->input == VISE_INPUT_ATTENTION || row->input == VISE_INPUT_O;
-
-    *key = attention ? "attention_bias" : "mlp_bias";
-    return row->bias && (attention ? model->config.attention_bias : model->config.mlp_bias);
+    *key = NULL;
+    switch (row->bias) {
+    case VISE_BIAS_NONE:
+        return false;
+    case VISE_BIAS_ALWAYS:
+    case VISE_BIAS_STORED:
+        return true;
+    case VISE_BIAS_ATTENTION:
+        *key = "attention_bias";
+        return model->config.attention_bias;
+    case VISE_BIAS_MLP:
+        *key = "mlp_bias";
+        return model->config.mlp_bias;
+    }
+    return false;
 }
 
-static vise_status bind_weight(vise_model *model, const vise_arch_row *row, int layer, vise_error *err)
+static void bind(vise_model *model, size_t index, const vise_arch_row *row, int layer, int expert)
 {
-    char name[VISE_MODULE_MAX];
-    size_t index = vise_store_find(model->store, vise_arch_module(row, layer, ".weight", name));
+    model->bound[index].role = row->role;
+    model->bound[index].layer = layer;
+    model->bound[index].expert = expert;
+}
+
+static vise_status bind_weight(vise_model *model, const vise_arch_row *row, int layer, int expert, vise_error *err)
+{
+    char buffer[VISE_MODULE_MAX];
+    const char *name = row_name(model, row, layer, expert, row->how & VISE_ROW_BARE ? "" : ".weight", buffer);
+    size_t index = vise_store_find(model->store, name);
 
     if (index == SIZE_MAX) {
         if (model->partial)
             return VISE_OK;
-        if (row->role == VISE_ROLE_HEAD && model->config.tied) {
+        if (row->role == VISE_ROLE_HEAD && model->config.tied && model->config.head == VISE_HEAD_LM) {
             model->tied = true;
             return VISE_OK;
         }
@@ -108,52 +141,75 @@ static vise_status bind_weight(vise_model *model, const vise_arch_row *row, int 
                 : "");
     }
     VISE_TRY(check_matrix(model, row, model->bound[index].tensor, err));
-    model->bound[index].role = row->role;
-    model->bound[index].layer = layer;
+    if (row->how & VISE_ROW_TRANSPOSED)
+        VISE_TRY(vise_store_transpose(model->store, index, err));
+    bind(model, index, row, layer, expert);
     model->bound[index].input = row->input;
     model->bound[index].is_linear = row->linear;
-    model->by_role[role_slot(model, row->role, layer)] = index;
+    model->by_role[place(model, vise_config_slot(row->role, expert), layer)] = index;
     return VISE_OK;
 }
 
-static vise_status bind_bias(vise_model *model, const vise_arch_row *row, int layer, vise_error *err)
+static vise_status bind_bias(vise_model *model, const vise_arch_row *row, int layer, int expert, vise_error *err)
 {
-    char name[VISE_MODULE_MAX];
-    const char *key;
+    char buffer[VISE_MODULE_MAX];
+    const char *key, *name = row_name(model, row, layer, expert, ".bias", buffer);
     bool wanted = wants_bias(model, row, &key);
-    size_t index =
-        row->linear ? vise_store_find(model->store, vise_arch_module(row, layer, ".bias", name)) : SIZE_MAX;
+    size_t index = row->linear || wanted ? vise_store_find(model->store, name) : SIZE_MAX;
 
-    if (index == SIZE_MAX && (!wanted || model->partial))
+    if (index == SIZE_MAX && (!wanted || model->partial || row->bias == VISE_BIAS_STORED))
         return VISE_OK;
+    if (index == SIZE_MAX && key == NULL)
+        return VISE_FAIL(err, VISE_EFORMAT, "%s: tensor %s is missing", model_path(model), name);
     if (index == SIZE_MAX)
         return VISE_FAIL(err, VISE_EFORMAT, "%s: tensor %s is missing, but config.json says \"%s\": true",
                          model_path(model), name, key);
     if (!wanted) {
         /* transformers would leave it out; so does the forward pass. It is carried over. */
-        vise_warn("%s: %s is stored but not used, since config.json does not say \"%s\": true",
-                  model_path(model), name, key);
+        vise_warn("%s: %s is stored but not used, since %s%s%s", model_path(model), name,
+                  key ? "config.json does not say \"" : "the family has no such bias", key ? key : "",
+                  key ? "\": true" : "");
         return VISE_OK;
     }
     VISE_TRY(check_bias(model, row, model->bound[index].tensor, err));
-    model->bound[index].role = row->role;
-    model->bound[index].layer = layer;
+    bind(model, index, row, layer, expert);
     model->bound[index].is_bias = true;
-    model->bias_by_role[role_slot(model, row->role, layer)] = index;
+    model->bias_by_role[place(model, vise_config_slot(row->role, expert), layer)] = index;
+    return VISE_OK;
+}
+
+static vise_status bind_row(vise_model *model, const vise_arch_row *row, int layer, vise_error *err)
+{
+    int experts = vise_arch_row_per_expert(row) ? (int)model->config.experts : 1;
+
+    if (!vise_arch_row_applies(row, &model->config, layer))
+        return VISE_OK;
+    for (int expert = 0; expert < experts; expert++) {
+        VISE_TRY(bind_weight(model, row, layer, expert, err));
+        if (!(row->how & VISE_ROW_BARE))
+            VISE_TRY(bind_bias(model, row, layer, expert, err));
+    }
     return VISE_OK;
 }
 
 static vise_status bind_rows(vise_model *model, vise_error *err)
 {
+    char name[VISE_MODULE_MAX];
+    const char *prefix = model->arch->prefix;
+
+    /* A file of the bare model has its names without the prefix. The first row is the embedding. */
+    vise_arch_module(&model->arch->rows[0], 0, 0, ".weight", name);
+    if (prefix != NULL && vise_store_find(model->store, name) == SIZE_MAX &&
+        strncmp(name, prefix, strlen(prefix)) == 0 &&
+        vise_store_find(model->store, name + strlen(prefix)) != SIZE_MAX)
+        model->skip = strlen(prefix);
     for (size_t i = 0; i < model->arch->n_rows; i++) {
         const vise_arch_row *row = &model->arch->rows[i];
         int first = vise_arch_row_in_block(row) ? 0 : -1;
         int end = first < 0 ? 0 : (int)model->config.layers;
 
-        for (int layer = first; layer < end; layer++) {
-            VISE_TRY(bind_weight(model, row, layer, err));
-            VISE_TRY(bind_bias(model, row, layer, err));
-        }
+        for (int layer = first; layer < end; layer++)
+            VISE_TRY(bind_row(model, row, layer, err));
     }
     return VISE_OK;
 }
@@ -194,7 +250,7 @@ static void bind_by_shape(vise_model *model)
 /* ---- opening --------------------------------------------------------------------------------------- */
 
 /* The family whose forward pass fits, or NULL: model_type must be known and architectures, when it is there,
- * must name the one that the family has (a classifier on the same blocks has another head). */
+ * must name a class that the family has. */
 static vise_status find_family(vise_model *model, const char *path, const cJSON *json, vise_error *err)
 {
     const cJSON *architectures = cJSON_GetObjectItemCaseSensitive(json, "architectures");
@@ -207,16 +263,19 @@ static vise_status find_family(vise_model *model, const char *path, const cJSON 
         return VISE_OK;
     VISE_TRY(vise_strdup(model_type, &model->model_type, err));
     arch = vise_arch_find(model_type);
-    if (arch == NULL || (cJSON_IsString(first) && strcmp(first->valuestring, arch->architecture) != 0))
+    const vise_arch_class *of =
+        arch ? vise_arch_class_find(arch, cJSON_IsString(first) ? first->valuestring : NULL) : NULL;
+    if (of == NULL)
         return VISE_OK;
-    VISE_TRY(arch->configure(path, json, &model->config, err));
+    VISE_TRY(vise_arch_configure(arch, of, path, json, &model->config, err));
     model->arch = arch;
+    model->of = of;
     return VISE_OK;
 }
 
 static vise_status make_index(vise_model *model, vise_error *err)
 {
-    size_t slots = ((size_t)model->config.layers + 1) * VISE_ROLE_COUNT;
+    size_t slots = ((size_t)model->config.layers + 1) * vise_config_slots(&model->config);
 
     VISE_TRY(vise_calloc(model->count, sizeof *model->bound, (void **)&model->bound, err));
     VISE_TRY(vise_calloc(slots, sizeof *model->by_role, (void **)&model->by_role, err));
@@ -283,20 +342,54 @@ void vise_model_close(vise_model *model)
 
 /* ---- asking ---------------------------------------------------------------------------------------- */
 
+size_t vise_model_slot(const vise_model *model, size_t slot, int layer)
+{
+    if (slot >= vise_config_slots(&model->config) || layer < -1 || layer >= model->config.layers)
+        return SIZE_MAX;
+    return model->by_role[place(model, slot, layer)];
+}
+
+size_t vise_model_slot_bias(const vise_model *model, size_t slot, int layer)
+{
+    if (slot >= vise_config_slots(&model->config) || layer < -1 || layer >= model->config.layers)
+        return SIZE_MAX;
+    return model->bias_by_role[place(model, slot, layer)];
+}
+
 size_t vise_model_role(const vise_model *model, vise_role role, int layer)
 {
-    if ((unsigned)role >= VISE_ROLE_COUNT || layer < -1 || layer >= model->config.layers)
+    if ((unsigned)role >= VISE_ROLE_COUNT)
         return SIZE_MAX;
     if (role == VISE_ROLE_HEAD && model->tied)
         role = VISE_ROLE_EMBEDDING;
-    return model->by_role[role_slot(model, role, layer)];
+    return vise_model_slot(model, (size_t)role, layer);
 }
 
 size_t vise_model_bias(const vise_model *model, vise_role role, int layer)
 {
-    if ((unsigned)role >= VISE_ROLE_COUNT || layer < -1 || layer >= model->config.layers)
-        return SIZE_MAX;
-    return model->bias_by_role[role_slot(model, role, layer)];
+    return (unsigned)role >= VISE_ROLE_COUNT ? SIZE_MAX : vise_model_slot_bias(model, (size_t)role, layer);
+}
+
+size_t vise_bound_slot(const vise_bound *bound)
+{
+    return vise_config_slot(bound->role, bound->expert);
+}
+
+size_t vise_bound_input(const vise_bound *bound)
+{
+    return vise_config_input(bound->input, bound->expert);
+}
+
+vise_status vise_model_need_tokens(const vise_model *model, const char *what, vise_error *err)
+{
+    VISE_TRY(vise_model_need_forward(model, what, err));
+    if (model->config.head == VISE_HEAD_LM && !model->config.bidirectional)
+        return VISE_OK;
+    return VISE_FAIL(err, VISE_EUNSUPPORTED, "%s: %s needs a model that predicts the next token; %s %s",
+                     model_path(model), what, model->of->name,
+                     model->config.head == VISE_HEAD_LM           ? "predicts masked ones"
+                     : model->config.head == VISE_HEAD_CLASSIFIER ? "classifies"
+                                                                  : "embeds");
 }
 
 vise_status vise_model_need_forward(const vise_model *model, const char *what, vise_error *err)
@@ -318,7 +411,7 @@ vise_status vise_model_need_forward(const vise_model *model, const char *what, v
     vise_buf_init(&known, 4096);
     for (size_t i = 0; i < n_families; i++)
         vise_buf_addf(&known, "%s%s (%s)", i == 0 ? "" : ", ", families[i].model_type,
-                      families[i].architecture);
+                      families[i].classes[0].name);
     if (model->model_type == NULL)
         status = VISE_FAIL(err, VISE_EUNSUPPORTED,
                            "%s: %s needs a forward pass, but config.json has no model_type; known: %s",

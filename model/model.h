@@ -20,6 +20,7 @@ typedef struct vise_bound {
     const vise_logical *tensor;
     vise_role role;    /* for a bias its weight's; VISE_ROLE_UNKNOWN: not in the table */
     int layer;         /* -1: outside the blocks */
+    int expert;        /* 0 for what is no expert's */
     vise_input input;
     bool is_bias;      /* the module's bias: never is_linear */
     bool is_linear;    /* a Linear; unknown family: a 2-D float ".weight" with a layer number in its name */
@@ -28,11 +29,13 @@ typedef struct vise_bound {
 typedef struct vise_model {
     vise_store *store;      /* owned */
     const vise_arch *arch;  /* NULL: unknown family */
+    const vise_arch_class *of; /* the class of the family; NULL: unknown */
+    size_t skip;            /* characters of the rows' prefix that the file's names lack */
     vise_config config;     /* zeros when unknown */
     char *model_type;       /* of config.json, or NULL */
     vise_bound *bound;      /* [vise_store_count] */
     size_t count;
-    /* [(layers + 1) * VISE_ROLE_COUNT]: indexes into bound, SIZE_MAX: absent; row `layers` is outside
+    /* [(layers + 1) * vise_config_slots]: indexes into bound, SIZE_MAX: absent; row `layers` is outside
      * the blocks. */
     size_t *by_role;
     size_t *bias_by_role;
@@ -52,6 +55,14 @@ void vise_model_close(vise_model *model);
  * The head of a tied model is its embedding. */
 size_t vise_model_role(const vise_model *model, vise_role role, int layer);
 size_t vise_model_bias(const vise_model *model, vise_role role, int layer);
+/* The same by slot (vise_config_slot), which tells experts apart. */
+size_t vise_model_slot(const vise_model *model, size_t slot, int layer);
+size_t vise_model_slot_bias(const vise_model *model, size_t slot, int layer);
+/* The slot of a bound tensor, and of the input that it reads. */
+size_t vise_bound_slot(const vise_bound *bound);
+size_t vise_bound_input(const vise_bound *bound);
+/* VISE_EUNSUPPORTED unless the model predicts the next token; `what` names what needs it. */
+VISE_MUST_USE vise_status vise_model_need_tokens(const vise_model *model, const char *what, vise_error *err);
 /* VISE_EUNSUPPORTED unless the family has a forward pass; `what` names what needs it. */
 VISE_MUST_USE vise_status vise_model_need_forward(const vise_model *model, const char *what, vise_error *err);
 /* The dtype most of the float weights have. */

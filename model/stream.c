@@ -3,6 +3,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/event.h"
+#include "model/rope.h"
+#include "tensor/dtype.h"
+
 /* Tokens embedded at a time: those of the file go through a buffer of this many bytes. */
 #define EMBED_TOKENS_MAX ((size_t)1 << 20)
 #define EMBED_BUFFER_BYTES ((size_t)16 << 20)
@@ -79,17 +83,27 @@ static vise_status lay_out(const vise_model *model, const vise_windows *sets, si
     void *memory = NULL;
     VISE_TRY(vise_calloc(windows + 1, sizeof(size_t), &memory, err));
     stream->start = memory;
+    VISE_TRY(vise_calloc(windows + 1, sizeof(size_t), &memory, err));
+    stream->set = memory;
 
     size_t token = 0, bytes = 0;
+    bool warned = false;
     for (size_t s = 0; s < count; s++) {
-        if (sets[s].length > (size_t)model->config.max_positions)
-            return VISE_FAIL(err, VISE_EUSAGE, "a window of %zu tokens is longer than the model's %lld positions",
-                             sets[s].length, (long long)model->config.max_positions);
+        if (sets[s].length > (size_t)model->config.max_positions) {
+            if (model->config.position == VISE_POSITION_LEARNED)
+                return VISE_FAIL(err, VISE_EUSAGE, "a window of %zu tokens is longer than the model's %lld positions",
+                                 sets[s].length, (long long)model->config.max_positions);
+            if (!warned)
+                vise_warn("a window of %zu tokens is longer than the model's %lld positions: it was not trained on such",
+                          sets[s].length, (long long)model->config.max_positions);
+            warned = true;
+        }
         if (sets[s].length > stream->longest)
             stream->longest = sets[s].length;
         for (size_t w = 0; w < sets[s].count; w++) {
             if (!vise_add_size(token, sets[s].length, &token))
                 return VISE_FAIL(err, VISE_ERESOURCE, "too many tokens for this machine");
+            stream->set[stream->windows] = s;
             stream->start[++stream->windows] = token;
         }
     }
@@ -100,22 +114,130 @@ static vise_status lay_out(const vise_model *model, const vise_windows *sets, si
     return VISE_OK;
 }
 
-/* cos and sin of position * theta^(-2 i / head_dim), angles in double (RoFormer, arXiv:2104.09864, equation 15). */
-static vise_status fill_rotary(const vise_model *model, vise_stream *stream, vise_error *err)
+/* ---- positions that are computed ------------------------------------------------------------------------------- */
+
+static size_t rotary_half(const vise_model *model)
 {
-    size_t half = (size_t)model->config.head_dim / 2, n = 0, bytes = 0;
-    if (!vise_mul_size(stream->longest, half, &n) || !vise_mul_size(n, 2 * sizeof(float), &bytes))
+    return (size_t)vise_rope_width(&model->config) / 2;
+}
+
+vise_rotary vise_stream_rotary(const vise_model *model, const vise_stream *stream, size_t window, bool local)
+{
+    size_t n = stream->longest * rotary_half(model);
+    size_t kind = local && stream->rotary_kinds > 1 ? 1 : 0;
+    size_t table = stream->rotary_tables > 1 ? stream->set[window] : 0;
+    const float *cosine = stream->rotary + (kind * stream->rotary_tables + table) * 2 * n;
+    return (vise_rotary){cosine, cosine + n};
+}
+
+/* cos and sin of position * frequency, angles in double (RoFormer, arXiv:2104.09864, equation 15). */
+static void fill_table(const vise_model *model, const vise_rope *rope, size_t longest, size_t length, float *cosine)
+{
+    size_t half = rotary_half(model);
+    float *sine = cosine + longest * half;
+    double magnitude = vise_rope_magnitude(&model->config, rope);
+    for (size_t i = 0; i < half; i++) {
+        double frequency = vise_rope_frequency(&model->config, rope, (int64_t)i, (int64_t)length);
+        for (size_t t = 0; t < longest; t++) {
+            cosine[t * half + i] = (float)(magnitude * cos((double)t * frequency));
+            sine[t * half + i] = (float)(magnitude * sin((double)t * frequency));
+        }
+    }
+}
+
+static bool has_local_layers(const vise_config *config)
+{
+    for (int64_t layer = 0; layer < config->layers && layer < VISE_CONFIG_LAYERS_MAX; layer++)
+        if (config->layer[layer] & VISE_LAYER_LOCAL_ROPE)
+            return true;
+    return false;
+}
+
+static bool angles_by_length(const vise_config *config)
+{
+    return vise_rope_by_length(&config->rope) || vise_rope_by_length(&config->local_rope);
+}
+
+static vise_status fill_rotary(const vise_model *model, const vise_windows *sets, size_t count, vise_stream *stream,
+                               vise_error *err)
+{
+    const vise_config *config = &model->config;
+    size_t n = 0, bytes = 0, tables = 0;
+    stream->rotary_kinds = has_local_layers(config) ? 2 : 1;
+    stream->rotary_tables = angles_by_length(config) ? count : 1;
+    if (!vise_mul_size(stream->longest, rotary_half(model), &n) ||
+        !vise_mul_size(stream->rotary_kinds, stream->rotary_tables, &tables) ||
+        !vise_mul_size(n, 2 * sizeof(float), &bytes) || !vise_mul_size(bytes, tables, &bytes))
         return VISE_FAIL(err, VISE_ERESOURCE, "windows of %zu tokens are too long", stream->longest);
     void *memory = NULL;
     VISE_TRY(vise_pool_take(stream->pool, bytes, "rotary angles", &memory, err));
-    stream->cosine = memory;
-    stream->sine = stream->cosine + n;
-    for (size_t i = 0; i < half; i++) {
-        double frequency = pow(model->config.rope_theta, -2.0 * (double)i / (double)model->config.head_dim);
-        for (size_t t = 0; t < stream->longest; t++) {
-            stream->cosine[t * half + i] = (float)cos((double)t * frequency);
-            stream->sine[t * half + i] = (float)sin((double)t * frequency);
-        }
+    stream->rotary = memory;
+    for (size_t i = 0; i < tables; i++) {
+        size_t table = i % stream->rotary_tables;
+        size_t length = stream->rotary_tables > 1 ? sets[table].length : stream->longest;
+        fill_table(model, i < stream->rotary_tables ? &config->rope : &config->local_rope, stream->longest, length,
+                   stream->rotary + i * 2 * n);
+    }
+    return VISE_OK;
+}
+
+static float to_bf16(float value)
+{
+    uint16_t stored;
+    vise_from_f32(VISE_DTYPE_BF16, &value, &stored, 1);
+    vise_to_f32(VISE_DTYPE_BF16, &stored, &value, 1);
+    return value;
+}
+
+/* The slope of a head (arXiv:2108.12409): 2^(-8 (i + 1) / n) for n heads, a power of two; the heads beyond one take
+ * every other slope of the next. */
+static float alibi_slope(int64_t heads, int64_t head)
+{
+    int64_t n = 1;
+    while (2 * n <= heads)
+        n *= 2;
+    double power = head < n ? -8.0 * (double)(head + 1) / (double)n : -4.0 * (double)(2 * (head - n) + 1) / (double)n;
+    return (float)exp2(power);
+}
+
+static vise_status fill_alibi(const vise_model *model, vise_stream *stream, vise_error *err)
+{
+    const vise_config *config = &model->config;
+    size_t bytes = 0;
+    if (!vise_mul_size(stream->longest, (size_t)config->heads * sizeof(float), &bytes))
+        return VISE_FAIL(err, VISE_ERESOURCE, "windows of %zu tokens are too long", stream->longest);
+    void *memory = NULL;
+    VISE_TRY(vise_pool_take(stream->pool, bytes, "biases of positions", &memory, err));
+    stream->key_bias = memory;
+    float scale = (float)(1.0 / sqrt((double)config->head_dim));
+    for (int64_t head = 0; head < config->heads; head++) {
+        float slope = alibi_slope(config->heads, head);
+        for (size_t t = 0; t < stream->longest; t++)
+            stream->key_bias[(size_t)head * stream->longest + t] =
+                config->alibi_in_bf16 ? to_bf16(to_bf16(slope) * (float)t) * scale : slope * (float)t;
+    }
+    return VISE_OK;
+}
+
+uint64_t vise_stream_table_bytes(const vise_model *model, size_t sets, size_t length)
+{
+    const vise_config *config = &model->config;
+    uint64_t kinds = has_local_layers(config) ? 2 : 1, tables = angles_by_length(config) ? sets : 1;
+    if (config->position == VISE_POSITION_ROTARY)
+        return kinds * tables * 2 * length * rotary_half(model) * sizeof(float);
+    return config->position == VISE_POSITION_ALIBI ? length * (uint64_t)config->heads * sizeof(float) : 0;
+}
+
+static vise_status fill_positions(const vise_model *model, const vise_windows *sets, size_t count, vise_stream *stream,
+                                  vise_error *err)
+{
+    switch (model->config.position) {
+    case VISE_POSITION_ROTARY:
+        return fill_rotary(model, sets, count, stream, err);
+    case VISE_POSITION_ALIBI:
+        return fill_alibi(model, stream, err);
+    case VISE_POSITION_LEARNED:
+        break;
     }
     return VISE_OK;
 }
@@ -138,21 +260,29 @@ static vise_status make_room(vise_stream *stream, uint64_t ram_bytes, vise_error
     return vise_file_reserve(&stream->file, (uint64_t)(all - resident) * token_bytes(stream), err);
 }
 
-static vise_status embed_resident(const vise_model *model, const int32_t *ids, vise_workers *workers,
-                                  vise_stream *stream, vise_error *err)
+static vise_status embed_tokens(const vise_model *model, const vise_embed_tables *tables, const int32_t *ids,
+                                vise_workers *workers, const vise_stream *stream, size_t token, size_t n, float *out,
+                                vise_error *err)
+{
+    VISE_TRY(vise_embed(model, ids + token, n, workers, stream->pool, out, err));
+    return vise_embed_finish(model, stream, tables, workers, token, n, out, err);
+}
+
+static vise_status embed_resident(const vise_model *model, const vise_embed_tables *tables, const int32_t *ids,
+                                  vise_workers *workers, vise_stream *stream, vise_error *err)
 {
     size_t resident = stream->start[stream->resident_windows];
     for (size_t token = 0; token < resident;) {
         size_t n = resident - token < EMBED_TOKENS_MAX ? resident - token : EMBED_TOKENS_MAX;
-        VISE_TRY(vise_embed(model, ids + token, n, workers, stream->pool,
-                            stream->resident + token * (size_t)stream->hidden, err));
+        VISE_TRY(embed_tokens(model, tables, ids, workers, stream, token, n,
+                              stream->resident + token * (size_t)stream->hidden, err));
         token += n;
     }
     return VISE_OK;
 }
 
-static vise_status embed_spilled(const vise_model *model, const int32_t *ids, vise_workers *workers,
-                                 vise_stream *stream, vise_error *err)
+static vise_status embed_spilled(const vise_model *model, const vise_embed_tables *tables, const int32_t *ids,
+                                 vise_workers *workers, vise_stream *stream, vise_error *err)
 {
     size_t token = stream->start[stream->resident_windows], all = vise_stream_tokens(stream);
     if (token == all)
@@ -165,7 +295,7 @@ static vise_status embed_spilled(const vise_model *model, const int32_t *ids, vi
     vise_status status = VISE_OK;
     while (status == VISE_OK && token < all) {
         size_t n = all - token < step ? all - token : step;
-        status = vise_embed(model, ids + token, n, workers, stream->pool, buffer, err);
+        status = embed_tokens(model, tables, ids, workers, stream, token, n, buffer, err);
         if (status == VISE_OK)
             status = vise_stream_write(stream, token, n, buffer, err);
         token += n;
@@ -187,9 +317,13 @@ static vise_status embed_sets(const vise_model *model, const vise_windows *sets,
             memcpy(next, sets[s].ids, n * sizeof *next);
         next += n;
     }
-    vise_status status = embed_resident(model, ids, workers, stream, err);
+    vise_embed_tables tables;
+    vise_status status = vise_embed_tables_load(model, stream, workers, &tables, err);
     if (status == VISE_OK)
-        status = embed_spilled(model, ids, workers, stream, err);
+        status = embed_resident(model, &tables, ids, workers, stream, err);
+    if (status == VISE_OK)
+        status = embed_spilled(model, &tables, ids, workers, stream, err);
+    vise_embed_tables_free(&tables);
     vise_free(ids);
     return status;
 }
@@ -207,7 +341,7 @@ vise_status vise_stream_new(const vise_model *model, const vise_windows *sets, s
 
     vise_status status = lay_out(model, sets, count, stream, err);
     if (status == VISE_OK)
-        status = fill_rotary(model, stream, err);
+        status = fill_positions(model, sets, count, stream, err);
     if (status == VISE_OK)
         status = make_room(stream, ram_bytes, err);
     if (status != VISE_OK) {
@@ -245,9 +379,11 @@ void vise_stream_close(vise_stream *stream)
     if (!stream)
         return;
     vise_pool_give(stream->pool, stream->resident);
-    vise_pool_give(stream->pool, stream->cosine);
+    vise_pool_give(stream->pool, stream->rotary);
+    vise_pool_give(stream->pool, stream->key_bias);
     if (stream->file.fd >= 0)
         vise_file_close(&stream->file);
     vise_free(stream->start);
+    vise_free(stream->set);
     vise_free(stream);
 }

@@ -3,6 +3,7 @@
 #ifndef VISE_MODEL_STREAM_H
 #define VISE_MODEL_STREAM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,8 +20,12 @@ struct vise_stream {
     size_t resident_windows;
     float *resident; /* [start[resident_windows], hidden] */
     vise_file file;  /* tokens behind the resident ones; fd -1 when there are none */
-    float *cosine;   /* [longest, head_dim / 2]: rotary angles, which every window shares */
-    float *sine;
+    /* Rotary angles: [kinds][tables][2: cos, sin][longest, rotary / 2]. Kind 1 is of local layers. Windows share one
+     * table, unless angles depend on the length of a window: then there is one for each set of windows. */
+    float *rotary;
+    size_t rotary_kinds, rotary_tables;
+    size_t *set; /* [windows]: the set that a window belongs to */
+    float *key_bias; /* ALiBi: [heads, longest] */
     vise_pool *pool;
 };
 
@@ -28,6 +33,12 @@ struct vise_stream {
  * read. */
 VISE_MUST_USE vise_status vise_stream_new(const vise_model *model, const vise_windows *sets, size_t count,
                                           uint64_t ram_bytes, vise_pool *pool, vise_stream **out, vise_error *err);
+
+/* cos and sin [longest, rotary / 2] of a window. */
+typedef struct vise_rotary {
+    const float *cosine, *sine;
+} vise_rotary;
+vise_rotary vise_stream_rotary(const vise_model *model, const vise_stream *stream, size_t window, bool local);
 
 /* The window's activations where they are resident, else NULL. */
 float *vise_stream_window(const vise_stream *stream, size_t window);
@@ -41,4 +52,19 @@ VISE_MUST_USE vise_status vise_stream_write(const vise_stream *stream, size_t to
 VISE_MUST_USE vise_status vise_embed(const vise_model *model, const int32_t *ids, size_t n, vise_workers *workers,
                                      vise_pool *pool, float *out, vise_error *err);
 
+/* What a token's embedding needs besides its id: positions, types, norm, scale (model/embed_tables.c). */
+typedef struct vise_embed_tables {
+    float *positions;     /* [longest, hidden], or NULL */
+    float *type;          /* [hidden], or NULL */
+    float *norm, *bias;   /* [hidden], or NULL */
+    vise_pool *pool;
+} vise_embed_tables;
+
+VISE_MUST_USE vise_status vise_embed_tables_load(const vise_model *model, const vise_stream *stream,
+                                                 vise_workers *workers, vise_embed_tables *tables, vise_error *err);
+void vise_embed_tables_free(vise_embed_tables *tables);
+/* Finishes the embeddings [n, hidden] of tokens [token0, token0 + n), counted over all windows. */
+VISE_MUST_USE vise_status vise_embed_finish(const vise_model *model, const vise_stream *stream,
+                                            const vise_embed_tables *tables, vise_workers *workers, size_t token0,
+                                            size_t n, float *x, vise_error *err);
 #endif

@@ -199,6 +199,11 @@ static vise_status spell_weight(vise_plan *plan, size_t index, vise_error *err)
                                 .dtype = planned->dtype,
                                 .scheme = planned->scheme,
                                 .is_linear = planned->bound->is_linear};
+    if (planned->scheme.type != NULL && tensor->transposed)
+        return VISE_FAIL(err, VISE_EUNSUPPORTED,
+                         "%s: is a Conv1D, stored [in, out]; loaders know no quantized Conv1D in layout %s, so a "
+                         "quantized one could not be loaded. Prune or cast it, or exclude it from quantization",
+                         tensor->module, plan->layout->name);
     if (planned->scheme.type != NULL)
         return plan->layout->spell(spelling, parts->parts, &parts->n_parts, err);
     parts->n_parts = 1;
@@ -216,7 +221,7 @@ static void spell_tied_head(vise_plan *plan)
     plan->n_spelling = plan->count;
     for (size_t r = 0; model->tied && r < model->arch->n_rows; r++) {
         const vise_arch_row *row = &model->arch->rows[r];
-        if (row->role != VISE_ROLE_HEAD)
+        if (row->role != VISE_ROLE_HEAD || !vise_arch_row_applies(row, &model->config, -1))
             continue;
         vise_spelling *head = &plan->spelling[plan->n_spelling++];
         *head = plan->spelling[vise_model_role(model, VISE_ROLE_EMBEDDING, -1)];
@@ -231,8 +236,7 @@ static int section_of(const vise_plan *plan, size_t index)
     const vise_bound *bound = &plan->model->bound[index];
     if (bound->layer >= 0)
         return 1 + bound->layer;
-    bool after = bound->role == VISE_ROLE_HEAD || bound->role == VISE_ROLE_FINAL_NORM;
-    return after ? 1 + (int)plan->model->config.layers : 0;
+    return vise_role_after_blocks(bound->role) ? 1 + (int)plan->model->config.layers : 0;
 }
 
 /* Counting sort by section; file order within one. Layers of unknown families may exceed the configuration's.
@@ -328,14 +332,14 @@ static vise_status check_request(const vise_plan *plan, vise_error *err)
             return VISE_FAIL(err, VISE_EUSAGE,
                              "windows of %lld tokens predict nothing; --length must be at least 2",
                              (long long)length);
-        if (plan->model->config.max_positions > 0 && length > plan->model->config.max_positions)
+        if (plan->model->config.position == VISE_POSITION_LEARNED && length > plan->model->config.max_positions)
             return VISE_FAIL(
                 err, VISE_EUSAGE,
                 "windows of %lld tokens are longer than the model's %lld positions; give a smaller --length",
                 (long long)length, (long long)plan->model->config.max_positions);
     }
     if (request->evaluation.path != NULL)
-        VISE_TRY(vise_model_need_forward(plan->model, "evaluation", err));
+        VISE_TRY(vise_model_need_tokens(plan->model, "evaluation", err));
     return VISE_OK;
 }
 

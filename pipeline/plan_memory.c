@@ -1,6 +1,7 @@
 /* How much memory a run takes at least. Every buffer of the executor is counted here, by the rule that it is
  * taken by. */
 #include "eval/eval.h"
+#include "formats/packed.h"
 #include "pipeline/plan.h"
 #include "pipeline/tile.h"
 
@@ -26,6 +27,8 @@ static uint64_t read_scratch(const vise_logical *tensor, int64_t rows)
     uint64_t values = (uint64_t)(rows * tensor->cols);
     if (tensor->scheme.type != NULL)
         return vise_qweight_bytes(&tensor->scheme, rows, tensor->cols) + values + 64;
+    if (tensor->transposed)
+        return VISE_PACK_CHUNK + (uint64_t)rows * (2 + (uint64_t)tensor->rows / (uint64_t)rows) * sizeof(float) * 2;
     return values * (uint64_t)(vise_dtype_of(tensor->dtype)->bits + 7) / 8;
 }
 
@@ -36,7 +39,7 @@ static uint64_t max_u64(uint64_t a, uint64_t b)
 
 static uint64_t streaming_bytes(const vise_plan *plan)
 {
-    uint64_t tile = VISE_COPY_BYTES;
+    uint64_t tile = VISE_COPY_BYTES, open_chunks = 0;
     for (size_t i = 0; i < plan->count; i++) {
         const vise_logical *tensor = plan->planned[i].bound->tensor;
         if (vise_tile_copies_bytes(plan, i))
@@ -44,8 +47,10 @@ static uint64_t streaming_bytes(const vise_plan *plan)
         uint64_t bytes =
             vise_plan_tile_bytes(plan, i) + read_scratch(tensor, vise_tile_rows(tensor->rows, tensor->cols));
         tile = max_u64(tile, bytes);
+        if (plan->packed && tensor->transposed) /* every tile writes to every chunk */
+            open_chunks = max_u64(open_chunks, 2 * vise_plan_stored_bytes(plan, i));
     }
-    uint64_t bytes = tile * (uint64_t)plan->threads;
+    uint64_t bytes = tile * (uint64_t)plan->threads + open_chunks;
     if (vise_source_is_packed(vise_store_source(plan->model->store)))
         bytes += (uint64_t)plan->threads * 6 * VISE_COPY_BYTES;
     if (plan->packed) /* open and queued chunks of the tiles in flight and of the scales behind them */
@@ -59,8 +64,8 @@ static uint64_t block_results(const vise_plan *plan)
     uint64_t most = 0;
     for (int layer = 0; layer <= plan->last_calibrated; layer++) {
         uint64_t bytes = 0;
-        for (int role = 0; role < VISE_ROLE_COUNT; role++) {
-            size_t i = vise_model_role(plan->model, (vise_role)role, layer);
+        for (size_t slot = 0; slot < vise_config_slots(&plan->model->config); slot++) {
+            size_t i = vise_model_slot(plan->model, slot, layer);
             if (i == SIZE_MAX)
                 continue;
             const vise_planned *planned = &plan->planned[i];

@@ -17,19 +17,26 @@ typedef struct block_work {
     vise_walk *walk;
     vise_block block;
     vise_block_stats stats;
-    vise_weight weights[VISE_ROLE_COUNT];
-    vise_qweight codes[VISE_ROLE_COUNT];
-    void *code_bytes[VISE_ROLE_COUNT];
-    bool worked[VISE_ROLE_COUNT]; /* some pass works on the role's weight */
+    size_t slots; /* of the block's weights: vise_config_slot */
+    vise_weight *weights; /* [slots] */
+    vise_qweight *codes;
+    void **code_bytes;
+    bool *worked;          /* some pass works on the slot's weight */
+    vise_weight **members; /* [slots]: of the group at hand */
 } block_work;
 
 static void close_work(block_work *work)
 {
     vise_pool *pool = work->walk->session->pool;
-    for (int role = 0; role < VISE_ROLE_COUNT; role++) {
-        vise_pool_give(pool, work->code_bytes[role]);
-        vise_pool_give(pool, work->weights[role].mask);
+    for (size_t slot = 0; slot < work->slots; slot++) {
+        vise_pool_give(pool, work->code_bytes[slot]);
+        vise_pool_give(pool, work->weights[slot].mask);
     }
+    vise_free(work->weights);
+    vise_free(work->codes);
+    vise_free(work->code_bytes);
+    vise_free(work->worked);
+    vise_free(work->members);
     vise_block_stats_deinit(&work->stats);
     vise_block_unload(&work->block);
 }
@@ -55,18 +62,18 @@ static void mask_zeros(vise_weight *weight)
                 weight->mask[(size_t)row * stride + (size_t)(col >> 3)] &= (uint8_t)~(1u << (col & 7));
 }
 
-static vise_status open_weight(block_work *work, int role, const vise_planned *planned, vise_error *err)
+static vise_status open_weight(block_work *work, size_t slot, const vise_planned *planned, vise_error *err)
 {
     vise_pool *pool = work->walk->session->pool;
     const vise_logical *tensor = planned->bound->tensor;
-    vise_weight *weight = &work->weights[role];
+    vise_weight *weight = &work->weights[slot];
     *weight = (vise_weight){.plan = planned,
                             .rows = tensor->rows,
                             .cols = tensor->cols,
-                            .values = work->block.weight[role],
+                            .values = work->block.weight[slot],
                             .loss = NAN,
                             .damp = NAN};
-    work->worked[role] = true;
+    work->worked[slot] = true;
     const bool sparse = planned->may_be_sparse && is_sparse(weight);
     if (planned->masked || sparse) {
         size_t bytes = (size_t)tensor->rows * vise_mask_row_bytes(tensor->cols);
@@ -77,11 +84,11 @@ static vise_status open_weight(block_work *work, int role, const vise_planned *p
     }
     if (planned->scheme.type != NULL && !planned->carried) {
         VISE_TRY(vise_pool_take(pool, vise_qweight_bytes(&planned->scheme, tensor->rows, tensor->cols),
-                                "codes of a block", &work->code_bytes[role], err));
-        vise_qweight_carve(&work->codes[role], &planned->scheme, planned->dtype, tensor->rows, tensor->cols,
-                           work->code_bytes[role]);
-        weight->q = &work->codes[role];
-        work->block.activation[role] = planned->scheme.activation;
+                                "codes of a block", &work->code_bytes[slot], err));
+        vise_qweight_carve(&work->codes[slot], &planned->scheme, planned->dtype, tensor->rows, tensor->cols,
+                           work->code_bytes[slot]);
+        weight->q = &work->codes[slot];
+        work->block.activation[slot] = planned->scheme.activation;
     }
     return VISE_OK;
 }
@@ -90,12 +97,19 @@ static vise_status open_work(block_work *work, int layer, vise_error *err)
 {
     vise_walk *walk = work->walk;
     vise_plan *plan = walk->plan;
+    const size_t slots = vise_config_slots(&plan->model->config);
+    VISE_TRY(vise_calloc(slots, sizeof *work->weights, (void **)&work->weights, err));
+    VISE_TRY(vise_calloc(slots, sizeof *work->codes, (void **)&work->codes, err));
+    VISE_TRY(vise_calloc(slots, sizeof *work->code_bytes, (void **)&work->code_bytes, err));
+    VISE_TRY(vise_calloc(slots, sizeof *work->worked, (void **)&work->worked, err));
+    VISE_TRY(vise_calloc(slots, sizeof *work->members, (void **)&work->members, err));
+    work->slots = slots;
     VISE_TRY(
         vise_block_load(plan->model, layer, walk->session->workers, walk->session->pool, &work->block, err));
-    for (int role = 0; role < VISE_ROLE_COUNT; role++) {
-        size_t i = vise_model_role(plan->model, (vise_role)role, layer);
+    for (size_t slot = 0; slot < slots; slot++) {
+        size_t i = vise_model_slot(plan->model, slot, layer);
         if (i != SIZE_MAX && plan->planned[i].passes != 0)
-            VISE_TRY(open_weight(work, role, &plan->planned[i], err));
+            VISE_TRY(open_weight(work, slot, &plan->planned[i], err));
     }
     return VISE_OK;
 }
@@ -165,19 +179,24 @@ static bool groups_follow(const vise_plan *plan, size_t pass)
     return false;
 }
 
+static bool works_on(const block_work *work, size_t slot, const vise_pass_run *run)
+{
+    return work->worked[slot] && (work->weights[slot].plan->passes >> run->index & 1) != 0;
+}
+
 static vise_status run_group_hook(block_work *work, vise_pass_run *run, vise_error *err)
 {
-    for (int input = 0; input < VISE_INPUT_COUNT; input++) {
-        vise_weight *members[VISE_ROLE_COUNT];
+    for (size_t input = 0; input < work->stats.inputs; input++) {
         vise_group group = {.layer = work->block.layer,
-                            .input = (vise_input)input,
                             .stats = &work->stats.input[input],
                             .stats_shared = groups_follow(work->walk->plan, (size_t)run->index),
-                            .weights = members};
-        for (int role = 0; role < VISE_ROLE_COUNT; role++)
-            if (work->worked[role] && work->weights[role].plan->bound->input == (vise_input)input &&
-                (work->weights[role].plan->passes >> run->index & 1) != 0)
-                members[group.count++] = &work->weights[role];
+                            .weights = work->members};
+        for (size_t slot = 0; slot < work->slots; slot++) {
+            if (!works_on(work, slot, run) || vise_bound_input(work->weights[slot].plan->bound) != input)
+                continue;
+            group.input = work->weights[slot].plan->bound->input;
+            work->members[group.count++] = &work->weights[slot];
+        }
         if (group.count > 0)
             VISE_TRY(run->method->group(run, &group, err));
         VISE_TRY(vise_check_interrupt(err));
@@ -190,10 +209,9 @@ static vise_status run_pass(block_work *work, vise_pass_run *run, vise_error *er
     double start = vise_seconds();
     if (run->method->group != NULL)
         VISE_TRY(run_group_hook(work, run, err));
-    for (int role = 0; role < VISE_ROLE_COUNT; role++)
-        if (run->method->group == NULL && run->method->weight != NULL && work->worked[role] &&
-            (work->weights[role].plan->passes >> run->index & 1) != 0)
-            VISE_TRY(run_weight_hook(work, run, &work->weights[role], err));
+    for (size_t slot = 0; slot < work->slots; slot++)
+        if (run->method->group == NULL && run->method->weight != NULL && works_on(work, slot, run))
+            VISE_TRY(run_weight_hook(work, run, &work->weights[slot], err));
     work->walk->pass_seconds[run->index] += vise_seconds() - start;
     return VISE_OK;
 }
@@ -227,9 +245,9 @@ static vise_status round_rows(void *context, size_t index, int worker, vise_erro
 
 static vise_status round_plain(block_work *work, vise_error *err)
 {
-    for (int role = 0; role < VISE_ROLE_COUNT; role++) {
-        vise_weight *weight = &work->weights[role];
-        if (!work->worked[role] || weight->q != NULL || weight->plan->scheme.type != NULL)
+    for (size_t slot = 0; slot < work->slots; slot++) {
+        vise_weight *weight = &work->weights[slot];
+        if (!work->worked[slot] || weight->q != NULL || weight->plan->scheme.type != NULL)
             continue;
         round_job job = {weight, vise_tile_rows(weight->rows, weight->cols)};
         size_t tiles = (size_t)((weight->rows + job.tile_rows - 1) / job.tile_rows);
@@ -250,7 +268,7 @@ static size_t end_of_layer(const vise_plan *plan, size_t from, int layer)
     for (; k < plan->count; k++) {
         const vise_bound *bound = &plan->model->bound[plan->order[k]];
         bool before_blocks =
-            bound->layer < 0 && bound->role != VISE_ROLE_HEAD && bound->role != VISE_ROLE_FINAL_NORM;
+            bound->layer < 0 && !vise_role_after_blocks(bound->role);
         if (layer < 0 ? !before_blocks : bound->layer != layer)
             break;
     }
@@ -262,16 +280,17 @@ static vise_status store_block(block_work *work, size_t from, size_t to, vise_er
     vise_walk *walk = work->walk;
     for (size_t k = from; k < to; k++) {
         size_t i = walk->plan->order[k];
-        const vise_role role = walk->plan->model->bound[i].role;
+        const vise_bound *bound = &walk->plan->model->bound[i];
+        const size_t slot = vise_bound_slot(bound);
         const bool resident =
-            role < VISE_ROLE_COUNT && work->worked[role] && work->weights[role].plan->index == i;
+            bound->role < VISE_ROLE_COUNT && work->worked[slot] && work->weights[slot].plan->index == i;
         if (!resident) {
             VISE_TRY(vise_walk_stream(walk, i, err));
             continue;
         }
         if (vise_walk_has(walk, i))
             continue;
-        const vise_weight *weight = &work->weights[role];
+        const vise_weight *weight = &work->weights[slot];
         vise_outcome *outcome = &walk->outcomes[i];
         VISE_TRY(vise_tile_store(walk->plan, weight, walk->sink, walk->session->workers, walk->session->pool,
                                  &outcome->loss, err));

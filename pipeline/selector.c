@@ -91,7 +91,8 @@ static const vise_arch_row *tied_head(const vise_model *model, const vise_bound 
     if (head >= model->count || &model->bound[head] != bound)
         return NULL;
     for (size_t i = 0; i < model->arch->n_rows; i++)
-        if (model->arch->rows[i].role == VISE_ROLE_HEAD)
+        if (model->arch->rows[i].role == VISE_ROLE_HEAD &&
+            vise_arch_row_applies(&model->arch->rows[i], &model->config, -1))
             return &model->arch->rows[i];
     return NULL;
 }

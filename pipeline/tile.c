@@ -40,7 +40,8 @@ size_t vise_tile_layout(const vise_plan *plan, size_t index, vise_tile_parts *pa
     end += planned->scheme.type != NULL ? align64(vise_qweight_bytes(&planned->scheme, rows, cols)) : 0;
     parts->stored = end;
     end += planned->scheme.type == NULL
-               ? align64(values * (size_t)(vise_dtype_of(planned->dtype)->bits + 7) / 8)
+               ? align64((values + (tensor->transposed ? (size_t)rows : 0)) *
+                         (size_t)(vise_dtype_of(planned->dtype)->bits + 7) / 8)
                : align64(plan->layout->store_scratch(&plan->spelling[index], rows));
     for (size_t p = 0; p < plan->n_runs; p++) {
         const vise_method *method = plan->runs[p].method;
@@ -63,6 +64,22 @@ static vise_status write_part(void *context, int part, uint64_t offset, const vo
 {
     const part_target *target = context;
     return vise_sink_write(target->sink, target->parts->ids[part], offset, bytes, n, err);
+}
+
+/* A tile of rows of a matrix that is stored transposed: a stripe of every stored row. `stored` holds the tile's
+ * elements and, behind them, room for one stripe. */
+static vise_status store_transposed(part_target *target, const vise_weight *tile, size_t element, char *stored,
+                                    vise_error *err)
+{
+    const size_t rows = (size_t)tile->rows, cols = (size_t)tile->cols;
+    const uint64_t all_rows = (uint64_t)tile->plan->bound->tensor->rows;
+    char *stripe = stored + rows * cols * element;
+    for (size_t c = 0; c < cols; c++) {
+        for (size_t r = 0; r < rows; r++)
+            memcpy(stripe + r * element, stored + (r * cols + c) * element, element);
+        VISE_TRY(write_part(target, 0, (c * all_rows + (uint64_t)tile->row0) * element, stripe, rows * element, err));
+    }
+    return VISE_OK;
 }
 
 /* Stores the tile in its planned form; `stored` is scratch of the tile's layout. */
@@ -88,7 +105,9 @@ static vise_status store_tile(const vise_plan *plan, const vise_weight *tile, vi
                          "dtype such as bf16, or exclude it",
                          tile->plan->bound->tensor->name, (unsigned long long)stats.overflowed,
                          vise_dtype_of(dtype)->name, vise_dtype_of(dtype)->max);
-    return write_part(&target, 0, (uint64_t)(tile->row0 * tile->cols) * element, stored, n * element, err);
+    if (!tile->plan->bound->tensor->transposed)
+        return write_part(&target, 0, (uint64_t)(tile->row0 * tile->cols) * element, stored, n * element, err);
+    return store_transposed(&target, tile, element, stored, err);
 }
 
 static vise_tile_loss loss_of(const float *original, const float *values, size_t n)

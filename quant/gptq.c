@@ -355,14 +355,18 @@ static vise_status gptq_group(vise_pass_run *run, vise_group *group, vise_error 
         VISE_TRY_TO(done, order_columns(gram, d, order, run->pool, err));
     }
     VISE_TRY_TO(done, factorize(run, gram, order, d, h, &damp, &failed, err));
+    /* An expert may have seen no token: its weights are rounded, as an empty Gram matrix says. */
+    const double tokens = group->stats->tokens > 0 ? (double)group->stats->tokens : 1.0;
     for (size_t w = 0; w < group->count; w++) {
         vise_weight *weight = group->weights[w];
+        if (group->stats->tokens == 0)
+            weight->note = "no calibration token reached this expert";
         if (failed) {
             round_to_nearest(run, weight);
             continue;
         }
         VISE_TRY_TO(done,
-                    solve_weight(run, weight, h, order, row_scratch, (double)group->stats->tokens, err));
+                    solve_weight(run, weight, h, order, row_scratch, tokens, err));
         weight->damp = damp;
         if (damp > config->damp)
             weight->note = "damped more than asked: the Gram matrix of its input is close to singular";

@@ -15,6 +15,15 @@
     "\"model_type\":\"llama\",\"hidden_size\":64,\"intermediate_size\":172,\"num_hidden_layers\":5,"         \
     "\"num_attention_heads\":8,\"vocab_size\":512"
 
+static vise_status configure_as(const char *family, const char *path, const cJSON *json, vise_config *config,
+                                vise_error *err)
+{
+    const vise_arch *arch = vise_arch_find(family);
+
+    assert_non_null(arch);
+    return vise_arch_configure(arch, &arch->classes[0], path, json, config, err);
+}
+
 static vise_status configure(const char *members, vise_config *config, cJSON **json, vise_error *err)
 {
     char text[2048];
@@ -22,34 +31,40 @@ static vise_status configure(const char *members, vise_config *config, cJSON **j
     snprintf(text, sizeof text, "{%s}", members);
     *json = NULL;
     assert_int_equal(vise_json_parse("config.json", text, strlen(text), json, err), VISE_OK);
-    return vise_arch_find("llama")->configure("config.json", *json, config, err);
+    return configure_as("llama", "config.json", *json, config, err);
 }
 
 static void test_tables(void **state)
 {
     size_t n;
     const vise_arch *families = vise_architectures(&n);
-    const vise_config config = {
-        .hidden = 8, .ffn = 24, .layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 6, .vocab = 100};
+    vise_config config = {.hidden = 8, .ffn = 24, .layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 6, .vocab = 100};
 
     (void)state;
+    config.max_positions = 50;
+    config.types = config.labels = config.experts = config.shared_ffn = config.expert_ffn = 3;
     assert_true(n >= 1);
     for (size_t f = 0; f < n; f++) {
-        bool seen[VISE_ROLE_COUNT] = {false};
+        unsigned seen[VISE_ROLE_COUNT] = {0}; /* the conditions that a role's rows have stood under */
         assert_ptr_equal(vise_arch_find(families[f].model_type), &families[f]);
         assert_non_null(families[f].configure);
+        assert_non_null(families[f].classes[0].name);
+        assert_int_equal(families[f].rows[0].role, VISE_ROLE_EMBEDDING);
         for (size_t i = 0; i < families[f].n_rows; i++) {
             const vise_arch_row *row = &families[f].rows[i];
             char module[VISE_MODULE_MAX];
+            assert_non_null(row->module);
             assert_true(row->role < VISE_ROLE_COUNT);
-            assert_false(seen[row->role]);
-            seen[row->role] = true;
+            /* A role has one row, or rows that exclude each other. */
+            assert_true(seen[row->role] == 0 || (row->when != 0 && (seen[row->role] & row->when) == 0));
+            seen[row->role] |= row->when != 0 ? row->when : ~0u;
             assert_true(vise_config_dim(&config, row->rows) > 0);
             assert_true(vise_config_dim(&config, row->cols) > 1);
             /* What is measured is a Linear inside a block, and every such Linear is measured. */
             assert_int_equal(row->input != VISE_INPUT_NONE, row->linear && vise_arch_row_in_block(row));
-            assert_null(strchr(vise_arch_module(row, 7, ".weight", module), '%'));
+            assert_null(strchr(vise_arch_module(row, 7, 3, ".weight", module), '%'));
             assert_int_equal(strstr(module, ".7.") != NULL, vise_arch_row_in_block(row));
+            assert_int_equal(strstr(module, ".3.") != NULL, vise_arch_row_per_expert(row));
         }
     }
     assert_null(vise_arch_find("no-such-family"));
@@ -90,7 +105,7 @@ static void test_defaults(void **state)
     assert_int_equal(config.vocab, 512);
     assert_int_equal(config.max_positions, 2048);
     assert_true(config.norm_eps == 1e-6);
-    assert_true(config.rope_theta == 10000.0);
+    assert_true(config.rope.theta == 10000.0);
     assert_false(config.tied);
     assert_false(config.attention_bias);
     assert_false(config.mlp_bias);
@@ -129,7 +144,7 @@ static void test_spellings(void **state)
         cJSON *json;
         snprintf(members, sizeof members, "%s,%s", BASE, cases[i].members);
         assert_int_equal(configure(members, &config, &json, &err), VISE_OK);
-        assert_true(config.rope_theta == cases[i].theta);
+        assert_true(config.rope.theta == cases[i].theta);
         if (cases[i].dtype == NULL)
             assert_null(config.dtype);
         else
@@ -197,13 +212,19 @@ static void test_refused(void **state)
         {"bos_token_id", "512", VISE_EFORMAT, "bos_token_id"},
         {"rope_parameters", "7", VISE_EFORMAT, "rope_parameters"},
         {"rope_scaling", "{\"rope_type\":7}", VISE_EFORMAT, "rope_type"},
-        {"rope_scaling", "{\"type\":\"linear\",\"factor\":2.0}", VISE_EUNSUPPORTED, "\"linear\""},
-        {"rope_scaling", "{\"rope_type\":\"llama3\",\"factor\":8.0}", VISE_EUNSUPPORTED, "\"llama3\""},
-        {"rope_parameters", "{\"rope_type\":\"yarn\"}", VISE_EUNSUPPORTED, "\"yarn\""},
-        {"rope_parameters", "{\"full_attention\":{\"rope_type\":\"default\"}}", VISE_EUNSUPPORTED,
-         "full_attention"},
-        {"partial_rotary_factor", "0.5", VISE_EUNSUPPORTED, "partial_rotary_factor 0.5"},
-        {"hidden_act", "\"gelu\"", VISE_EUNSUPPORTED, "\"gelu\""},
+        {"rope_scaling", "{\"type\":\"linear\"}", VISE_EFORMAT, "factor"},
+        {"rope_scaling", "{\"type\":\"linear\",\"factor\":0}", VISE_EFORMAT, "factor"},
+        {"rope_scaling", "{\"rope_type\":\"llama3\",\"factor\":8.0}", VISE_EFORMAT, "low_freq_factor"},
+        {"rope_scaling",
+         "{\"rope_type\":\"llama3\",\"factor\":8.0,\"low_freq_factor\":4,\"high_freq_factor\":4}",
+         VISE_EFORMAT, "high_freq_factor 4"},
+        {"rope_scaling", "{\"rope_type\":\"longrope\",\"short_factor\":[1,1],\"long_factor\":[1,1]}",
+         VISE_EFORMAT, "short_factor"},
+        {"rope_parameters", "{\"rope_type\":\"spiral\"}", VISE_EUNSUPPORTED, "\"spiral\""},
+        {"rope_parameters", "{\"linear_attention\":{\"rope_type\":\"default\"}}", VISE_EUNSUPPORTED,
+         "linear_attention"},
+        {"partial_rotary_factor", "0.4", VISE_EFORMAT, "partial_rotary_factor 0.4"},
+        {"hidden_act", "\"sine\"", VISE_EUNSUPPORTED, "\"sine\""},
     };
 
     (void)state;
@@ -214,7 +235,7 @@ static void test_refused(void **state)
         cJSON_DeleteItemFromObjectCaseSensitive(json, cases[i].key);
         if (cases[i].value != NULL)
             cJSON_AddItemToObject(json, cases[i].key, cJSON_Parse(cases[i].value));
-        assert_int_equal(vise_arch_find("llama")->configure("dir/config.json", json, &config, &err),
+        assert_int_equal(configure_as("llama", "dir/config.json", json, &config, &err),
                          cases[i].status);
         if (strstr(err.message, cases[i].says) == NULL || strstr(err.message, "dir/config.json") == NULL)
             fail_msg("case %zu: \"%s\" does not name %s", i, err.message, cases[i].says);

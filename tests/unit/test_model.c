@@ -275,7 +275,7 @@ static void test_unknown_families(void **state)
     static const struct {
         const char *config, *says;
     } cases[] = {
-        {"\"model_type\":\"gpt2\",\"n_embd\":8", "\"gpt2\""},
+        {"\"model_type\":\"gptx\",\"n_embd\":8", "\"gptx\""},
         {"\"n_embd\":8", "no model_type"},
         {CONFIG ",\"architectures\":[\"LlamaForSequenceClassification\"]", "LlamaForSequenceClassification"},
     };

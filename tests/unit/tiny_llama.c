@@ -218,7 +218,7 @@ static void attend(const tiny_llama *llama, int64_t t, const double *q, const do
 
 /* One block: x is changed, its inputs are left in input[]. */
 static void run_block(const tiny_llama *llama, int layer, int64_t t, double *x,
-                      double *const input[VISE_INPUT_COUNT])
+                      double *const input[TINY_INPUTS])
 {
     int64_t hidden = llama->hidden, ffn = llama->ffn;
     int64_t q_width = llama->heads * llama->head_dim, kv_width = llama->kv_heads * llama->head_dim;
@@ -248,16 +248,16 @@ static void run_block(const tiny_llama *llama, int layer, int64_t t, double *x,
 
 void tiny_llama_run(const tiny_llama *llama, const int32_t *ids, int64_t tokens, int layer, tiny_result *result)
 {
-    const int64_t width[VISE_INPUT_COUNT] = {llama->hidden, llama->heads * llama->head_dim, llama->hidden, llama->ffn};
+    const int64_t width[TINY_INPUTS] = {llama->hidden, llama->heads * llama->head_dim, llama->hidden, llama->ffn};
     int64_t hidden = llama->hidden;
     const float *embedding = tiny_llama_weight(llama, -1, "model.embed_tokens.weight");
     const float *head = tiny_llama_weight(llama, -1, "lm_head.weight");
     double *x = new_doubles(tokens * hidden), *y = new_doubles(tokens * hidden);
     *result = (tiny_result){.tokens = tokens};
-    for (int i = 0; i < VISE_INPUT_COUNT; i++)
+    for (int i = 0; i < TINY_INPUTS; i++)
         result->input[i] = new_doubles(tokens * width[i]);
-    double *scratch[VISE_INPUT_COUNT];
-    for (int i = 0; i < VISE_INPUT_COUNT; i++)
+    double *scratch[TINY_INPUTS];
+    for (int i = 0; i < TINY_INPUTS; i++)
         scratch[i] = new_doubles(tokens * width[i]);
     for (int64_t t = 0; t < tokens; t++)
         for (int64_t j = 0; j < hidden; j++)
@@ -276,7 +276,7 @@ void tiny_llama_run(const tiny_llama *llama, const int32_t *ids, int64_t tokens,
         for (int64_t i = 0; i < llama->vocab; i++)
             for (int64_t j = 0; j < hidden; j++)
                 result->logits[t * llama->vocab + i] += y[t * hidden + j] * (double)w[i * hidden + j];
-    for (int i = 0; i < VISE_INPUT_COUNT; i++)
+    for (int i = 0; i < TINY_INPUTS; i++)
         free(scratch[i]);
     free(x);
     free(y);
@@ -284,7 +284,7 @@ void tiny_llama_run(const tiny_llama *llama, const int32_t *ids, int64_t tokens,
 
 void tiny_result_free(tiny_result *result)
 {
-    for (int i = 0; i < VISE_INPUT_COUNT; i++)
+    for (int i = 0; i < TINY_INPUTS; i++)
         free(result->input[i]);
     free(result->stream);
     free(result->logits);

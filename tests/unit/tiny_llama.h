@@ -8,6 +8,8 @@
 
 #include "model/arch.h"
 
+enum { TINY_INPUTS = VISE_INPUT_DOWN + 1 };
+
 typedef struct tiny_tensor {
     char name[96];
     int64_t rows, cols; /* rows 0: a vector */
@@ -35,7 +37,7 @@ float *tiny_llama_weight(const tiny_llama *llama, int layer, const char *module)
 /* What the naive forward pass of one window leaves. */
 typedef struct tiny_result {
     int64_t tokens;
-    double *input[VISE_INPUT_COUNT]; /* of block `layer`: [tokens, width] */
+    double *input[TINY_INPUTS]; /* of block `layer`: [tokens, width] */
     double *stream;                  /* behind block `layer`: [tokens, hidden] */
     double *logits;                  /* [tokens, vocab] */
 } tiny_result;

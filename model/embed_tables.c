@@ -1,0 +1,125 @@
+/* What follows the choice of rows by id: scale, positions, types and norm. */
+#include <math.h>
+
+#include "model/stream.h"
+#include "model/weights.h"
+
+enum { FINISH_TOKENS = 256 };
+
+static vise_status load_rows(const vise_model *model, vise_role role, int64_t rows, vise_workers *workers,
+                             vise_pool *pool, float **out, vise_error *err)
+{
+    size_t index = vise_model_role(model, role, -1);
+    void *memory = NULL;
+    if (index == SIZE_MAX)
+        return VISE_OK;
+    VISE_TRY(vise_pool_take(pool, (size_t)(rows * model->config.hidden) * sizeof(float), vise_role_name(role),
+                            &memory, err));
+    *out = memory;
+    return vise_weight_read_all(model, index, 0, rows, workers, pool, *out, err);
+}
+
+vise_status vise_embed_tables_load(const vise_model *model, const vise_stream *stream, vise_workers *workers,
+                                   vise_embed_tables *tables, vise_error *err)
+{
+    vise_pool *pool = stream->pool;
+    int64_t positions = (int64_t)stream->longest + model->config.position_offset;
+    *tables = (vise_embed_tables){.pool = pool};
+    VISE_TRY(load_rows(model, VISE_ROLE_POSITION_EMBEDDING, positions, workers, pool, &tables->positions, err));
+    VISE_TRY(load_rows(model, VISE_ROLE_TYPE_EMBEDDING, 1, workers, pool, &tables->type, err));
+    VISE_TRY(load_rows(model, VISE_ROLE_EMBEDDING_NORM, 1, workers, pool, &tables->norm, err));
+    size_t bias = vise_model_bias(model, VISE_ROLE_EMBEDDING_NORM, -1);
+    void *memory = NULL;
+    if (bias == SIZE_MAX)
+        return VISE_OK;
+    VISE_TRY(vise_pool_take(pool, (size_t)model->config.hidden * sizeof(float), "bias of a norm", &memory, err));
+    tables->bias = memory;
+    return vise_weight_read_all(model, bias, 0, 1, workers, pool, tables->bias, err);
+}
+
+void vise_embed_tables_free(vise_embed_tables *tables)
+{
+    vise_pool_give(tables->pool, tables->positions);
+    vise_pool_give(tables->pool, tables->type);
+    vise_pool_give(tables->pool, tables->norm);
+    vise_pool_give(tables->pool, tables->bias);
+    *tables = (vise_embed_tables){0};
+}
+
+uint64_t vise_embed_tables_bytes(const vise_model *model, size_t length)
+{
+    uint64_t rows = 3;
+    if (model->config.position == VISE_POSITION_LEARNED)
+        rows += length + (uint64_t)model->config.position_offset;
+    return rows * (uint64_t)model->config.hidden * sizeof(float);
+}
+
+typedef struct finish_job {
+    const vise_model *model;
+    const vise_stream *stream;
+    const vise_embed_tables *tables;
+    size_t token0, n;
+    float *x;
+} finish_job;
+
+/* The window of a token: the last one that starts at or before it. */
+static size_t window_of(const vise_stream *stream, size_t token)
+{
+    size_t low = 0, high = stream->windows;
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+        if (stream->start[middle] <= token)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* LayerNorm in place, as vise_network_ops.layer_norm; the embedding comes before there is a backend. */
+static void normalize(const vise_config *config, const vise_embed_tables *tables, float *x)
+{
+    double mean = 0.0, variance = 0.0, d = (double)config->hidden;
+    for (int64_t j = 0; j < config->hidden; j++)
+        mean += (double)x[j];
+    mean /= d;
+    for (int64_t j = 0; j < config->hidden; j++)
+        variance += ((double)x[j] - mean) * ((double)x[j] - mean);
+    float factor = (float)(1.0 / sqrt(variance / d + config->norm_eps));
+    for (int64_t j = 0; j < config->hidden; j++)
+        x[j] = (x[j] - (float)mean) * factor * tables->norm[j] + (tables->bias ? tables->bias[j] : 0.0f);
+}
+
+static vise_status finish_tokens(void *context, size_t tile, int worker, vise_error *err)
+{
+    (void)worker;
+    (void)err;
+    const finish_job *job = context;
+    const vise_config *config = &job->model->config;
+    const vise_embed_tables *tables = job->tables;
+    const float scale = config->embedding_scale > 0.0 ? (float)config->embedding_scale : 1.0f;
+    size_t first = tile * FINISH_TOKENS, end = first + FINISH_TOKENS < job->n ? first + FINISH_TOKENS : job->n;
+    size_t window = window_of(job->stream, job->token0 + first);
+    for (size_t i = first; i < end; i++) {
+        float *x = job->x + i * (size_t)config->hidden;
+        size_t token = job->token0 + i;
+        while (token >= job->stream->start[window + 1])
+            window++;
+        size_t row = token - job->stream->start[window] + (size_t)config->position_offset;
+        const float *position = tables->positions ? tables->positions + row * (size_t)config->hidden : NULL;
+        for (int64_t j = 0; j < config->hidden; j++)
+            x[j] = x[j] * scale + (position ? position[j] : 0.0f) + (tables->type ? tables->type[j] : 0.0f);
+        if (tables->norm)
+            normalize(config, tables, x);
+    }
+    return VISE_OK;
+}
+
+vise_status vise_embed_finish(const vise_model *model, const vise_stream *stream, const vise_embed_tables *tables,
+                              vise_workers *workers, size_t token0, size_t n, float *x, vise_error *err)
+{
+    if (!tables->positions && !tables->type && !tables->norm && model->config.embedding_scale == 0.0)
+        return VISE_OK;
+    finish_job job = {model, stream, tables, token0, n, x};
+    return vise_parallel(workers, (n + FINISH_TOKENS - 1) / FINISH_TOKENS, finish_tokens, &job, err);
+}

@@ -1,0 +1,210 @@
+#!/usr/bin/env python3
+"""Every architecture against transformers: small random models, made and saved by transformers itself, must give the
+same logits in vise. Norms and biases are random too, or their bugs would stay unseen.
+
+usage: architectures.py VISE FOLDER [FAMILY...]
+"""
+import json
+import os
+import subprocess
+import sys
+import warnings
+
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+os.environ["HF_HUB_OFFLINE"] = "1"
+warnings.filterwarnings("ignore")
+
+import torch
+import transformers
+from safetensors.torch import load_file
+
+TOLERANCE = 1e-3
+transformers.utils.logging.disable_progress_bar()
+LENGTH = 70  # beyond the windows and the original contexts below
+SIZES = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=4, num_attention_heads=8, num_key_value_heads=2,
+             vocab_size=120, max_position_embeddings=128, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+
+
+def rope(kind, **more):
+    return {"rope_parameters": {"rope_type": kind, "rope_theta": 10000.0, **more}}
+
+
+SCALED = dict(original_max_position_embeddings=32)
+LLAMA3 = rope("llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0, **SCALED)
+LONGROPE = rope("longrope", short_factor=[1.0, 1.1, 1.2, 1.3], long_factor=[1.5, 2.0, 3.0, 4.0])
+GPT2 = dict(n_embd=64, n_layer=3, n_head=4, vocab_size=120, n_positions=96, bos_token_id=1, eos_token_id=2)
+NEO = dict(hidden_size=64, num_layers=4, num_heads=4, vocab_size=120, max_position_embeddings=96,
+           attention_types=[[["global", "local"], 2]], window_size=16, bos_token_id=1, eos_token_id=2)
+NEOX = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, vocab_size=120,
+            max_position_embeddings=128, bos_token_id=1, eos_token_id=2)
+OPT = dict(hidden_size=64, ffn_dim=96, num_hidden_layers=3, num_attention_heads=4, vocab_size=120,
+           max_position_embeddings=96, word_embed_proj_dim=64, bos_token_id=2, eos_token_id=2, pad_token_id=1)
+BLOOM = dict(hidden_size=64, n_layer=3, n_head=8, vocab_size=120, bos_token_id=1, eos_token_id=2)
+FALCON = dict(hidden_size=64, num_hidden_layers=3, num_attention_heads=8, vocab_size=120, bos_token_id=1, eos_token_id=2)
+BERT = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, vocab_size=120,
+            max_position_embeddings=96, type_vocab_size=2, pad_token_id=0)
+DISTIL = dict(dim=64, hidden_dim=96, n_layers=3, n_heads=4, vocab_size=120, max_position_embeddings=96, pad_token_id=0)
+MOE = dict(num_experts_per_tok=2, moe_intermediate_size=48)
+LM, CLS, NONE = "ForCausalLM", "ForSequenceClassification", "Model"
+
+# family: class prefix, its suffix, configurations
+MODELS = [
+    ("llama", "Llama", LM, [
+        {}, dict(tie_word_embeddings=True, attention_bias=True, mlp_bias=True), dict(num_key_value_heads=8, head_dim=16),
+        rope("linear", factor=2.5), LLAMA3, rope("yarn", factor=4.0, **SCALED),
+        rope("yarn", factor=4.0, attention_factor=1.3, beta_fast=16.0, beta_slow=2.0, **SCALED),
+        dict(max_position_embeddings=32, **rope("dynamic", factor=2.0)), rope("dynamic", factor=2.0)]),
+    ("mistral", "Mistral", LM, [dict(sliding_window=16), dict(sliding_window=None, head_dim=16)]),
+    ("qwen2", "Qwen2", LM, [{}, dict(use_sliding_window=True, sliding_window=16, max_window_layers=2,
+                                     tie_word_embeddings=True)]),
+    ("qwen3", "Qwen3", LM, [dict(head_dim=16), dict(head_dim=8, attention_bias=True, use_sliding_window=True,
+                                                    sliding_window=16, max_window_layers=1)]),
+    ("smollm3", "SmolLM3", LM, [{}, dict(no_rope_layers=[0, 1, 1, 0], tie_word_embeddings=False, mlp_bias=True,
+                                         attention_bias=True),
+                                dict(no_rope_layer_interval=2, use_sliding_window=True, sliding_window=16)]),
+    ("phi3", "Phi3", LM, [dict(original_max_position_embeddings=128), dict(sliding_window=16, tie_word_embeddings=True),
+                          dict(original_max_position_embeddings=32, **LONGROPE),
+                          dict(original_max_position_embeddings=80, **LONGROPE),
+                          rope("default", partial_rotary_factor=0.5)]),
+    ("gemma", "Gemma", LM, [dict(head_dim=16), dict(head_dim=8, tie_word_embeddings=False, attention_bias=True)]),
+    ("gemma2", "Gemma2", LM, [dict(head_dim=16, sliding_window=16, query_pre_attn_scalar=24),
+                              dict(head_dim=8, attn_logit_softcapping=2.0, final_logit_softcapping=1.5,
+                                   attention_bias=True, sliding_window=20)]),
+    ("gemma3_text", "Gemma3", LM, [
+        dict(head_dim=16, sliding_window=16, query_pre_attn_scalar=24, num_hidden_layers=7),
+        dict(head_dim=16, sliding_window=16, layer_types=["sliding_attention", "full_attention"] * 2,
+             rope_parameters={"full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e6},
+                              "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}},
+             attn_logit_softcapping=3.0, final_logit_softcapping=2.0)]),
+    ("gpt2", "GPT2LMHeadModel", "", [{}, dict(activation_function="gelu", n_inner=100, scale_attn_weights=False),
+                                     dict(scale_attn_by_inverse_layer_idx=True, tie_word_embeddings=False)]),
+    ("gpt_neo", "GPTNeo", LM, [{}, dict(intermediate_size=100, tie_word_embeddings=False)]),
+    ("gpt_neox", "GPTNeoX", LM, [{}, dict(use_parallel_residual=False, tie_word_embeddings=True,
+                                          **rope("default", partial_rotary_factor=0.5)),
+                                 dict(attention_bias=False, **rope("linear", factor=2.0, partial_rotary_factor=1.0))]),
+    ("opt", "OPT", LM, [{}, dict(do_layer_norm_before=False, enable_bias=False, tie_word_embeddings=False),
+                        dict(activation_function="gelu")]),
+    ("bloom", "Bloom", LM, [{}, dict(n_head=4, tie_word_embeddings=False), dict(hidden_size=72, n_head=6)]),
+    ("falcon", "Falcon", LM, [
+        {}, dict(new_decoder_architecture=True, num_kv_heads=2, bias=True), dict(multi_query=False, parallel_attn=False),
+        dict(new_decoder_architecture=True, num_kv_heads=4, num_ln_in_parallel_attn=1), dict(alibi=True, bias=True),
+        dict(alibi=True, parallel_attn=False, multi_query=False, tie_word_embeddings=False)]),
+    ("mixtral", "Mixtral", LM, [dict(num_local_experts=4, num_experts_per_tok=2),
+                                dict(num_local_experts=5, num_experts_per_tok=3, sliding_window=16,
+                                     tie_word_embeddings=True)]),
+    ("qwen2_moe", "Qwen2Moe", LM, [
+        dict(num_experts=6, shared_expert_intermediate_size=40, norm_topk_prob=True, **MOE),
+        dict(num_experts=6, shared_expert_intermediate_size=40, decoder_sparse_step=2, mlp_only_layers=[3],
+             use_sliding_window=True, sliding_window=16, max_window_layers=3, **MOE)]),
+    ("qwen3_moe", "Qwen3Moe", LM, [
+        dict(num_experts=6, head_dim=16, norm_topk_prob=True, **MOE),
+        dict(num_experts=8, head_dim=8, mlp_only_layers=[1], attention_bias=True, tie_word_embeddings=True, **MOE)]),
+    ("bert", "Bert", "ForMaskedLM", [{}, dict(hidden_act="gelu_new", tie_word_embeddings=False)]),
+    ("bert", "Bert", CLS, [{}, dict(num_labels=5)]),
+    ("bert", "Bert", NONE, [{}]),
+    ("roberta", "Roberta", "ForMaskedLM", [dict(pad_token_id=1)]),
+    ("roberta", "Roberta", CLS, [dict(num_labels=3, pad_token_id=1)]),
+    ("roberta", "Roberta", NONE, [dict(pad_token_id=1)]),
+    ("distilbert", "DistilBert", "ForMaskedLM", [{}]),
+    ("distilbert", "DistilBert", CLS, [dict(num_labels=3)]),
+    ("distilbert", "DistilBert", NONE, [{}]),
+]
+BASE = {"gpt2": GPT2, "gpt_neo": NEO, "gpt_neox": NEOX, "opt": OPT, "bloom": BLOOM, "falcon": FALCON, "bert": BERT,
+        "roberta": BERT, "distilbert": DISTIL}
+CONFIG = {"gpt2": "GPT2Config", "gemma3_text": "Gemma3TextConfig"}
+
+
+def make(family, prefix, suffix, options):
+    config_class = getattr(transformers, CONFIG.get(family, prefix + "Config"))
+    config = config_class(**{**BASE.get(family, SIZES), **options})
+    # Falcon's eager attention adds ALiBi twice.
+    config._attn_implementation = "sdpa" if family == "falcon" else "eager"
+    model = getattr(transformers, prefix + suffix)(config).eval()
+    torch.manual_seed(sum(map(ord, family + suffix)) + len(str(options)))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            fan = parameter.shape[-1] if parameter.dim() > 1 else 1
+            scale = 1.2 / fan**0.5 if parameter.dim() > 1 else 0.2
+            if "embed" in name or "wte" in name or "wpe" in name:
+                scale = 0.7
+            parameter.normal_(0.0, scale)
+            if parameter.dim() == 1 and "norm" in name.lower() and name.endswith("weight") and "gemma" not in family:
+                parameter.add_(1.0)
+            elif parameter.dim() == 1 and "ln_" in name and name.endswith("weight"):
+                parameter.add_(1.0)
+    model.tie_weights()
+    return model
+
+
+def reference(model, suffix, ids):
+    with torch.no_grad():
+        if suffix == NONE:
+            return model(ids).last_hidden_state.mean(dim=1)
+        return model(ids).logits
+
+
+def padded(model, suffix, rows, pad):
+    """The same rows, right-padded, in one batch with a mask: what each gives on its own."""
+    longest = max(len(r) for r in rows)
+    ids = torch.tensor([r + [pad] * (longest - len(r)) for r in rows])
+    mask = torch.tensor([[1] * len(r) + [0] * (longest - len(r)) for r in rows])
+    with torch.no_grad():
+        out = model(ids, attention_mask=mask)
+    if suffix == NONE:
+        weights = mask[:, :, None].float()
+        return (out.last_hidden_state * weights).sum(1) / weights.sum(1)
+    return out.logits
+
+
+def run_vise(vise, folder, rows):
+    with open(os.path.join(folder, "ids.json"), "w") as f:
+        json.dump(rows, f)
+    out = os.path.join(folder, "logits.safetensors")
+    if os.path.exists(out):
+        os.unlink(out)
+    done = subprocess.run([vise, "eval", folder, "--ids", os.path.join(folder, "ids.json"), "--save-logits", out,
+                           "--quiet"], capture_output=True, text=True)
+    if done.returncode != 0:
+        return None, done.stderr.strip()[-300:]
+    return next(iter(load_file(out).values())), None
+
+
+def compare(expected, got):
+    if tuple(expected.shape) != tuple(got.shape):
+        return f"shape {tuple(got.shape)}, expected {tuple(expected.shape)}", 1.0
+    off = ((expected - got).abs().max() / expected.abs().max()).item()
+    return (None if off <= TOLERANCE else f"off by {off:.2e} of the largest"), off
+
+
+def main():
+    vise, root, only = sys.argv[1], sys.argv[2], set(sys.argv[3:])
+    os.makedirs(root, exist_ok=True)
+    failed = count = 0
+    for family, prefix, suffix, variants in MODELS:
+        if only and family not in only:
+            continue
+        for number, options in enumerate(variants):
+            count += 1
+            label = f"{family} {prefix + suffix} {number}"
+            folder = os.path.join(root, f"{family}-{suffix or 'LM'}-{number}")
+            model = make(family, prefix, suffix, options)
+            model.save_pretrained(folder)
+            generator = torch.Generator().manual_seed(7)
+            ids = torch.randint(3, 120, (3, LENGTH), generator=generator)
+            got, problem = run_vise(vise, folder, ids.tolist())
+            off = 0.0
+            if problem is None:
+                problem, off = compare(reference(model, suffix, ids), got)
+            if problem is None and suffix in (CLS, NONE) and family in ("bert", "roberta", "distilbert"):
+                rows = [ids[0, :20].tolist(), ids[1, :33].tolist(), ids[2, :7].tolist()]
+                got, problem = run_vise(vise, folder, rows)
+                if problem is None:
+                    problem, off = compare(padded(model, suffix, rows, model.config.pad_token_id), got)
+                problem = problem and "padded: " + problem
+            failed += problem is not None
+            print(f"{'FAILED' if problem else 'ok':6} {label:48} {problem or f'{off:.1e}'}", flush=True)
+    print(f"{count - failed} of {count} models agree with transformers {transformers.__version__}")
+    return 1 if failed or count == 0 else 0
+
+
+sys.exit(main())

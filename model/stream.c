@@ -94,7 +94,7 @@ static vise_status lay_out(const vise_model *model, const vise_windows *sets, si
                 return VISE_FAIL(err, VISE_EUSAGE, "a window of %zu tokens is longer than the model's %lld positions",
                                  sets[s].length, (long long)model->config.max_positions);
             if (!warned)
-                vise_warn("a window of %zu tokens is longer than the model's %lld positions: it was not trained on such",
+                vise_warn("a window of %zu tokens is longer than the %lld positions that the model was made for",
                           sets[s].length, (long long)model->config.max_positions);
             warned = true;
         }

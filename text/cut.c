@@ -121,7 +121,7 @@ static vise_status look(vise_cut_walk *walk, bool *more, vise_cut_part *part, vi
 vise_status vise_cut_next(vise_cut_walk *walk, bool *more, size_t *start, size_t *end, vise_error *err)
 {
     vise_behavior behavior = walk->cut->behavior;
-    vise_cut_part part, next;
+    vise_cut_part part, next = {0};
     bool follows, joins;
 
     do {

@@ -40,8 +40,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     put(folder, "tokenizer_config.json", config > 0 ? (const void *)data : "{}", config > 0 ? config : 2);
     put(folder, "vocab.txt", data + (stop != NULL ? config + 1 : 0), size - (stop != NULL ? config + 1 : 0));
     if (vise_tokenizer_open(folder, &tokenizer, NULL) == VISE_OK) {
-        if (vise_tokenize_pair(tokenizer, "Unaffable caf\xc3\xa9 \xe4\xb8\xad!", "the cat", 8, &encoding, NULL) ==
-            VISE_OK) {
+        if (vise_tokenize_pair(tokenizer, "Unaffable caf\xc3\xa9 \xe4\xb8\xad!", "the cat", 8, &encoding,
+                               NULL) == VISE_OK) {
             require(encoding.ids.count <= 8);
             for (size_t i = 0; i < encoding.ids.count; i++)
                 require(vise_tokenizer_token(tokenizer, encoding.ids.ids[i]) != NULL);

@@ -31,6 +31,8 @@ gptq-int2-g32-asym|0.0394|quant --scheme int2-g32-asym --method gptq
 magnitude-50|-|prune --sparsity 0.5 --method magnitude
 wanda-50|0.0303|prune --sparsity 0.5 --method wanda
 wanda-2:4|0.0901|prune --pattern 2:4 --method wanda
+sparsegpt-50|0.0210|prune --sparsity 0.5 --method sparsegpt
+sparsegpt-2:4|0.0572|prune --pattern 2:4 --method sparsegpt
 ROWS
 }
 

@@ -22,7 +22,7 @@ typedef struct solve_job {
     const vise_solve *p;
     const vise_blas *blas;
     const vise_solve_kernels *kernels;
-    int64_t block;
+    int64_t block, from, to;
     int64_t height; /* rows of a task */
     float *scratch; /* one slice a worker */
     size_t slice;   /* floats */
@@ -137,8 +137,8 @@ static vise_status solve_task(void *context, size_t index, int worker, vise_erro
     double loss[2][LANES] = {
         {0}}; /* of whole groups of lanes, and of a last one with lanes that do not count */
 
-    for (int64_t first = 0; first < p->cols; first += job->block) {
-        int64_t cols = vise_tile_size(p->cols, job->block, first / job->block);
+    for (int64_t first = job->from; first < job->to; first += job->block) {
+        int64_t cols = job->to - first < job->block ? job->to - first : job->block;
         pack_u(job, &room, first, cols);
         solve_block(job, &room, row0, rows, first, cols, loss);
         int64_t end = first + cols;
@@ -170,12 +170,17 @@ vise_status vise_cpu_solve_columns(vise_backend *b, const struct vise_solve *pro
         .blas = cpu->blas,
         .kernels = cpu->solve,
         .block = problem->block > 0 ? problem->block : DEFAULT_BLOCK,
+        .from = problem->from,
+        .to = problem->to > 0 ? problem->to : problem->cols,
         .height = problem->rows <= 1024 ? 64 : 128,
     };
     if (problem->enter != NULL && (problem->period <= 0 || job.block % problem->period != 0))
         return VISE_FAIL(err, VISE_EINTERNAL,
                          "solver: a block of %lld columns is no multiple of the period %lld",
                          (long long)job.block, (long long)problem->period);
+    if (job.from < 0 || job.from >= job.to || job.to > problem->cols || job.from % job.block != 0)
+        return VISE_FAIL(err, VISE_EINTERNAL, "solver: columns %lld to %lld of %lld in blocks of %lld",
+                         (long long)job.from, (long long)job.to, (long long)problem->cols, (long long)job.block);
     if (job.block > problem->cols)
         job.block = problem->cols;
     size_t tasks = (size_t)vise_tile_count(problem->rows, job.height);

@@ -27,6 +27,9 @@ typedef struct vise_solve {
     int64_t ldu;
     int64_t
         block; /* columns solved before the lazy update (0: 128); a multiple of `period` when enter is used */
+    int64_t from, to; /* solve columns [from, to) alone, and update all behind them (both 0: every column). A
+                         caller that must see all rows before it goes on, such as SparseGPT, which prunes the
+                         lowest of a whole block of columns, solves block after block; from: a multiple of block */
 
     /* Called for rows [row0, row0 + n) before columns [col, col + period) are projected, with their
      * values as updated so far, laid out [period][VISE_SOLVE_LANES] (fewer columns at the end of a row):

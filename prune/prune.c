@@ -8,7 +8,7 @@ static const vise_option prune_options[] = {
     {.name = "method",
      .type = VISE_OPTION_CHOICE,
      .offset = offsetof(vise_prune_config, method),
-     .choices = "magnitude|wanda",
+     .choices = "magnitude|wanda|sparsegpt",
      .value = "METHOD",
      .help = "how weights are scored (default: wanda with calibration text, else magnitude)"},
     {.name = "sparsity",
@@ -17,12 +17,20 @@ static const vise_option prune_options[] = {
      .min = 0.0,
      .max = 0.99,
      .value = "F",
-     .help = "fraction of every row to prune"},
+     .help = "fraction of every row to prune (sparsegpt: of every 128 columns)"},
     {.name = "pattern",
      .type = VISE_OPTION_TEXT,
      .offset = offsetof(vise_prune_config, pattern),
      .value = "KEEP:GROUP",
      .help = "keep KEEP of every GROUP consecutive weights of a row, such as 2:4"},
+    {.name = "damp",
+     .type = VISE_OPTION_NUMBER,
+     .offset = offsetof(vise_prune_config, damp),
+     .min = 0.0,
+     .max = 1.0,
+     .initial = "0.01",
+     .value = "F",
+     .help = "sparsegpt: fraction of the mean diagonal added to the Gram matrix"},
     {.name = "include",
      .type = VISE_OPTION_LIST,
      .offset = offsetof(vise_prune_config, include),
@@ -35,7 +43,8 @@ static const vise_option prune_options[] = {
      .help = "do not prune these modules; may be given again"},
 };
 
-static const vise_method *const prune_methods[] = {&vise_method_magnitude, &vise_method_wanda, NULL};
+static const vise_method *const prune_methods[] = {&vise_method_magnitude, &vise_method_wanda,
+                                                    &vise_method_sparsegpt, NULL};
 
 static vise_status prune_choose(const void *config, bool calibrated, const vise_method **method,
                                 vise_error *err)
@@ -48,7 +57,7 @@ static vise_status prune_choose(const void *config, bool calibrated, const vise_
         *method = prune_methods[i];
         return VISE_OK;
     }
-    return VISE_FAIL(err, VISE_EUSAGE, "prune: no method \"%s\"; there are magnitude and wanda", name);
+    return VISE_FAIL(err, VISE_EUSAGE, "prune: no method \"%s\"; there are magnitude, wanda and sparsegpt", name);
 }
 
 vise_status vise_prune_target_of(const vise_prune_config *config, vise_prune_target *target, vise_error *err)

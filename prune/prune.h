@@ -13,16 +13,18 @@ typedef struct vise_prune_config {
     const char *method;
     double sparsity;     /* NaN: not given */
     const char *pattern; /* "2:4"; NULL: unstructured */
+    double damp;
     vise_texts include, exclude;
 } vise_prune_config;
 
 extern const vise_method vise_method_magnitude;
 extern const vise_method vise_method_wanda;
+extern const vise_method vise_method_sparsegpt;
 
 /* What the methods share: the target of a run, and the planning of it. */
 typedef struct vise_prune_target {
     vise_pattern pattern; /* 0:0 when unstructured */
-    double sparsity;      /* fraction of each row that is pruned */
+    double sparsity;      /* fraction of each row that is pruned (sparsegpt: of each block of columns) */
 } vise_prune_target;
 VISE_MUST_USE vise_status vise_prune_target_of(const vise_prune_config *config, vise_prune_target *target,
                                                vise_error *err);

@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "compute/damp.h"
 #include "compute/project.h"
 #include "core/cpu.h"
 
@@ -206,57 +207,6 @@ static vise_status encode_rows(void *context, size_t index, int worker, vise_err
     return VISE_OK;
 }
 
-/* ---- the Gram matrix --------------------------------------------------------------------------------------------- */
-
-/* h = gram, in solving order, damped; upper triangle. */
-typedef struct damp_job {
-    const float *gram;
-    const int32_t *order;
-    float *h;
-    int64_t cols;
-    double added;
-} damp_job;
-
-static vise_status damp_rows(void *context, size_t index, int worker, vise_error *err)
-{
-    (void)worker;
-    (void)err;
-    const damp_job *job = context;
-    const int64_t d = job->cols;
-    int64_t row0 = (int64_t)index * GPTQ_TILE_ROWS;
-    int64_t end = row0 + GPTQ_TILE_ROWS < d ? row0 + GPTQ_TILE_ROWS : d;
-    for (int64_t i = row0; i < end; i++) {
-        int64_t a = job->order != NULL ? job->order[i] : i;
-        for (int64_t j = i; j < d; j++) {
-            int64_t b = job->order != NULL ? job->order[j] : j;
-            job->h[i * d + j] = a <= b ? job->gram[a * d + b] : job->gram[b * d + a];
-        }
-        float diagonal = job->h[i * d + i];
-        job->h[i * d + i] = diagonal > 0.0f ? (float)((double)diagonal + job->added) : 1.0f;
-    }
-    return VISE_OK;
-}
-
-static vise_status factorize(vise_pass_run *run, const float *gram, const int32_t *order, int64_t d, float *h,
-                             double *damp, bool *failed, vise_error *err)
-{
-    const vise_quant_config *config = run->config;
-    double sum = 0.0;
-    for (int64_t j = 0; j < d; j++)
-        sum += (double)gram[j * d + j];
-    size_t tiles = (size_t)((d + GPTQ_TILE_ROWS - 1) / GPTQ_TILE_ROWS);
-    for (double fraction = config->damp;; fraction = fraction > 0.0 ? fraction * 10.0 : 1e-4) {
-        if (fraction > 1.0 && *damp < 1.0)
-            fraction = 1.0;
-        damp_job job = {.gram = gram, .order = order, .h = h, .cols = d, .added = fraction * sum / (double)d};
-        VISE_TRY(vise_parallel(run->workers, tiles, damp_rows, &job, err));
-        VISE_TRY(run->backend->factor->inverse_factor(run->backend, d, h, failed, err));
-        *damp = fraction;
-        if (!*failed || fraction >= 1.0)
-            return VISE_OK;
-    }
-}
-
 /* ---- a group ----------------------------------------------------------------------------------------------------- */
 
 static vise_status solve_weight(vise_pass_run *run, vise_weight *weight, const float *u, const int32_t *order,
@@ -354,7 +304,7 @@ static vise_status gptq_group(vise_pass_run *run, vise_group *group, vise_error 
             done, vise_pool_take(run->pool, (size_t)d * sizeof *order, "column order", (void **)&order, err));
         VISE_TRY_TO(done, order_columns(gram, d, order, run->pool, err));
     }
-    VISE_TRY_TO(done, factorize(run, gram, order, d, h, &damp, &failed, err));
+    VISE_TRY_TO(done, vise_damped_factor(run->backend, d, gram, order, config->damp, h, &damp, &failed, err));
     /* An expert may have seen no token: its weights are rounded, as an empty Gram matrix says. */
     const double tokens = group->stats->tokens > 0 ? (double)group->stats->tokens : 1.0;
     for (size_t w = 0; w < group->count; w++) {

@@ -1,4 +1,4 @@
-/* The hooks of the passes on hand-made weights and statistics: gptq, wanda, magnitude, rtn. */
+/* The hooks of the passes on hand-made weights and statistics: gptq, sparsegpt, wanda, magnitude, rtn. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -363,6 +363,139 @@ static void test_wanda_is_its_definition(void **state)
     test_free(f);
 }
 
+/* What SparseGPT reports as loss is the output error; it beats Wanda, which beats magnitude. */
+static void test_sparsegpt_beats_wanda(void **state)
+{
+    (void)state;
+    static const vise_prune_config rows[] = {
+        {.sparsity = 0.5, .damp = 0.01},
+        {.sparsity = 0.7, .damp = 0.01},
+        {.sparsity = NAN, .pattern = "2:4", .damp = 0.01},
+        {.sparsity = NAN, .pattern = "1:3", .damp = 0.01}};
+    fixture *f = test_malloc(sizeof *f);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        vise_prune_config config = rows[i];
+        vise_prune_target target;
+        vise_error err = {0};
+        double error[3];
+        for (int m = 0; m < 3; m++) {
+            open_pruning(f, &config);
+            assert_int_equal(vise_prune_target_of(&config, &target, &err), VISE_OK);
+            if (m == 0) {
+                float score[COLS];
+                for (int r = 0; r < ROWS; r++) {
+                    vise_mask_score(f->values + r * COLS, NULL, COLS, score);
+                    assert_int_equal(vise_prune_rows(&target, score, 1, COLS, f->values + r * COLS,
+                                                     f->mask + r * (COLS / 8), &err),
+                                     VISE_OK);
+                }
+            } else {
+                run_group(f, m == 1 ? &vise_method_wanda : &vise_method_sparsegpt);
+            }
+            error[m] = output_error(f, 0.0);
+            assert_null(f->weight.note);
+            if (m == 2) {
+                double loss = output_error(f, 0.01);
+                assert_true(fabs(f->weight.loss - loss) < 2e-3 * loss);
+                assert_true(f->weight.damp == 0.01);
+                assert_int_equal(vise_mask_kept(f->mask, ROWS, COLS),
+                                 ROWS * COLS - (int)floor(ROWS * COLS * target.sparsity));
+                assert_true(target.pattern.group == 0 ||
+                            vise_pattern_holds(target.pattern, f->values, ROWS, COLS));
+                for (int at = 0; at < ROWS * COLS; at++)
+                    assert_true(f->values[at] == 0.0f || vise_mask_get(f->mask, COLS, at / COLS, at % COLS));
+            }
+            close_fixture(f);
+        }
+        assert_true(error[2] < 0.9 * error[1] && error[1] < error[0]);
+    }
+    test_free(f);
+}
+
+/* Weights no input correlates with: nothing can be made up for, and the scores are Wanda's over the whole block. */
+static void test_sparsegpt_of_independent_inputs(void **state)
+{
+    (void)state;
+    vise_prune_config config = {.sparsity = 0.5, .damp = 0.0};
+    fixture *f = test_malloc(sizeof *f);
+    open_pruning(f, &config);
+    for (int i = 0; i < COLS; i++)
+        for (int j = 0; j < COLS; j++)
+            f->gram[i * COLS + j] = i == j ? (float)(1 + i) : 0.0f;
+    run_group(f, &vise_method_sparsegpt);
+    double highest_pruned = 0.0, lowest_kept = INFINITY;
+    for (int at = 0; at < ROWS * COLS; at++) {
+        double score = fabs((double)f->original[at]) * sqrt(1.0 + at % COLS);
+        if (f->values[at] == 0.0f)
+            highest_pruned = fmax(highest_pruned, score);
+        else
+            lowest_kept = fmin(lowest_kept, score);
+        assert_true(f->values[at] == 0.0f || f->values[at] == f->original[at]);
+    }
+    assert_true(highest_pruned <= lowest_kept * (1.0 + 1e-5));
+    close_fixture(f);
+    test_free(f);
+}
+
+static void test_sparsegpt_falls_back_to_wanda(void **state)
+{
+    (void)state;
+    vise_prune_config config = {.sparsity = 0.5, .damp = 0.01};
+    fixture *f = test_malloc(sizeof *f), *wanda = test_malloc(sizeof *wanda);
+    open_pruning(f, &config);
+    open_pruning(wanda, &config);
+    for (int i = 0; i < COLS; i++) { /* no damping up to 1 mends this */
+        for (int j = i; j < COLS; j++)
+            f->gram[i * COLS + j] = i == j ? 1.0f : 9.0f;
+        wanda->square_sum[i] = 1.0;
+    }
+    run_group(f, &vise_method_sparsegpt);
+    run_group(wanda, &vise_method_wanda);
+    assert_non_null(f->weight.note);
+    assert_memory_equal(f->values, wanda->values, sizeof f->values);
+    assert_memory_equal(f->mask, wanda->mask, sizeof f->mask);
+    close_fixture(f);
+    close_fixture(wanda);
+    test_free(f);
+    test_free(wanda);
+}
+
+static void test_sparsegpt_same_bits_and_promise(void **state)
+{
+    (void)state;
+    vise_prune_config rows[] = {{.sparsity = 0.6, .damp = 0.01}, {.sparsity = NAN, .pattern = "2:4", .damp = 0.01}};
+    vise_logical tensor = {.rows = ROWS, .cols = COLS};
+    vise_bound bound = {.tensor = &tensor};
+    vise_model model = {.count = 1, .bound = &bound};
+    fixture *f = test_malloc(sizeof *f);
+    float *first = test_malloc(sizeof f->values);
+    for (size_t i = 0; i < 2; i++)
+        for (int threads = 1; threads <= 3; threads++) {
+            open_pruning(f, &rows[i]);
+            vise_workers_free(f->workers);
+            vise_backend_close(f->backend);
+            vise_error err = {0};
+            assert_int_equal(vise_workers_new(threads, &f->workers, &err), VISE_OK);
+            assert_int_equal(vise_backend_open("cpu", f->workers, &f->backend, &err), VISE_OK);
+            f->planned.bound = &bound;
+            f->planned.passes = 1;
+            f->run.workers = f->workers;
+            f->run.backend = f->backend;
+            f->run.model = &model;
+            f->run.planned = &f->planned;
+            f->run.threads = threads;
+            uint64_t promised = vise_method_sparsegpt.group_bytes(&f->run);
+            run_group(f, &vise_method_sparsegpt);
+            assert_true(vise_pool_peak(f->pool) <= promised + 64 * 8);
+            if (threads == 1)
+                memcpy(first, f->values, sizeof f->values);
+            assert_memory_equal(first, f->values, sizeof f->values);
+            close_fixture(f);
+        }
+    test_free(first);
+    test_free(f);
+}
+
 static void test_magnitude_prunes_the_smallest(void **state)
 {
     (void)state;
@@ -421,6 +554,10 @@ int main(void)
         cmocka_unit_test(test_gptq_same_bits_for_any_threads),
         cmocka_unit_test(test_gptq_stays_within_its_promise),
         cmocka_unit_test(test_wanda_is_its_definition),
+        cmocka_unit_test(test_sparsegpt_beats_wanda),
+        cmocka_unit_test(test_sparsegpt_of_independent_inputs),
+        cmocka_unit_test(test_sparsegpt_falls_back_to_wanda),
+        cmocka_unit_test(test_sparsegpt_same_bits_and_promise),
         cmocka_unit_test(test_magnitude_prunes_the_smallest),
         cmocka_unit_test(test_prune_target),
     };

@@ -288,6 +288,43 @@ static void test_projectors_agree(void **state)
     free(zero);
 }
 
+/* Block after block, by from and to, gives the bits of one call. */
+static void test_blocks_one_by_one(void **state)
+{
+    (void)state;
+    enum { ROWS = 70, COLS = 150, BLOCK = 64 };
+    vise_error err = {0};
+    float *w = random_floats(ROWS * COLS, 22), *u = make_factor(COLS);
+    test_backend t = open_backend(vise_cpu_highest(), 2);
+    float *whole = copy_floats(w, ROWS * COLS);
+    smooth s = {ROWS, COLS, 0, NULL, calloc((size_t)ROWS * COLS, 1), false};
+    vise_solve problem = {.rows = ROWS, .cols = COLS, .w = whole, .ldw = COLS, .u = u, .ldu = COLS, .block = BLOCK,
+                          .project = smooth_project, .context = &s};
+    double loss, part, sum = 0.0;
+    must(t.b->factor->solve_columns(t.b, &problem, &loss, &err), &err);
+    problem.w = w;
+    for (int64_t from = 0; from < COLS; from += BLOCK) {
+        problem.from = from;
+        problem.to = from + BLOCK < COLS ? from + BLOCK : COLS;
+        must(t.b->factor->solve_columns(t.b, &problem, &part, &err), &err);
+        sum += part;
+    }
+    assert_same_bits(whole, w, ROWS * COLS * sizeof *w, "blocks");
+    assert_true(fabs(sum - loss) <= 1e-12 * loss);
+    for (int64_t i = 0; i < ROWS * COLS; i++)
+        assert_int_equal(s.calls[i], 2);
+    problem.to = COLS + 1;
+    assert_int_equal(t.b->factor->solve_columns(t.b, &problem, &part, &err), VISE_EINTERNAL);
+    problem.from = BLOCK / 2;
+    problem.to = COLS;
+    assert_int_equal(t.b->factor->solve_columns(t.b, &problem, &part, &err), VISE_EINTERNAL);
+    close_backend(&t);
+    free(s.calls);
+    free(whole);
+    free(w);
+    free(u);
+}
+
 static void test_period_must_divide(void **state)
 {
     (void)state;
@@ -318,6 +355,7 @@ int main(void)
         cmocka_unit_test(test_against_double),
         cmocka_unit_test(test_loss_is_the_output_error),
         cmocka_unit_test(test_projectors_agree),
+        cmocka_unit_test(test_blocks_one_by_one),
         cmocka_unit_test(test_period_must_divide),
     };
     return cmocka_run_group_tests_name("solve", tests, NULL, NULL);

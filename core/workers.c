@@ -15,7 +15,8 @@ enum { STACK_BYTES = 1 << 20, COUNT_MAX = 1024 };
 typedef struct member {
     pthread_t thread;
     vise_workers *workers;
-    int index; /* 1..count-1; the caller of vise_parallel is worker 0 */
+    int index;        /* 1..count-1; the caller of vise_parallel is worker 0 */
+    uint64_t claimed; /* loops with a window: the index that it works on or waits with; UINT64_MAX: none */
 } member;
 
 struct vise_workers {
@@ -34,6 +35,10 @@ struct vise_workers {
     vise_task task;
     void *context;
     uint64_t n;
+    uint64_t ahead; /* of a loop with a window; UINT64_MAX: no window */
+    pthread_mutex_t window_lock; /* guards the claims and `dropped` */
+    pthread_cond_t moved;
+    bool dropped; /* an index was claimed and, as the loop stopped, not worked on */
     _Atomic uint64_t next; /* the first index nobody has claimed; indices are claimed in order */
     atomic_bool stop;
 
@@ -67,6 +72,62 @@ vise_status vise_check_interrupt(vise_error *err)
     return VISE_OK;
 }
 
+/* ---- loops with a window ------------------------------------------------------------------------------------- */
+
+/* Under the window's lock: all indices below have ended, for they were claimed before. */
+static uint64_t lowest_claim(const vise_workers *w)
+{
+    uint64_t lowest = UINT64_MAX;
+    for (int i = 0; i < w->count; i++)
+        lowest = w->members[i].claimed < lowest ? w->members[i].claimed : lowest;
+    return lowest;
+}
+
+static bool must_stop(const vise_workers *w)
+{
+    return atomic_load_explicit(&w->stop, memory_order_relaxed) || vise_interrupted();
+}
+
+/* Ends the worker's last claim, and claims the next index when it is inside the window. The lowest claim never waits:
+ * its owner works on it, and wakes the others when it ends. */
+static uint64_t claim_in_window(vise_workers *w, int worker)
+{
+    member *self = &w->members[worker];
+    pthread_mutex_lock(&w->window_lock);
+    self->claimed = UINT64_MAX;
+    pthread_cond_broadcast(&w->moved);
+    uint64_t index = atomic_fetch_add_explicit(&w->next, 1, memory_order_relaxed);
+    if (index < w->n) {
+        self->claimed = index;
+        while (index - lowest_claim(w) > w->ahead && !must_stop(w))
+            pthread_cond_wait(&w->moved, &w->window_lock);
+        /* What may start does, also when a task above it has failed: the lowest failure is the one to report. */
+        if (index - lowest_claim(w) > w->ahead) {
+            w->dropped = true;
+            index = UINT64_MAX;
+        }
+    }
+    pthread_mutex_unlock(&w->window_lock);
+    return index;
+}
+
+static void leave_window(vise_workers *w, int worker)
+{
+    pthread_mutex_lock(&w->window_lock);
+    w->members[worker].claimed = UINT64_MAX;
+    pthread_cond_broadcast(&w->moved);
+    pthread_mutex_unlock(&w->window_lock);
+}
+
+/* ---- the loop ------------------------------------------------------------------------------------------------ */
+
+static uint64_t claim(vise_workers *w, int worker)
+{
+    if (w->ahead != UINT64_MAX)
+        return claim_in_window(w, worker);
+    return atomic_fetch_add_explicit(&w->next, 1, memory_order_relaxed);
+}
+
 /* Claims indices until none are left, a task failed, or the user interrupted. As indices are claimed in order, all
  * below a failing one have been claimed before, so the lowest failing index is always found. */
 static void run_share(vise_workers *w, int worker)
@@ -74,8 +135,8 @@ static void run_share(vise_workers *w, int worker)
     current_workers = w;
     current_worker = worker;
     inside_loop = true;
-    while (!atomic_load_explicit(&w->stop, memory_order_relaxed) && !vise_interrupted()) {
-        uint64_t index = atomic_fetch_add_explicit(&w->next, 1, memory_order_relaxed);
+    while (!must_stop(w)) {
+        uint64_t index = claim(w, worker);
         if (index >= w->n)
             break;
         vise_error err = {0};
@@ -91,6 +152,8 @@ static void run_share(vise_workers *w, int worker)
         }
         pthread_mutex_unlock(&w->error_lock);
     }
+    if (w->ahead != UINT64_MAX)
+        leave_window(w, worker);
     inside_loop = false;
     current_workers = NULL;
     current_worker = 0;
@@ -155,6 +218,8 @@ vise_status vise_workers_new(int count, vise_workers **out, vise_error *err)
     pthread_mutex_init(&w->busy, NULL);
     pthread_mutex_init(&w->lock, NULL);
     pthread_mutex_init(&w->error_lock, NULL);
+    pthread_mutex_init(&w->window_lock, NULL);
+    pthread_cond_init(&w->moved, NULL);
     pthread_cond_init(&w->work, NULL);
     pthread_cond_init(&w->idle, NULL);
 
@@ -187,6 +252,8 @@ void vise_workers_free(vise_workers *workers)
         pthread_join(workers->members[i].thread, NULL);
     pthread_cond_destroy(&workers->idle);
     pthread_cond_destroy(&workers->work);
+    pthread_cond_destroy(&workers->moved);
+    pthread_mutex_destroy(&workers->window_lock);
     pthread_mutex_destroy(&workers->error_lock);
     pthread_mutex_destroy(&workers->lock);
     pthread_mutex_destroy(&workers->busy);
@@ -211,7 +278,8 @@ static vise_status run_serially(vise_workers *workers, size_t n, vise_task task,
     return VISE_OK;
 }
 
-vise_status vise_parallel(vise_workers *workers, size_t n, vise_task task, void *context, vise_error *err)
+static vise_status run_loop(vise_workers *workers, size_t n, uint64_t ahead, vise_task task, void *context,
+                            vise_error *err)
 {
     if (n < 2 || !workers || workers->count == 1 || inside_loop)
         return run_serially(workers, n, task, context, err);
@@ -221,6 +289,10 @@ vise_status vise_parallel(vise_workers *workers, size_t n, vise_task task, void 
     workers->task = task;
     workers->context = context;
     workers->n = n;
+    workers->ahead = ahead;
+    workers->dropped = false;
+    for (int i = 0; i < workers->count; i++)
+        workers->members[i].claimed = UINT64_MAX;
     atomic_store(&workers->next, 0);
     atomic_store(&workers->stop, false);
     workers->failed_index = UINT64_MAX;
@@ -242,9 +314,20 @@ vise_status vise_parallel(vise_workers *workers, size_t n, vise_task task, void 
     if (status != VISE_OK) {
         if (err && err->status == VISE_OK)
             *err = workers->error;
-    } else if (atomic_load(&workers->next) < n) {
+    } else if (atomic_load(&workers->next) < n || workers->dropped) {
         status = vise_check_interrupt(err); /* tasks were left out for no other reason */
     }
     pthread_mutex_unlock(&workers->busy);
     return status;
+}
+
+vise_status vise_parallel(vise_workers *workers, size_t n, vise_task task, void *context, vise_error *err)
+{
+    return run_loop(workers, n, UINT64_MAX, task, context, err);
+}
+
+vise_status vise_parallel_window(vise_workers *workers, size_t n, size_t ahead, vise_task task, void *context,
+                                 vise_error *err)
+{
+    return run_loop(workers, n, ahead, task, context, err);
 }

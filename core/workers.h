@@ -27,6 +27,10 @@ typedef vise_status (*vise_task)(void *context, size_t index, int worker, vise_e
  * plain call, and a loop inside it may be parallel). */
 VISE_MUST_USE vise_status vise_parallel(vise_workers *workers, size_t n, vise_task task, void *context,
                                         vise_error *err);
+/* The same, where results wait for those below them: task i starts when all tasks below i - ahead have ended, however
+ * long one of them takes. ahead >= 1. */
+VISE_MUST_USE vise_status vise_parallel_window(vise_workers *workers, size_t n, size_t ahead, vise_task task,
+                                               void *context, vise_error *err);
 
 /* Set from a signal handler; long loops (vise_parallel included) then end with VISE_EINTERRUPTED. */
 void vise_interrupt(void);

@@ -1,6 +1,7 @@
 #include "eval/run.h"
 
 #include "core/event.h"
+#include "formats/packed.h"
 
 /* Logits of a batch take about this much per model: few enough to stay in a cache, enough tokens for full products. */
 #define LOGITS_BYTES ((uint64_t)16 << 20)
@@ -136,10 +137,18 @@ static uint64_t least(const vise_model *model, size_t length, int workers, uint6
     return rotary + larger(blocks, embedding);
 }
 
+/* A packed model's decoders stay from the first read to the end. */
+static uint64_t decoder_bytes(const vise_model *model, int workers)
+{
+    return vise_source_is_packed(vise_store_source(model->store)) ? (uint64_t)workers * vise_packer_bytes(false) : 0;
+}
+
 uint64_t vise_eval_bytes(const vise_model *model, const vise_model *reference, size_t length, int workers)
 {
-    uint64_t heads = 0, bytes = least(model, length, workers, &heads);
-    if (reference)
+    uint64_t heads = 0, bytes = least(model, length, workers, &heads), decoders = decoder_bytes(model, workers);
+    if (reference) {
         bytes = larger(bytes, least(reference, length, workers, &heads));
-    return larger(bytes, heads);
+        decoders += decoder_bytes(reference, workers);
+    }
+    return larger(bytes, heads) + decoders;
 }

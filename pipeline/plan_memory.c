@@ -37,25 +37,62 @@ static uint64_t max_u64(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* What is coded of so many bytes at most: what cannot be packed grows by little. */
+static uint64_t coded_bytes(uint64_t bytes)
+{
+    return bytes + bytes / 64;
+}
+
+/* Chunks of a weight that wait in memory, open or coded, until those before them are written. Of its first part they
+ * lie within the tiles that may be in flight, and reach over both ends; the other parts are behind it. */
+static uint64_t waiting_bytes(const vise_plan *plan, size_t index)
+{
+    const vise_logical *tensor = plan->planned[index].bound->tensor;
+    const vise_planned_parts *parts = &plan->parts[index];
+    const uint64_t first = parts->parts[0].bytes, in_flight = VISE_TILES_AHEAD(plan->threads) + 1;
+    uint64_t tile = VISE_COPY_BYTES, bytes = 0;
+    if (!vise_tile_copies_bytes(plan, index) && tensor->rows > 0)
+        tile = first / (uint64_t)tensor->rows * (uint64_t)vise_tile_rows(tensor->rows, tensor->cols);
+    bytes += min_u64(coded_bytes(first), coded_bytes(in_flight * tile) + 2 * VISE_PACK_CHUNK);
+    for (int p = 1; p < parts->n_parts; p++)
+        bytes += coded_bytes(parts->parts[p].bytes);
+    return bytes;
+}
+
+/* Coders and decoders are a thread's own from its first chunk to the end of the run. */
+static uint64_t coder_bytes(const vise_plan *plan)
+{
+    const uint64_t each = vise_packer_bytes(true) + vise_pack_bound(VISE_PACK_CHUNK);
+    return plan->packed ? (uint64_t)plan->threads * each : 0;
+}
+
+static uint64_t decoder_bytes(const vise_plan *plan, bool packed)
+{
+    return packed ? (uint64_t)plan->threads * vise_packer_bytes(false) : 0;
+}
+
+/* Without coders and decoders. */
 static uint64_t streaming_bytes(const vise_plan *plan)
 {
-    uint64_t tile = VISE_COPY_BYTES, open_chunks = 0;
+    const uint64_t threads = (uint64_t)plan->threads;
+    uint64_t tile = VISE_COPY_BYTES, waiting = 0;
     for (size_t i = 0; i < plan->count; i++) {
         const vise_logical *tensor = plan->planned[i].bound->tensor;
+        if (plan->packed)
+            waiting = max_u64(waiting, waiting_bytes(plan, i));
         if (vise_tile_copies_bytes(plan, i))
             continue;
         uint64_t bytes =
             vise_plan_tile_bytes(plan, i) + read_scratch(tensor, vise_tile_rows(tensor->rows, tensor->cols));
         tile = max_u64(tile, bytes);
-        if (plan->packed && tensor->transposed) /* every tile writes to every chunk */
-            open_chunks = max_u64(open_chunks, 2 * vise_plan_stored_bytes(plan, i));
     }
-    uint64_t bytes = tile * (uint64_t)plan->threads + open_chunks;
-    if (vise_source_is_packed(vise_store_source(plan->model->store)))
-        bytes += (uint64_t)plan->threads * 6 * VISE_COPY_BYTES;
-    if (plan->packed) /* open and queued chunks of the tiles in flight and of the scales behind them */
-        bytes += ((uint64_t)plan->threads + 1) * (2 * tile + 4 * VISE_COPY_BYTES) + 8 * VISE_COPY_BYTES;
-    return bytes;
+    /* A filled chunk and its coded copy are there at the same time. */
+    return threads * tile + waiting + (plan->packed ? threads * VISE_PACK_CHUNK : 0);
 }
 
 /* Codes and masks of the block that has the most. */
@@ -85,7 +122,10 @@ void vise_plan_measure_memory(vise_plan *plan)
     vise_plan_memory *memory = &plan->memory;
     const vise_request *request = plan->request;
     *memory = (vise_plan_memory){0};
-    memory->stream_weights = streaming_bytes(plan);
+    const bool was_packed = vise_source_is_packed(vise_store_source(plan->model->store));
+    const uint64_t streaming = streaming_bytes(plan);
+    const uint64_t packers = coder_bytes(plan) + decoder_bytes(plan, was_packed);
+    memory->stream_weights = streaming + packers;
     if (plan->last_calibrated >= 0) {
         size_t samples =
             request->calibration.samples == VISE_UNSET_INT ? 128 : (size_t)request->calibration.samples;
@@ -97,10 +137,12 @@ void vise_plan_measure_memory(vise_plan *plan)
         uint64_t forward = vise_forward_scratch_bytes(plan->model, plan->calibration_length, plan->threads);
         uint64_t held = vise_block_bytes(plan->model) + block_results(plan);
         uint64_t with_stats = vise_stats_bytes(plan->model, plan->needs) + max_u64(measure, group);
-        memory->block = held + max_u64(with_stats, max_u64(forward, memory->stream_weights));
+        memory->block = held + packers + max_u64(with_stats, max_u64(forward, streaming));
         memory->activations = vise_stream_bytes(plan->model, samples, plan->calibration_length);
     }
-    if (request->evaluation.path != NULL)
+    if (request->evaluation.path != NULL) {
         memory->evaluate = vise_eval_bytes(plan->model, plan->model, plan->evaluation_length, plan->threads);
+        memory->evaluate += coder_bytes(plan) + decoder_bytes(plan, plan->packed && !was_packed);
+    }
     memory->least = max_u64(memory->stream_weights, max_u64(memory->block, memory->evaluate));
 }

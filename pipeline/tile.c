@@ -294,7 +294,7 @@ static vise_status walk_tiles(tile_walk *walk, vise_task task, vise_workers *wor
     for (size_t w = 0; w < n_workers && w < tiles; w++)
         VISE_TRY_TO(done,
                     vise_pool_take(walk->pool, bytes, "tiles of weights", (void **)&walk->block[w], err));
-    VISE_TRY_TO(done, vise_parallel(workers, tiles, task, walk, err));
+    VISE_TRY_TO(done, vise_parallel_window(workers, tiles, VISE_TILES_AHEAD(n_workers), task, walk, err));
     for (size_t t = 0; loss != NULL && t < tiles; t++)
         add_loss(loss, &walk->losses[t]);
 done:
@@ -344,7 +344,8 @@ vise_status vise_tile_stream(vise_plan *plan, size_t index, vise_sink *sink, vis
     if (vise_tile_copies_bytes(plan, index)) {
         copy_job job = {plan, index, sink, pool};
         uint64_t pieces = (vise_plan_stored_bytes(plan, index) + VISE_COPY_BYTES - 1) / VISE_COPY_BYTES;
-        return vise_parallel(workers, (size_t)pieces, copy_piece, &job, err);
+        return vise_parallel_window(workers, (size_t)pieces, VISE_TILES_AHEAD(vise_workers_count(workers)), copy_piece,
+                                    &job, err);
     }
     tile_walk walk = {.plan = plan, .index = index, .sink = sink, .pool = pool};
     return walk_tiles(&walk, stream_tile, workers, loss, err);

@@ -16,6 +16,10 @@
 /* Tensors that stay byte for byte are copied in pieces of this size. */
 #define VISE_COPY_BYTES ((size_t)1 << 20)
 
+/* Tiles and pieces that may be begun while one before them is not done: chunks of packed tensors wait in memory for
+ * those before them, however long a thread is kept from its core. */
+#define VISE_TILES_AHEAD(threads) (2 * (size_t)(threads))
+
 /* True if the tensor's stored bytes are copied as they are. */
 bool vise_tile_copies_bytes(const vise_plan *plan, size_t index);
 

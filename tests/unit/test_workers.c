@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -172,6 +173,55 @@ static void test_counts(void **state)
     assert_int_equal(vise_workers_new(1000000, &workers, &err), VISE_EUSAGE);
 }
 
+/* ---- windows ---- */
+
+typedef struct window_job {
+    size_t ahead, fail_at;
+    atomic_bool ended[N];
+    atomic_int early, started;
+} window_job;
+
+static vise_status window_task(void *context, size_t index, int worker, vise_error *err)
+{
+    window_job *j = context;
+    (void)worker;
+    atomic_fetch_add(&j->started, 1);
+    for (size_t i = 0; i + j->ahead < index; i++)
+        if (!atomic_load(&j->ended[i]))
+            atomic_fetch_add(&j->early, 1);
+    if (index % 37 == 5) /* the others must wait for it */
+        nanosleep(&(struct timespec){0, 2000000}, NULL);
+    atomic_store(&j->ended[index], true);
+    return index == j->fail_at ? VISE_FAIL(err, VISE_EFORMAT, "task %zu", index) : VISE_OK;
+}
+
+static void test_window(void **state)
+{
+    (void)state;
+    enum { TASKS = 400 };
+    static const size_t aheads[] = {1, 2, 3, 7, 1000};
+    for (int count = 1; count <= 4; count++) {
+        vise_workers *workers = NULL;
+        assert_int_equal(vise_workers_new(count, &workers, NULL), VISE_OK);
+        for (size_t a = 0; a < sizeof aheads / sizeof *aheads; a++)
+            for (int fails = 0; fails < 2; fails++) {
+                static window_job j;
+                vise_error err = {0};
+                memset(&j, 0, sizeof j);
+                j.ahead = aheads[a];
+                j.fail_at = fails ? 111 : SIZE_MAX;
+                vise_status status = vise_parallel_window(workers, TASKS, aheads[a], window_task, &j, &err);
+                assert_int_equal(status, fails ? VISE_EFORMAT : VISE_OK);
+                assert_int_equal(j.early, 0);
+                if (fails)
+                    assert_string_equal(err.message, "task 111");
+                for (size_t i = 0; i < (fails ? 112 : TASKS); i++)
+                    assert_true(j.ended[i]);
+            }
+        vise_workers_free(workers);
+    }
+}
+
 /* Last: the flag is not taken back. */
 static void test_interrupt(void **state)
 {
@@ -189,6 +239,12 @@ static void test_interrupt(void **state)
     assert_true(j.started > 100 && j.started < N);
     assert_true(vise_interrupted());
     err = (vise_error){0};
+    static window_job w;
+    w.ahead = 1;
+    w.fail_at = SIZE_MAX;
+    assert_int_equal(vise_parallel_window(workers, 3, 1, window_task, &w, &err), VISE_EINTERRUPTED);
+    assert_int_equal(w.started, 0);
+    err = (vise_error){0};
     assert_int_equal(vise_check_interrupt(&err), VISE_EINTERRUPTED);
     assert_int_equal(vise_parallel(NULL, 1, task, &j, &err), VISE_EINTERRUPTED);
     vise_workers_free(workers);
@@ -203,6 +259,7 @@ int main(void)
         cmocka_unit_test(test_nested_loops_are_serial),
         cmocka_unit_test(test_two_callers),
         cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_window),
         cmocka_unit_test(test_interrupt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

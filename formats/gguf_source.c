@@ -238,18 +238,17 @@ static size_t ending_of(int64_t count, char ending[ENDING_BYTES])
     return (size_t)snprintf(ending, ENDING_BYTES, "-00001-of-%05d.gguf", (int)count);
 }
 
-static vise_status check_first(const vise_source *source, const vise_gguf *gguf, int64_t count,
-                               vise_error *err)
+static vise_status check_first(const vise_gguf *gguf, int64_t count, vise_error *err)
 {
     char ending[ENDING_BYTES];
-    const size_t n = ending_of(count, ending), length = strlen(source->path);
+    const size_t n = ending_of(count, ending), length = strlen(gguf->path);
     int64_t number = -1;
     VISE_TRY(vise_gguf_get_int(gguf, "split.no", true, 0, SHARDS_MAX, &number, err));
-    if (number == 0 && length > n && strcmp(source->path + length - n, ending) == 0)
+    if (number == 0 && length > n && strcmp(gguf->path + length - n, ending) == 0)
         return VISE_OK;
     return VISE_FAIL(err, VISE_EUSAGE,
                      "%s: is shard %" PRId64 " of %" PRId64 "; give the first, whose name ends in %s",
-                     source->path, number + 1, count, ending);
+                     gguf->path, number + 1, count, ending);
 }
 
 /* The shards behind the first, named "...-00002-of-00003.gguf" and so on. */
@@ -257,14 +256,14 @@ static vise_status add_shards(vise_source *source, const vise_gguf *first, const
                               vise_error *err)
 {
     char ending[ENDING_BYTES];
-    const size_t stem = strlen(source->path) - ending_of(count, ending);
+    const size_t stem = strlen(first->path) - ending_of(count, ending);
     int64_t number = -1, total = -1;
     VISE_TRY(vise_gguf_get_int(first, "split.tensors.count", false, 0, INT_MAX, &total, err));
     for (int64_t i = 1; i < count; i++) {
         const char *path;
         vise_gguf shard;
         VISE_TRY(vise_arena_strfmt(source->arena, &path, err, "%.*s-%05d-of-%05d.gguf", (int)stem,
-                                   source->path, (int)i + 1, (int)count));
+                                   first->path, (int)i + 1, (int)count));
         VISE_TRY(add_file(source, path, &shard, err));
         int64_t shards = 0;
         VISE_TRY(vise_gguf_get_int(&shard, "split.no", true, 0, SHARDS_MAX, &number, err));
@@ -278,11 +277,11 @@ static vise_status add_shards(vise_source *source, const vise_gguf *first, const
         return VISE_FAIL(err, VISE_EFORMAT,
                          "%s: the shards hold %zu tensors, not %" PRId64
                          " as they say; one is of another model",
-                         source->path, source->n_tensors, total);
+                         first->path, source->n_tensors, total);
     return VISE_OK;
 }
 
-vise_status vise_source_open_gguf(vise_source *source, vise_error *err)
+vise_status vise_source_open_gguf(vise_source *source, const char *path, vise_error *err)
 {
     void *block;
     char key[KEY_BYTES];
@@ -291,7 +290,8 @@ vise_status vise_source_open_gguf(vise_source *source, vise_error *err)
     int64_t shards = 1;
     VISE_TRY(vise_arena_take(source->arena, sizeof(vise_gguf), &block, err));
     vise_gguf *gguf = block;
-    VISE_TRY(add_file(source, source->path, gguf, err));
+    VISE_TRY(vise_arena_strdup(source->arena, path, strlen(path), &path, err));
+    VISE_TRY(add_file(source, path, gguf, err));
     source->gguf = gguf;
     VISE_TRY(vise_gguf_get_text(gguf, "general.type", false, &kind, err));
     if (strcmp(kind, "imatrix") == 0)
@@ -299,7 +299,7 @@ vise_status vise_source_open_gguf(vise_source *source, vise_error *err)
                          source->path);
     VISE_TRY(vise_gguf_get_int(gguf, "split.count", false, 0, SHARDS_MAX, &shards, err));
     if (shards > 1)
-        VISE_TRY(check_first(source, gguf, shards, err));
+        VISE_TRY(check_first(gguf, shards, err));
     VISE_TRY(vise_gguf_get_text(gguf, "general.architecture", true, &w.architecture, err));
     w.family = vise_gguf_family_of(w.architecture);
     if (w.family != NULL) {
@@ -308,7 +308,8 @@ vise_status vise_source_open_gguf(vise_source *source, vise_error *err)
         w.kv_heads = w.heads;
         VISE_TRY(vise_gguf_get_int(gguf, key_of(&w, "attention.head_count_kv", key), false, 1, 1 << 20,
                                    &w.kv_heads, err));
-        VISE_TRY(make_config(source, gguf, &w, err));
+        if (source->config == NULL)
+            VISE_TRY(make_config(source, gguf, &w, err));
     }
     VISE_TRY(add_tensors(source, gguf, &w, err));
     return shards > 1 ? add_shards(source, gguf, &w, shards, err) : VISE_OK;

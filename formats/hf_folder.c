@@ -213,6 +213,13 @@ static vise_status open_one(vise_source *source, const char *name, vise_error *e
     return vise_source_add_shard(source, name, path, err);
 }
 
+static vise_status open_gguf(vise_source *source, const char *name, vise_error *err)
+{
+    const char *path;
+    VISE_TRY(join(source, name, &path, err));
+    return vise_source_open_gguf(source, path, err);
+}
+
 /* Loaders prefer the single file to the index, and so does this. */
 static vise_status open_weights(vise_source *source, char **names, size_t count, vise_error *err)
 {
@@ -229,13 +236,15 @@ static vise_status open_weights(vise_source *source, char **names, size_t count,
     if (index)
         return open_index(source, names, count, err);
 
-    const char *found = NULL, *torch = NULL;
+    const char *found = NULL, *torch = NULL, *gguf = NULL;
     size_t n = 0;
     for (size_t i = 0; i < count; i++) {
         if (vise_ends_with(names[i], ".safetensors")) {
             found = names[i];
             n++;
-        } else if (vise_ends_with(names[i], ".gguf") || vise_starts_with(names[i], "pytorch_model")) {
+        } else if (vise_ends_with(names[i], ".gguf")) {
+            gguf = gguf ? gguf : names[i]; /* the first: names are sorted, and shards are numbered */
+        } else if (vise_starts_with(names[i], "pytorch_model")) {
             torch = names[i];
         }
     }
@@ -245,6 +254,8 @@ static vise_status open_weights(vise_source *source, char **names, size_t count,
         return VISE_FAIL(err, VISE_EFORMAT,
                          "%s: %zu .safetensors files but no %s says how they belong together; download it",
                          source->path, n, VISE_INDEX_NAME);
+    if (gguf)
+        return open_gguf(source, gguf, err);
     if (torch)
         return VISE_FAIL(
             err, VISE_EUNSUPPORTED,

@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include "core/event.h"
+#include "formats/gguf.h"
+#include "formats/gguf_write.h"
 #include "formats/names.h"
 #include "formats/sink_internal.h"
 
@@ -42,7 +44,7 @@ static vise_status set_paths(vise_sink *sink, const char *path, vise_error *err)
     if (!vise_name_is_plain(base))
         return VISE_FAIL(err, VISE_EUSAGE,
                          "%s: is no name for an output; give a new folder or a .safetensors file", path);
-    sink->single = vise_ends_with(base, ".safetensors");
+    sink->single = vise_ends_with(base, sink->gguf ? ".gguf" : ".safetensors");
     return vise_arena_strfmt(sink->arena, &sink->partial, err, "%.*s.%s.vise-partial",
                              (int)(base - sink->out), sink->out, base);
 }
@@ -83,6 +85,7 @@ vise_status vise_sink_open(const vise_sink_options *options, vise_sink **out, vi
     sink->replace = options->replace;
     sink->pack = options->pack;
     sink->max_shard_bytes = options->max_shard_bytes;
+    sink->gguf = options->gguf;
     sink->pool = options->pool;
     const char *identity = options->identity ? options->identity : "";
     VISE_TRY_TO(failed, vise_arena_strdup(sink->arena, identity, strlen(identity), &sink->identity, err));
@@ -105,9 +108,11 @@ failed:
     return status;
 }
 
-vise_status vise_sink_dry(uint64_t max_shard_bytes, bool pack, vise_sink **out, vise_error *err)
+vise_status vise_sink_dry(uint64_t max_shard_bytes, bool pack, const vise_gguf_values *gguf, vise_sink **out,
+                          vise_error *err)
 {
     VISE_TRY(new_sink(out, err));
+    (*out)->gguf = gguf;
     (*out)->dry = true;
     (*out)->pack = pack;
     (*out)->max_shard_bytes = max_shard_bytes;
@@ -169,6 +174,25 @@ vise_status vise_sink_declare(vise_sink *sink, const char *name, vise_dtype dtyp
     tensor->raw = bytes < VISE_PACK_TENSOR_MIN;
     tensor->n_chunks = tensor->raw ? bytes > 0 : vise_pack_chunks(bytes);
     *id = sink->n_tensors++;
+    return VISE_OK;
+}
+
+vise_status vise_sink_declare_gguf(vise_sink *sink, const char *name, const vise_gguf_type *type, int ndim,
+                                   const int64_t *shape, int64_t heads, int unit, size_t *id, vise_error *err)
+{
+    int64_t stored[VISE_GGUF_DIMS_MAX];
+    if (strlen(name) > VISE_GGUF_NAME_MAX || ndim < 1 || ndim > VISE_GGUF_DIMS_MAX)
+        return VISE_FAIL(err, VISE_EUNSUPPORTED,
+                         "tensor %s: GGUF holds names of at most %d bytes and 1 to %d dimensions", name,
+                         VISE_GGUF_NAME_MAX, VISE_GGUF_DIMS_MAX);
+    memcpy(stored, shape, (size_t)ndim * sizeof *stored);
+    stored[ndim - 1] = (int64_t)vise_gguf_row_bytes(type, shape[ndim - 1]);
+    VISE_TRY(vise_sink_declare(sink, name, VISE_DTYPE_U8, ndim, stored, unit, id, err));
+    sink_tensor *tensor = &sink->tensors[*id];
+    tensor->type = type;
+    tensor->heads = heads;
+    /* In the header stands the logical shape. */
+    memcpy((int64_t *)tensor->shape, shape, (size_t)ndim * sizeof *shape);
     return VISE_OK;
 }
 
@@ -343,7 +367,7 @@ vise_status vise_sink_finish(vise_sink *sink, vise_error *err)
             VISE_TRY(sink->pack ? vise_sink_commit(sink, shard, err) : vise_sink_complete(sink, shard, err));
         shard->result.name = shard->name;
     }
-    if (sink->n_shards > 1)
+    if (sink->n_shards > 1 && !sink->gguf)
         VISE_TRY(vise_sink_write_index(sink, sink->partial, false, err));
     if (sink->finished_folder)
         VISE_TRY(vise_folder_remove(sink->finished_folder, err));

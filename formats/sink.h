@@ -26,16 +26,18 @@
 #include "core/err.h"
 #include "core/mem.h"
 #include "tensor/dtype.h"
+#include "tensor/gguf.h"
 
 typedef struct vise_sink vise_sink;
 
 typedef struct vise_sink_options {
-    const char *path; /* OUT: a folder, or a single file when it ends in ".safetensors" */
+    const char *path; /* OUT: a folder, or a single file when it ends in ".safetensors" or ".gguf" */
     bool replace;     /* OUT may exist and is replaced at publish; otherwise it is VISE_EUSAGE at open */
     bool resume;      /* continue a partial folder with the same identity; another identity is VISE_EUSAGE */
     bool pack;        /* lossless packed shards */
     uint64_t max_shard_bytes; /* of unpacked tensor bytes; 0: one shard */
     const char *identity; /* equal in a run that is continued: recipe, input hashes, CPU level, BLAS core... */
+    const struct vise_gguf_values *gguf; /* not NULL: GGUF files with this metadata, which outlives the sink */
     vise_pool *pool;
 } vise_sink_options;
 
@@ -46,6 +48,11 @@ void vise_sink_close(vise_sink *sink, bool discard);
 /* Returns the tensor's id (0, 1, ...) in *id. A new unit starts where `unit` differs from the last call's. */
 VISE_MUST_USE vise_status vise_sink_declare(vise_sink *sink, const char *name, vise_dtype dtype, int ndim,
                                             const int64_t *shape, int unit, size_t *id, vise_error *err);
+/* The same for GGUF: a tensor of logical shape (rows first) whose rows consist of blocks of a type. With heads > 0 the
+ * rows of each head are stored in pairs, as vise_tensor_info.heads says; writes are then of whole rows. */
+VISE_MUST_USE vise_status vise_sink_declare_gguf(vise_sink *sink, const char *name, const vise_gguf_type *type,
+                                                 int ndim, const int64_t *shape, int64_t heads, int unit,
+                                                 size_t *id, vise_error *err);
 VISE_MUST_USE vise_status vise_sink_seal(vise_sink *sink, vise_error *err);
 
 /* After seal. */
@@ -91,7 +98,8 @@ const vise_sink_file *vise_sink_file_at(const vise_sink *sink, size_t index);
 VISE_MUST_USE vise_status vise_sink_publish(vise_sink *sink, vise_error *err);
 
 /* For `plan`: declares and seals without touching the disk, then tells shards and their sizes. */
-VISE_MUST_USE vise_status vise_sink_dry(uint64_t max_shard_bytes, bool pack, vise_sink **out,
+VISE_MUST_USE vise_status vise_sink_dry(uint64_t max_shard_bytes, bool pack,
+                                        const struct vise_gguf_values *gguf, vise_sink **out,
                                         vise_error *err);
 
 #endif

@@ -34,6 +34,8 @@ typedef struct sink_tensor {
     int ndim;
     const int64_t *shape;
     uint64_t bytes;
+    const vise_gguf_type *type; /* GGUF; NULL: safetensors */
+    int64_t heads;              /* GGUF: rows go in pairs within each; 0: in order */
     int unit;
     size_t shard;
     uint64_t begin, end; /* within the shard's data; packed: filled in as the payload is committed */
@@ -84,6 +86,7 @@ struct vise_sink {
     const char *finished_folder; /* links to finished shards; NULL: not made */
     bool single, dry, replace, pack, sealed, finished;
     uint64_t max_shard_bytes;
+    const struct vise_gguf_values *gguf; /* NULL: safetensors */
     vise_pool *pool;
     int lock_fd; /* of the partial folder, locked against a second run; -1 */
 

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/gguf_write.h"
 #include "formats/names.h"
 #include "formats/sink_internal.h"
 
@@ -43,7 +44,7 @@ static size_t cut(const vise_sink *sink, sink_shard *shards)
 
 static vise_status name_shards(vise_sink *sink, vise_error *err)
 {
-    const char *ending = sink->pack ? "vise.safetensors" : "safetensors";
+    const char *ending = sink->gguf ? "gguf" : sink->pack ? "vise.safetensors" : "safetensors";
     for (size_t i = 0; i < sink->n_shards; i++) {
         const char **name = &sink->shards[i].name;
         if (sink->single) {
@@ -67,6 +68,20 @@ static unsigned alignment(const sink_tensor *tensor)
     return bits >= 64 ? 8 : bits >= 32 ? 4 : bits >= 16 ? 2 : 1;
 }
 
+/* Declared order, each tensor padded. */
+static void assign_gguf_offsets(vise_sink *sink, sink_shard *shard)
+{
+    uint64_t at = 0;
+    for (size_t i = 0; i < shard->count; i++) {
+        sink_tensor *tensor = &sink->tensors[shard->first + i];
+        shard->order[i] = shard->first + i;
+        tensor->begin = at;
+        tensor->end = at + tensor->bytes;
+        at = (tensor->end + VISE_GGUF_ALIGNMENT - 1) / VISE_GGUF_ALIGNMENT * VISE_GGUF_ALIGNMENT;
+    }
+    shard->data_bytes = at;
+}
+
 /* Declared order, unless that would leave a tensor at an address that is no multiple of its element: then
  * wide elements go first, as the reference writer has them. */
 static void assign_offsets(vise_sink *sink, sink_shard *shard)
@@ -74,6 +89,10 @@ static void assign_offsets(vise_sink *sink, sink_shard *shard)
     sink_tensor *tensors = &sink->tensors[shard->first];
     uint64_t at = 0;
     bool aligned = true;
+    if (sink->gguf) {
+        assign_gguf_offsets(sink, shard);
+        return;
+    }
     for (size_t i = 0; i < shard->count; i++) {
         aligned = aligned && at % alignment(&tensors[i]) == 0;
         at += tensors[i].bytes;
@@ -114,9 +133,29 @@ static vise_status packed_metadata(const vise_sink *sink, const sink_shard *shar
     return vise_buf_check(members, "packed header", err);
 }
 
+static vise_status gguf_header(const vise_sink *sink, const sink_shard *shard, vise_buf *buf, vise_error *err)
+{
+    void *block;
+    VISE_TRY(vise_calloc(shard->count, sizeof(vise_gguf_tensor), &block, err));
+    vise_gguf_tensor *rows = block;
+    for (size_t i = 0; i < shard->count; i++) {
+        const sink_tensor *tensor = &sink->tensors[shard->first + i];
+        rows[i] = (vise_gguf_tensor){
+            .name = tensor->name, .type = tensor->type, .ndim = tensor->ndim, .offset = tensor->begin};
+        for (int d = 0; d < tensor->ndim; d++)
+            rows[i].dims[d] = tensor->shape[tensor->ndim - 1 - d];
+    }
+    const vise_gguf_split split = {(int)(shard - sink->shards), (int)sink->n_shards, sink->n_tensors};
+    vise_status status = vise_gguf_write_header(sink->gguf, &split, rows, shard->count, buf, err);
+    vise_free(block);
+    return status;
+}
+
 vise_status vise_sink_header(const vise_sink *sink, const sink_shard *shard, bool packed, uint64_t room,
                              vise_buf *buf, vise_error *err)
 {
+    if (sink->gguf)
+        return gguf_header(sink, shard, buf, err);
     vise_status status = VISE_OK;
     vise_buf members;
     vise_buf_init(&members, VISE_SAFETENSORS_HEADER_MAX);
@@ -211,9 +250,12 @@ vise_status vise_sink_assign(vise_sink *sink, vise_error *err)
         shard->order = block;
         assign_offsets(sink, shard);
         VISE_TRY(plan_shard(sink, shard, err));
-        atomic_init(&shard->left, shard->data_bytes);
-        for (size_t t = 0; t < shard->count; t++)
+        uint64_t left = 0; /* padding is nobody's to write */
+        for (size_t t = 0; t < shard->count; t++) {
             sink->tensors[shard->first + t].shard = i;
+            left += sink->tensors[shard->first + t].bytes;
+        }
+        atomic_init(&shard->left, left);
     }
     return VISE_OK;
 }

@@ -173,7 +173,7 @@ static vise_status open_file(vise_source *source, vise_error *err)
 {
     static const char *const later[] = {".bin", ".pt", ".pth"};
     if (vise_ends_with(source->path, ".gguf"))
-        return vise_source_open_gguf(source, err);
+        return vise_source_open_gguf(source, source->path, err);
     for (size_t i = 0; i < sizeof later / sizeof *later; i++)
         if (vise_ends_with(source->path, later[i]) && vise_path_exists(source->path))
             return VISE_FAIL(err, VISE_EUNSUPPORTED,

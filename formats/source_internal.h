@@ -56,8 +56,8 @@ VISE_MUST_USE vise_status vise_source_new_shard(vise_source *source, const char 
                                                 vise_shard **shard, vise_error *err);
 /* Makes room for one more tensor. */
 VISE_MUST_USE vise_status vise_source_grow(vise_source *source, vise_error *err);
-/* Fills the source from the GGUF file at source->path and the shards that follow it. */
-VISE_MUST_USE vise_status vise_source_open_gguf(vise_source *source, vise_error *err);
+/* Fills the source from a GGUF file and the shards that follow it. A config.json that is open already stays. */
+VISE_MUST_USE vise_status vise_source_open_gguf(vise_source *source, const char *path, vise_error *err);
 /* Opens a safetensors file and appends its tensors. name and path are copied. */
 VISE_MUST_USE vise_status vise_source_add_shard(vise_source *source, const char *name, const char *path,
                                                 vise_error *err);

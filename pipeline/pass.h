@@ -142,6 +142,7 @@ typedef struct vise_output {
     bool dequantize;
     bool replace, resume;
     uint64_t max_shard_bytes; /* 0: one file */
+    uint32_t gguf_file_type;  /* of a mixture of GGUF types; 0: that of most weights */
 } vise_output;
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "core/cpu.h"
 #include "core/event.h"
+#include "pipeline/plan_gguf.h"
 #include "pipeline/selector.h"
 
 /* ---- passes ---------------------------------------------------------------------------------------- */
@@ -134,12 +135,12 @@ static void find_sparse(vise_plan *plan)
 /* ---- layout and spelling --------------------------------------------------------------------------- */
 
 /* Known to the ecosystem and to the contract, not written by this version. */
-static const char *const other_layouts[] = {"gptq", "gptq-v2", "awq", "bitsandbytes", "fp8", "gguf"};
+static const char *const other_layouts[] = {"gptq", "gptq-v2", "awq", "bitsandbytes", "fp8"};
 
 static vise_status layout_by_name(const char *name, const vise_layout **layout, vise_error *err)
 {
     *layout = vise_layout_find(name);
-    if (*layout != NULL && strcmp(name, "gguf") != 0)
+    if (*layout != NULL)
         return VISE_OK;
     for (size_t i = 0; i < sizeof other_layouts / sizeof other_layouts[0]; i++)
         if (strcmp(name, other_layouts[i]) == 0)
@@ -158,9 +159,26 @@ static vise_status layout_by_name(const char *name, const vise_layout **layout, 
                      near != NULL ? "; did you mean " : "", near != NULL ? near : "");
 }
 
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n > m && strcmp(text + n - m, end) == 0;
+}
+
+bool vise_output_is_file(const vise_output *output)
+{
+    return ends_with(output->path, ".safetensors") || ends_with(output->path, ".gguf");
+}
+
 static vise_status choose_layout(vise_plan *plan, vise_error *err)
 {
     const vise_output *output = &plan->output;
+    if (output->path != NULL && ends_with(output->path, ".gguf")) {
+        if (output->layout != NULL && strcmp(output->layout, "gguf") != 0)
+            return VISE_FAIL(err, VISE_EUSAGE, "%s: a .gguf file is of layout gguf, not %s", output->path,
+                             output->layout);
+        return layout_by_name("gguf", &plan->layout, err);
+    }
     if (output->layout != NULL)
         return layout_by_name(output->layout, &plan->layout, err);
     plan->layout = vise_store_layout(plan->model->store);
@@ -263,6 +281,10 @@ vise_status vise_plan_declare(vise_plan *plan, vise_sink *sink, vise_error *err)
         size_t i = plan->order[k];
         const vise_logical *tensor = plan->planned[i].bound->tensor;
         vise_planned_parts *parts = &plan->parts[i];
+        if (plan->gguf != NULL) {
+            VISE_TRY(vise_plan_declare_gguf(plan, i, (int)k, sink, err));
+            continue;
+        }
         for (int p = 0; p < parts->n_parts; p++) {
             const vise_part *part = &parts->parts[p];
             if (plan->planned[i].scheme.type == NULL) {
@@ -295,7 +317,7 @@ static vise_status plan_bytes(vise_plan *plan, vise_error *err)
     for (size_t i = 0; i < vise_source_files(source); i++)
         plan->bytes_before += vise_source_file_at(source, i)->bytes;
     vise_sink *sink;
-    VISE_TRY(vise_sink_dry(plan->output.max_shard_bytes, plan->packed, &sink, err));
+    VISE_TRY(vise_sink_dry(plan->output.max_shard_bytes, plan->packed, vise_plan_gguf_values(plan), &sink, err));
     vise_status status = vise_plan_declare(plan, sink, err);
     if (status == VISE_OK)
         status = vise_sink_seal(sink, err);
@@ -367,11 +389,14 @@ static vise_status make(vise_plan *plan, vise_error *err)
         VISE_TRY(plan_pass(plan, i, err));
     find_sparse(plan);
     VISE_TRY(choose_layout(plan, err));
+    if (strcmp(plan->layout->name, "gguf") == 0)
+        VISE_TRY(vise_plan_gguf(plan, err));
     for (size_t i = 0; i < plan->count; i++)
         VISE_TRY(spell_weight(plan, i, err));
     spell_tied_head(plan);
     plan->packed = plan->output.pack ||
-                   (vise_source_is_packed(vise_store_source(plan->model->store)) && !plan->output.unpack);
+                   (vise_source_is_packed(vise_store_source(plan->model->store)) && !plan->output.unpack &&
+                    plan->gguf == NULL);
     VISE_TRY(order_tensors(plan, err));
     VISE_TRY(plan_bytes(plan, err));
     vise_plan_count_operations(plan);
@@ -398,6 +423,7 @@ void vise_plan_free(vise_plan *plan)
 {
     if (plan == NULL)
         return;
+    vise_plan_free_gguf(plan);
     vise_model_close(plan->model);
     vise_arena_free(plan->arena);
     vise_free(plan);

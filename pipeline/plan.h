@@ -86,6 +86,7 @@ typedef struct vise_plan {
     size_t n_spelling;         /* count, or count + 1 */
     size_t *order;             /* [count]: output order: before the blocks, block by block, after them */
     const vise_layout *layout;
+    struct vise_plan_gguf *gguf; /* of layout gguf; NULL: another */
     bool packed;
     unsigned needs;      /* union of what the methods need */
     unsigned inputs;     /* bit i: some calibrated pass works on linears of input i */
@@ -102,6 +103,10 @@ VISE_MUST_USE vise_status vise_plan_make(const vise_request *request, vise_plan 
 void vise_plan_free(vise_plan *plan);
 /* Declares every output tensor to the sink, in order, filling parts[].ids. */
 VISE_MUST_USE vise_status vise_plan_declare(vise_plan *plan, vise_sink *sink, vise_error *err);
+/* Metadata of the GGUF files that the plan writes; NULL: it writes none. */
+const struct vise_gguf_values *vise_plan_gguf_values(const vise_plan *plan);
+/* True when the output is one file and no folder. */
+bool vise_output_is_file(const vise_output *output);
 /* Bytes of weight i as stored by the plan, all parts. */
 uint64_t vise_plan_stored_bytes(const vise_plan *plan, size_t index);
 

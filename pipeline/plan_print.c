@@ -224,7 +224,7 @@ vise_status vise_plan_print(vise_plan *plan, bool json, vise_buf *out, vise_erro
     vise_sink *sink;
     fate *fates = NULL;
     size_t n = 0;
-    VISE_TRY(vise_sink_dry(plan->output.max_shard_bytes, plan->packed, &sink, err));
+    VISE_TRY(vise_sink_dry(plan->output.max_shard_bytes, plan->packed, vise_plan_gguf_values(plan), &sink, err));
     vise_status status = VISE_OK;
     VISE_TRY_TO(done, vise_plan_declare(plan, sink, err));
     VISE_TRY_TO(done, vise_sink_seal(sink, err));

@@ -225,7 +225,7 @@ static vise_status config_text(const vise_plan *plan, char **out, vise_error *er
     bool quantized = false;
     for (size_t i = 0; i < plan->count; i++)
         quantized = quantized || plan->planned[i].scheme.type != NULL;
-    if (quantized) {
+    if (quantized && plan->gguf == NULL) {
         VISE_TRY_TO(done, plan->layout->config(plan->spelling, plan->n_spelling, &quantization, err));
         VISE_TRY_TO(done, vise_buf_check(&quantization, "quantization_config", err));
         VISE_TRY_TO(done, edit(path, out, "quantization_config", quantization.data, err));
@@ -248,16 +248,10 @@ done:
     return status;
 }
 
-static bool writes_one_file(const vise_output *output)
-{
-    size_t n = strlen(output->path);
-    return n > 12 && strcmp(output->path + n - 12, ".safetensors") == 0;
-}
-
 static vise_status put_side_files(const vise_plan *plan, vise_sink *sink, vise_error *err)
 {
     const vise_source *source = vise_store_source(plan->model->store);
-    if (writes_one_file(&plan->request->output))
+    if (vise_output_is_file(&plan->request->output))
         return VISE_OK;
     if (vise_source_config(source) != NULL) {
         char *text;
@@ -382,6 +376,7 @@ static vise_status run_session(vise_plan *plan, vise_session *session, vise_repo
                                  .pack = plan->packed,
                                  .max_shard_bytes = request->output.max_shard_bytes,
                                  .identity = identity.data,
+                                 .gguf = vise_plan_gguf_values(plan),
                                  .pool = session->pool};
     VISE_TRY_TO(done, vise_sink_open(&options, &walk.sink, err));
     VISE_TRY_TO(done, vise_plan_declare(plan, walk.sink, err));

@@ -155,7 +155,7 @@ static vise_status fill_output(vise_report *report, const vise_walk *walk, vise_
     const vise_plan *plan = walk->plan;
     vise_report_model *output = &report->output;
     VISE_TRY(keep(report, plan->request->output.path, &output->path, err));
-    output->format = "safetensors";
+    output->format = plan->gguf != NULL ? "gguf" : "safetensors";
     output->layout = plan->layout->name;
     output->parameters = report->input.parameters;
     output->bytes = 0;
@@ -414,18 +414,11 @@ vise_status vise_report_goals(vise_report *report, const vise_goals *goals, vise
 
 /* ---- writing ----------------------------------------------------------------------------------------------------- */
 
-static bool is_one_file(const vise_request *request)
-{
-    const char *path = request->output.path;
-    size_t n = strlen(path);
-    return n > 12 && strcmp(path + n - 12, ".safetensors") == 0;
-}
-
 vise_status vise_report_path(const vise_request *request, char **path, vise_error *err)
 {
     if (request->report_path != NULL)
         return vise_strdup(request->report_path, path, err);
-    if (is_one_file(request))
+    if (vise_output_is_file(&request->output))
         return vise_strfmt(path, err, "%s.report.json", request->output.path);
     return vise_path_join(request->output.path, "report.json", path, err);
 }
@@ -447,7 +440,7 @@ vise_status vise_report_write(const vise_report *report, const vise_request *req
         vise_report_format format;
     } rendered[] = {{"report.md", VISE_REPORT_MD}, {"report.html", VISE_REPORT_HTML}};
     const size_t max = (size_t)256 << 20;
-    if (is_one_file(request))
+    if (vise_output_is_file(&request->output))
         return VISE_OK;
     vise_buf json, text;
     vise_buf_init(&json, max);
@@ -469,7 +462,7 @@ done:
 
 vise_status vise_report_write_beside(const vise_report *report, const vise_request *request, vise_error *err)
 {
-    if (request->report_path == NULL && !is_one_file(request))
+    if (request->report_path == NULL && !vise_output_is_file(&request->output))
         return VISE_OK;
     vise_buf json;
     char *path;

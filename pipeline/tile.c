@@ -33,7 +33,7 @@ size_t vise_tile_layout(const vise_plan *plan, size_t index, vise_tile_parts *pa
     parts->values = end;
     end += align64(values * sizeof(float));
     parts->original = end;
-    end += planned->passes != 0 ? align64(values * sizeof(float)) : 0;
+    end += !planned->carried ? align64(values * sizeof(float)) : 0;
     parts->mask = end;
     end += planned->masked ? align64((size_t)rows * vise_mask_row_bytes(cols)) : 0;
     parts->codes = end;

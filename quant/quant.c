@@ -4,12 +4,15 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "pipeline/selector.h"
+#include "quant/mixture.h"
+
 static const vise_option quant_options[] = {
     {.name = "scheme",
      .type = VISE_OPTION_TEXT,
      .offset = offsetof(vise_quant_config, scheme),
      .value = "SCHEME",
-     .help = "what weights become, such as int4-g128, int8-channel, int3-g32-asym (vise inspect --schemes)"},
+     .help = "what weights become: int4-g128, int8-channel, q8_0, q4_k_m (vise inspect --schemes)"},
     {.name = "method",
      .type = VISE_OPTION_CHOICE,
      .offset = offsetof(vise_quant_config, method),
@@ -21,6 +24,11 @@ static const vise_option quant_options[] = {
      .offset = offsetof(vise_quant_config, otherwise),
      .value = "SCHEME",
      .help = "scheme for weights that --scheme cannot hold, or \"float\" to leave them as they are"},
+    {.name = "imatrix",
+     .type = VISE_OPTION_TEXT,
+     .offset = offsetof(vise_quant_config, imatrix),
+     .value = "FILE",
+     .help = "GGUF types: importance of columns, a GGUF file of llama-imatrix"},
     {.name = "clip",
      .type = VISE_OPTION_CHOICE,
      .offset = offsetof(vise_quant_config, clip),
@@ -113,7 +121,7 @@ static vise_status plan_weight(vise_pass_run *run, size_t index, const vise_sche
             "%s: already quantized as %s; quantizing again loses twice: start from the float model, or "
             "give --allow-requantize",
             tensor->module, vise_scheme_text(&planned->scheme, text));
-    if (run->model->tied && planned->bound->role == VISE_ROLE_EMBEDDING)
+    if (run->model->tied && planned->bound->role == VISE_ROLE_EMBEDDING && scheme->type->blocks == NULL)
         return VISE_FAIL(
             err, VISE_EUSAGE,
             "%s: the embedding is tied to the head and is stored once; no layout of vise holds a quantized "
@@ -149,11 +157,65 @@ static vise_status plan_weight(vise_pass_run *run, size_t index, const vise_sche
     return VISE_OK;
 }
 
+static vise_scheme scheme_of(const vise_gguf_type *blocks)
+{
+    size_t count;
+    const vise_weight_type *types = vise_weight_types(&count);
+    for (size_t i = 0; i < count; i++)
+        if (types[i].blocks == blocks)
+            return (vise_scheme){.type = &types[i], .granularity = VISE_PER_GROUP, .group = types[i].default_group};
+    return (vise_scheme){0};
+}
+
+/* A mixture gives every weight what llama.cpp gives it, embeddings and head included, whatever the selectors' default. */
+static vise_status plan_mixture(vise_pass_run *run, const vise_mixture *mixture, vise_error *err)
+{
+    const vise_quant_config *config = run->config;
+    if (run->model->arch == NULL)
+        return VISE_FAIL(err, VISE_EUNSUPPORTED,
+                         "%s goes by the roles of weights, which are not known for this family; use a single type (q4_k)",
+                         config->scheme);
+    for (size_t i = 0; i < run->model->count; i++) {
+        const vise_bound *bound = &run->model->bound[i];
+        vise_planned *planned = &run->planned[i];
+        bool fell_back, wanted = config->include.count == 0 || run->selected[i];
+        for (size_t k = 0; k < config->exclude.count && wanted; k++)
+            wanted = !vise_selector_matches(config->exclude.items[k], run->model, bound);
+        const vise_gguf_type *type = vise_mixture_type(mixture, run->model, bound, &fell_back);
+        if (!wanted || type == NULL)
+            continue;
+        const vise_scheme scheme = scheme_of(type);
+        VISE_TRY(plan_weight(run, i, &scheme, &scheme, false, err));
+        if (fell_back) {
+            planned->note_pass = run->index;
+            VISE_TRY(vise_arena_strfmt(run->arena, &planned->note, err,
+                                       "%s: rows of %lld weights do not divide into the blocks that %s gives it",
+                                       type->name, (long long)bound->tensor->cols, config->scheme));
+        }
+    }
+    return VISE_OK;
+}
+
+static vise_status quant_output(const void *config, vise_output *output, vise_error *err)
+{
+    const vise_quant_config *quant = config;
+    const vise_mixture *mixture = quant->scheme != NULL ? vise_mixture_find(quant->scheme) : NULL;
+    (void)err;
+    if (mixture != NULL)
+        output->gguf_file_type = vise_mixture_file_type(mixture);
+    return VISE_OK;
+}
+
 vise_status vise_quant_plan(vise_pass_run *run, vise_error *err)
 {
     const vise_quant_config *config = run->config;
     vise_scheme scheme, otherwise = {0};
+    const vise_mixture *mixture = vise_mixture_find(config->scheme);
+    if (mixture != NULL)
+        return plan_mixture(run, mixture, err);
     VISE_TRY(vise_scheme_parse(config->scheme, &scheme, err));
+    if (config->imatrix != NULL && scheme.type->blocks == NULL)
+        return VISE_FAIL(err, VISE_EUSAGE, "--imatrix goes with GGUF's types, not with %s", config->scheme);
     bool has_otherwise = config->otherwise != NULL;
     if (has_otherwise && strcmp(config->otherwise, "float") != 0)
         VISE_TRY(vise_scheme_parse(config->otherwise, &otherwise, err));
@@ -175,6 +237,7 @@ const vise_pass vise_pass_quant = {
     .config_size = sizeof(vise_quant_config),
     .methods = quant_methods,
     .choose = quant_choose,
+    .output = quant_output,
     .include_offset = offsetof(vise_quant_config, include),
     .exclude_offset = offsetof(vise_quant_config, exclude),
     .example = "vise quant MODEL -o OUT --scheme int4-g128 --calibration calib.txt",

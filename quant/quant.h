@@ -10,6 +10,7 @@ typedef struct vise_quant_config {
     const char *scheme;
     const char *method;
     const char *otherwise;
+    const char *imatrix;  /* file of importances, for GGUF types; NULL: none */
     const char *clip;     /* "none", "mse" */
     const char *range;    /* "original", "updated" */
     const char *actorder; /* "static", "none" */

@@ -8,16 +8,18 @@
 #include <string.h>
 
 #include "core/event.h"
+#include "quant/imatrix.h"
 
 typedef struct rtn_range {
     float min, max;
 } rtn_range;
 
-/* Made by begin only when a selected weight has a per-tensor scheme. */
+/* Made by begin only when a selected weight has a per-tensor scheme, or there are importances. */
 typedef struct rtn_state {
     pthread_mutex_t lock;
     bool measured;
-    rtn_range *ranges; /* [model->count] */
+    rtn_range *ranges;     /* [model->count] */
+    vise_imatrix *imatrix; /* NULL: none */
 } rtn_state;
 
 static bool needs_ranges(const vise_pass_run *run)
@@ -31,18 +33,16 @@ static bool needs_ranges(const vise_pass_run *run)
 
 static vise_status rtn_begin(vise_pass_run *run, vise_error *err)
 {
-    if (!needs_ranges(run))
+    const vise_quant_config *config = run->config;
+    if (!needs_ranges(run) && config->imatrix == NULL)
         return VISE_OK;
     rtn_state *state;
     VISE_TRY(vise_calloc(1, sizeof *state, (void **)&state, err));
-    vise_status status = vise_calloc(run->model->count, sizeof *state->ranges, (void **)&state->ranges, err);
-    if (status != VISE_OK) {
-        vise_free(state);
-        return status;
-    }
     pthread_mutex_init(&state->lock, NULL);
-    run->state = state;
-    return VISE_OK;
+    run->state = state; /* end frees it, also after a failure */
+    state->measured = !needs_ranges(run);
+    VISE_TRY(vise_calloc(run->model->count, sizeof *state->ranges, (void **)&state->ranges, err));
+    return config->imatrix != NULL ? vise_imatrix_open(config->imatrix, run->model, &state->imatrix, err) : VISE_OK;
 }
 
 static void rtn_end(vise_pass_run *run)
@@ -51,6 +51,7 @@ static void rtn_end(vise_pass_run *run)
     if (state == NULL)
         return;
     pthread_mutex_destroy(&state->lock);
+    vise_imatrix_close(state->imatrix);
     vise_free(state->ranges);
     vise_free(state);
     run->state = NULL;
@@ -91,7 +92,12 @@ static vise_status rtn_weight(vise_pass_run *run, vise_weight *tile, void *scrat
     rtn_range range = {0.0f, 0.0f};
     if (state != NULL)
         range = state->ranges[tile->plan->index];
-    vise_encode(tile->values, vise_quant_clip(run->config), range.min, range.max, tile->q);
+    const vise_gguf_type *blocks = tile->q->scheme.type->blocks;
+    if (blocks != NULL && state != NULL && state->imatrix != NULL)
+        vise_gguf_encode(blocks, tile->values, vise_imatrix_of(state->imatrix, tile->plan->index), tile->rows,
+                         tile->cols, tile->q->codes);
+    else
+        vise_encode(tile->values, vise_quant_clip(run->config), range.min, range.max, tile->q);
     vise_decode(tile->q, tile->values);
     tile->quantized = true;
     return VISE_OK;

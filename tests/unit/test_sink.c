@@ -468,7 +468,7 @@ static void test_wrong_use(void **state)
     FAILS(VISE_EINTERNAL, "before it is finished", vise_sink_publish(sink, &help_error));
     vise_sink_close(sink, true);
 
-    OK(vise_sink_dry(0, false, &sink, &help_error));
+    OK(vise_sink_dry(0, false, NULL, &sink, &help_error));
     int64_t huge[] = {INT64_MAX, 4};
     FAILS(VISE_EUSAGE, "overflows",
           vise_sink_declare(sink, "x", VISE_DTYPE_F32, 2, huge, 0, &id, &help_error));
@@ -492,14 +492,14 @@ static void test_dry(void **state)
     uint64_t bytes;
     size_t id;
     int64_t shape[] = {1, 2, 3};
-    OK(vise_sink_dry(0, false, &sink, &help_error));
+    OK(vise_sink_dry(0, false, NULL, &sink, &help_error));
     OK(vise_sink_declare(sink, "attn.0", VISE_DTYPE_F32, 3, shape, 0, &id, &help_error));
     OK(vise_sink_seal(sink, &help_error));
     assert_string_equal(vise_sink_shard(sink, 0, &bytes), "model.safetensors");
     assert_int_equal(bytes, 8 + 96 + 24);
     FAILS(VISE_EINTERNAL, "", vise_sink_write(sink, id, 0, shape, 24, &help_error));
     vise_sink_close(sink, false);
-    OK(vise_sink_dry(100, true, &sink, &help_error));
+    OK(vise_sink_dry(100, true, NULL, &sink, &help_error));
     for (int i = 0; i < 5; i++) {
         char name[8];
         int64_t n = i == 2 ? 200 : 40;

@@ -1,0 +1,56 @@
+#!/bin/bash
+# GGUF both ways: what llama.cpp's converter writes, byte for byte; there and back; types and mixtures; files, folders, shards.
+set -u
+. tests/cli/cli.bash
+shared=../shared
+
+# There and back, without loss and through the rows' order of rotary pairs.
+check "a folder becomes one GGUF file" 0 '*' '*' convert "$MODEL" -o "$folder/a.gguf" -q
+check "which is read as a model of its family" 0 'layout gguf' '' inspect "$folder/a.gguf"
+check "and becomes a folder again" 0 '*' '*' convert "$folder/a.gguf" -o "$folder/back" -q
+expect "with the same weights" cmp "$MODEL/model.safetensors" "$folder/back/model.safetensors"
+check "a GGUF file is carried over" 0 '*' '*' convert "$folder/a.gguf" -o "$folder/b.gguf" -q
+check "its weights are the same" 0 '*' '*' convert "$folder/b.gguf" -o "$folder/again" -q
+expect "bit for bit" cmp "$MODEL/model.safetensors" "$folder/again/model.safetensors"
+
+if [ -d $shared/golden/gguf-converted ]; then
+    check "llama-stories260K in f16" 0 '*' '*' convert $shared/models/llama-stories260K -o "$folder/f16.gguf" --dtype f16 -q
+    expect "is llama.cpp's file, byte for byte" cmp "$folder/f16.gguf" $shared/golden/gguf-converted/llama-stories260K-f16.gguf
+else
+    echo "skip $test_name: no $shared/golden/gguf-converted"
+fi
+
+# Types and mixtures. Rows of 64 are no whole super blocks: the mixture falls back, a type is refused.
+check "q8_0 goes to a GGUF file" 0 '*' '*' quant "$MODEL" -o "$folder/q8.gguf" --scheme q8_0 --include '*_proj' --otherwise float -q
+check "which says so" 0 'q8_0' '' inspect "$folder/q8.gguf"
+check "q4_k_m" 0 '*' '*' quant "$MODEL" -o "$folder/m.gguf" --scheme q4_k_m -q
+check "falls back where rows are short" 0 'q5_0' '' inspect "$folder/m.gguf"
+check "with the head in q8_0" 0 'q8_0' '' inspect "$folder/m.gguf"
+check "q4_k does not hold rows of 64" 2 '' 'q4_k' quant "$MODEL" -o "$folder/no.gguf" --scheme q4_k
+check "a quantized file is not quantized again" 2 '' 'allow-requantize' quant "$folder/q8.gguf" -o "$folder/no.gguf" --scheme q4_0 --include '*q_proj'
+check "unless asked" 0 '*' '*' quant "$folder/q8.gguf" -o "$folder/q4.gguf" --scheme q4_0 --allow-requantize --exclude '*down_proj' -q
+check "blocks become floats" 0 '*' '*' convert "$folder/q8.gguf" -o "$folder/floats" --dequantize -q
+check "which load" 0 'layout safetensors' '' inspect "$folder/floats"
+
+# What does not go together.
+check "GGUF has no int4" 5 '' 'layout gguf holds' quant "$MODEL" -o "$folder/no.gguf" --scheme int4-g32 --include '*q_proj'
+check "compressed-tensors has no q8_0" 5 '' 'compressed-tensors' quant "$MODEL" -o "$folder/no" --scheme q8_0 --include '*q_proj' --layout compressed-tensors
+check "a .gguf file is no other layout" 2 '' 'layout gguf' convert "$MODEL" -o "$folder/no.gguf" --layout safetensors
+check "no packed form" 5 '' 'no packed form' convert "$MODEL" -o "$folder/no.gguf" --pack
+check "importances are for GGUF's types" 2 '' '--imatrix' quant "$MODEL" -o "$folder/no" --scheme int4-g32 --imatrix "$folder/a.gguf"
+check "a model is no importance matrix" 3 '' 'no importance matrix' quant "$MODEL" -o "$folder/no.gguf" --scheme q8_0 --include '*q_proj' --imatrix "$folder/a.gguf"
+check "gptq does not choose blocks" 5 '' 'rtn' quant "$MODEL" -o "$folder/no.gguf" --scheme q8_0 --include '*q_proj' --method gptq --calibration examples/text/calib.txt
+check "a mixture is no scheme of one weight" 2 '' 'mixture' quant "$MODEL" -o "$folder/no.gguf" --scheme q8_0 --otherwise q4_k_m
+head -c 100 "$folder/a.gguf" >"$folder/cut.gguf"
+check "a cut file" 3 '' 'cut.gguf' inspect "$folder/cut.gguf"
+expect "nothing is left of what was refused" test ! -e "$folder/no.gguf" -a ! -e "$folder/no"
+
+# Folders and shards.
+check "a folder with a GGUF file" 0 '*' '*' convert "$MODEL" -o "$folder/dir" --layout gguf -q
+expect "beside the tokenizer" test -f "$folder/dir/model.gguf" -a -f "$folder/dir/tokenizer.json"
+check "evaluates" 0 '*' '*' eval "$folder/dir" --text examples/text/test.txt --samples 1 --length 64
+check "shards" 0 '*' '*' convert "$MODEL" -o "$folder/shards" --layout gguf --max-shard-size 300KB -q
+expect "are numbered" test -f "$folder/shards/model-00001-of-00004.gguf"
+check "are read by their folder" 0 '47 tensors in 4 files' '' inspect "$folder/shards"
+check "and by the first" 0 '47 tensors in 4 files' '' inspect "$folder/shards/model-00001-of-00004.gguf"
+finish

@@ -330,13 +330,48 @@ static void list_row(lister *to, const char *name, const char *summary)
     vise_json_object_end(&to->writer);
 }
 
+/* What the table of a family gives: the classes that run, and what its storage rules out. */
+static void list_architecture(lister *to, const vise_arch *arch)
+{
+    static const char *const gives[] = {[VISE_HEAD_LM] = "logits of tokens",
+                                        [VISE_HEAD_CLASSIFIER] = "logits of labels",
+                                        [VISE_HEAD_NONE] = "embeddings"};
+    bool transposed = false;
+
+    for (size_t r = 0; r < arch->n_rows; r++)
+        transposed = transposed || (arch->rows[r].how & VISE_ROW_TRANSPOSED) != 0;
+    if (!to->json) {
+        vise_buf_addf(to->out, "%-20s %s\n", arch->model_type, arch->summary);
+        for (size_t c = 0; c < VISE_ARCH_CLASSES_MAX && arch->classes[c].name != NULL; c++)
+            vise_buf_addf(to->out, "%21s%s: %s\n", "", arch->classes[c].name, gives[arch->classes[c].head]);
+        if (transposed)
+            vise_buf_addf(to->out, "%21sweights are stored transposed: pruned and cast, not quantized\n", "");
+        return;
+    }
+    vise_json_object(&to->writer);
+    member_text(&to->writer, "name", arch->model_type);
+    member_text(&to->writer, "summary", arch->summary);
+    vise_json_key(&to->writer, "classes");
+    vise_json_array(&to->writer);
+    for (size_t c = 0; c < VISE_ARCH_CLASSES_MAX && arch->classes[c].name != NULL; c++) {
+        vise_json_object(&to->writer);
+        member_text(&to->writer, "name", arch->classes[c].name);
+        member_text(&to->writer, "gives", gives[arch->classes[c].head]);
+        vise_json_object_end(&to->writer);
+    }
+    vise_json_array_end(&to->writer);
+    vise_json_key(&to->writer, "quantized");
+    vise_json_put_bool(&to->writer, !transposed);
+    vise_json_object_end(&to->writer);
+}
+
 static void list_architectures(lister *to)
 {
     size_t count;
     const vise_arch *rows = vise_architectures(&count);
 
     for (size_t i = 0; i < count; i++)
-        list_row(to, rows[i].model_type, rows[i].summary);
+        list_architecture(to, &rows[i]);
 }
 
 static void list_schemes(lister *to)

@@ -111,6 +111,11 @@ bool vise_role_from_name(const char *name, vise_role *out)
     return false;
 }
 
+bool vise_role_is_router(vise_role role)
+{
+    return role == VISE_ROLE_ROUTER || role == VISE_ROLE_SHARED_ROUTER;
+}
+
 bool vise_role_after_blocks(vise_role role)
 {
     return role == VISE_ROLE_HEAD || role == VISE_ROLE_FINAL_NORM || role == VISE_ROLE_HEAD_DENSE ||

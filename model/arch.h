@@ -58,6 +58,8 @@ enum { VISE_EXPERT_ROLES = VISE_ROLE_COUNT - VISE_ROLE_EXPERT_GATE };
 /* "q_proj": what `role:NAME` selects and reports print. */
 const char *vise_role_name(vise_role role);
 bool vise_role_from_name(const char *name, vise_role *out);
+/* A Linear to loaders, which no pass takes for one unless it is named. */
+bool vise_role_is_router(vise_role role);
 /* What stands behind the blocks: final norm, head and what belongs to it. */
 bool vise_role_after_blocks(vise_role role);
 

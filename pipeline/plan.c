@@ -216,7 +216,7 @@ static vise_status spell_weight(vise_plan *plan, size_t index, vise_error *err)
                                 .cols = tensor->cols,
                                 .dtype = planned->dtype,
                                 .scheme = planned->scheme,
-                                .is_linear = planned->bound->is_linear};
+                                .is_linear = planned->bound->is_linear || vise_role_is_router(planned->bound->role)};
     if (planned->scheme.type != NULL && tensor->transposed)
         return VISE_FAIL(err, VISE_EUNSUPPORTED,
                          "%s: is a Conv1D, stored [in, out]; loaders know no quantized Conv1D in layout %s, so a "

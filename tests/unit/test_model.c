@@ -270,6 +270,92 @@ static void test_refused(void **state)
     }
 }
 
+/* Experts have slots of their own; the router is bound and no target. */
+static void test_experts(void **state)
+{
+    struct writer w = begin();
+    vise_model *model;
+    vise_error err = {0};
+    char name[96];
+    size_t targets = 0;
+
+    (void)state;
+    add(&w, "model.embed_tokens.weight", 10, 8);
+    for (int layer = 0; layer < 2; layer++) {
+        static const char *const square[] = {"q_proj", "k_proj", "v_proj", "o_proj"};
+        for (size_t i = 0; i < 4; i++) {
+            snprintf(name, sizeof name, "model.layers.%d.self_attn.%s.weight", layer, square[i]);
+            add(&w, name, 8, 8);
+        }
+        snprintf(name, sizeof name, "model.layers.%d.input_layernorm.weight", layer);
+        add(&w, name, 0, 8);
+        snprintf(name, sizeof name, "model.layers.%d.post_attention_layernorm.weight", layer);
+        add(&w, name, 0, 8);
+        snprintf(name, sizeof name, "model.layers.%d.block_sparse_moe.gate.weight", layer);
+        add(&w, name, 3, 8);
+        for (int part = 0; part < 9; part++) {
+            snprintf(name, sizeof name, "model.layers.%d.block_sparse_moe.experts.%d.w%d.weight", layer, part / 3,
+                     part % 3 + 1);
+            add(&w, name, part % 3 == 1 ? 8 : 12, part % 3 == 1 ? 12 : 8);
+        }
+    }
+    add(&w, "model.norm.weight", 0, 8);
+    finish(&w, "\"model_type\":\"mixtral\",\"hidden_size\":8,\"intermediate_size\":12,\"num_hidden_layers\":2,"
+               "\"num_attention_heads\":2,\"num_key_value_heads\":2,\"vocab_size\":10,\"num_local_experts\":3,"
+               "\"tie_word_embeddings\":true");
+    assert_int_equal(vise_model_open(folder, &model, &err), VISE_OK);
+    for (int expert = 0; expert < 3; expert++) {
+        size_t slot = vise_config_slot(VISE_ROLE_EXPERT_DOWN, expert), index = vise_model_slot(model, slot, 1);
+        snprintf(name, sizeof name, "model.layers.1.block_sparse_moe.experts.%d.w2.weight", expert);
+        assert_string_equal(name_at(model, index), name);
+        assert_int_equal(model->bound[index].expert, expert);
+        assert_int_equal(vise_bound_slot(&model->bound[index]), slot);
+        assert_int_equal(vise_bound_input(&model->bound[index]), VISE_INPUT_EXPERT_DOWN + 2 * expert);
+    }
+    assert_int_equal(vise_model_slot(model, vise_config_slots(&model->config), 1), SIZE_MAX);
+    assert_int_not_equal(vise_model_role(model, VISE_ROLE_ROUTER, 0), SIZE_MAX);
+    for (size_t i = 0; i < model->count; i++)
+        targets += model->bound[i].is_linear && model->bound[i].layer >= 0;
+    assert_int_equal(targets, 2 * (4 + 9));
+    vise_model_close(model);
+}
+
+/* GPT-2's files with and without the prefix; its matrices are turned. */
+static void test_prefix_and_transposed(void **state)
+{
+    (void)state;
+    for (int prefixed = 0; prefixed < 2; prefixed++) {
+        static const struct {
+            const char *name;
+            int64_t rows, cols;
+        } parts[] = {
+            {"wte.weight", 10, 8},          {"wpe.weight", 16, 8},           {"h.0.ln_1.weight", 0, 8},
+            {"h.0.ln_1.bias", 0, 8},        {"h.0.attn.c_attn.weight", 8, 24}, {"h.0.attn.c_attn.bias", 0, 24},
+            {"h.0.attn.c_proj.weight", 8, 8}, {"h.0.attn.c_proj.bias", 0, 8}, {"h.0.ln_2.weight", 0, 8},
+            {"h.0.ln_2.bias", 0, 8},        {"h.0.mlp.c_fc.weight", 8, 32},  {"h.0.mlp.c_fc.bias", 0, 32},
+            {"h.0.mlp.c_proj.weight", 32, 8}, {"h.0.mlp.c_proj.bias", 0, 8}, {"ln_f.weight", 0, 8},
+            {"ln_f.bias", 0, 8},
+        };
+        struct writer w = begin();
+        vise_model *model;
+        vise_error err = {0};
+        for (size_t p = 0; p < sizeof parts / sizeof parts[0]; p++) {
+            char name[96];
+            snprintf(name, sizeof name, "%s%s", prefixed ? "transformer." : "", parts[p].name);
+            add(&w, name, parts[p].rows, parts[p].cols);
+        }
+        finish(&w, "\"model_type\":\"gpt2\",\"n_embd\":8,\"n_layer\":1,\"n_head\":2,\"vocab_size\":10,"
+                   "\"n_positions\":16");
+        assert_int_equal(vise_model_open(folder, &model, &err), VISE_OK);
+        const vise_logical *up = model->bound[vise_model_role(model, VISE_ROLE_UP, 0)].tensor;
+        assert_true(up->transposed && up->rows == 32 && up->cols == 8 && up->shape[0] == 8);
+        assert_int_not_equal(vise_model_bias(model, VISE_ROLE_FINAL_NORM, -1), SIZE_MAX);
+        for (size_t i = 0; i < model->count; i++)
+            assert_int_not_equal(model->bound[i].role, VISE_ROLE_UNKNOWN);
+        vise_model_close(model);
+    }
+}
+
 static void test_unknown_families(void **state)
 {
     static const struct {
@@ -333,6 +419,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_untied),           cmocka_unit_test(test_tied),
         cmocka_unit_test(test_biases),           cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_experts),          cmocka_unit_test(test_prefix_and_transposed),
         cmocka_unit_test(test_unknown_families), cmocka_unit_test(test_out_of_memory),
     };
 

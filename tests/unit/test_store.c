@@ -113,6 +113,56 @@ static void test_plain_tensors(void **state)
     help_remove(folder);
 }
 
+/* A matrix that is stored transposed, as a whole and by tiles, plain and packed. */
+static void test_transposed(void **state)
+{
+    (void)state;
+    enum { ROWS = 700, COLS = 611, TILE = 96 }; /* stored [COLS, ROWS] */
+    const char *folder = help_folder();
+    const help_tensor tensor = {"w", VISE_DTYPE_BF16, 2, {COLS, ROWS}, NULL};
+    size_t n = help_bytes(&tensor);
+    char *bytes = malloc(n);
+    float *stored = malloc(sizeof(float) * ROWS * COLS), *got = malloc(sizeof(float) * ROWS * COLS);
+    vise_pool *pool;
+    assert_true(bytes && stored && got);
+    OK(vise_pool_new(0, &pool, &help_error));
+    help_pattern("w", bytes, n);
+    vise_to_f32(VISE_DTYPE_BF16, bytes, stored, ROWS * COLS);
+    for (int pack = 0; pack < 2; pack++) {
+        vise_sink_options options = {.path = help_path(folder, "m"), .pack = pack, .identity = "", .replace = true};
+        vise_sink *sink;
+        vise_store *store;
+        size_t id;
+        OK(vise_sink_open(&options, &sink, &help_error));
+        OK(vise_sink_declare(sink, "w", tensor.dtype, 2, tensor.shape, 0, &id, &help_error));
+        OK(vise_sink_seal(sink, &help_error));
+        OK(vise_sink_write(sink, id, 0, bytes, n, &help_error));
+        OK(vise_sink_finish(sink, &help_error));
+        OK(vise_sink_publish(sink, &help_error));
+        vise_sink_close(sink, false);
+        OK(vise_store_open(help_path(folder, "m"), &store, &help_error));
+        OK(vise_store_transpose(store, 0, &help_error));
+        FAILS(VISE_EFORMAT, "w", vise_store_transpose(store, 0, &help_error)); /* once is enough */
+        assert_int_equal(vise_store_tensor(store, 0)->rows, ROWS);
+        assert_int_equal(vise_store_tensor(store, 0)->cols, COLS);
+        assert_int_equal(vise_store_tensor(store, 0)->shape[0], COLS);
+        for (int64_t row = 0; row < ROWS; row += TILE) {
+            int64_t rows = ROWS - row < TILE ? ROWS - row : TILE;
+            OK(vise_store_read_f32(store, 0, row, rows, got + row * COLS, pool, &help_error));
+        }
+        for (int64_t r = 0; r < ROWS; r++)
+            for (int64_t c = 0; c < COLS; c++)
+                assert_memory_equal(&got[r * COLS + c], &stored[c * ROWS + r], sizeof(float));
+        vise_store_close(store);
+    }
+    assert_int_equal(vise_pool_used(pool), 0);
+    vise_pool_free(pool);
+    free(bytes);
+    free(stored);
+    free(got);
+    help_remove(folder);
+}
+
 /* Every dtype that decodes, larger than a reading step, whole and by rows, plain and packed. */
 static void test_every_dtype(void **state)
 {
@@ -185,6 +235,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_file_of_llm_compressor),
         cmocka_unit_test(test_plain_tensors),
+        cmocka_unit_test(test_transposed),
         cmocka_unit_test(test_every_dtype),
         cmocka_unit_test(test_failing_allocations),
     };

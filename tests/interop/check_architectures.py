@@ -2,12 +2,15 @@
 """Every architecture against transformers: small random models, made and saved by transformers itself, must give the
 same logits in vise. Norms and biases are random too, or their bugs would stay unseen.
 
-usage: architectures.py VISE FOLDER [FAMILY...]
+usage: check_architectures.py [FAMILY...]; VISE names the program.
+The golden files of ../shared/models are looked at where they are found.
 """
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import warnings
 
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
@@ -18,6 +21,7 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
+SHARED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../shared")
 TOLERANCE = 1e-3
 transformers.utils.logging.disable_progress_bar()
 LENGTH = 70  # beyond the windows and the original contexts below
@@ -176,16 +180,11 @@ def compare(expected, got):
     return (None if off <= TOLERANCE else f"off by {off:.2e} of the largest"), off
 
 
-def main():
-    vise, root, only = sys.argv[1], sys.argv[2], set(sys.argv[3:])
-    os.makedirs(root, exist_ok=True)
-    failed = count = 0
+def check_models(vise, root, only):
     for family, prefix, suffix, variants in MODELS:
         if only and family not in only:
             continue
         for number, options in enumerate(variants):
-            count += 1
-            label = f"{family} {prefix + suffix} {number}"
             folder = os.path.join(root, f"{family}-{suffix or 'LM'}-{number}")
             model = make(family, prefix, suffix, options)
             model.save_pretrained(folder)
@@ -195,16 +194,75 @@ def main():
             off = 0.0
             if problem is None:
                 problem, off = compare(reference(model, suffix, ids), got)
-            if problem is None and suffix in (CLS, NONE) and family in ("bert", "roberta", "distilbert"):
+            if problem is None and suffix in (CLS, NONE):
                 rows = [ids[0, :20].tolist(), ids[1, :33].tolist(), ids[2, :7].tolist()]
                 got, problem = run_vise(vise, folder, rows)
                 if problem is None:
                     problem, off = compare(padded(model, suffix, rows, model.config.pad_token_id), got)
                 problem = problem and "padded: " + problem
-            failed += problem is not None
-            print(f"{'FAILED' if problem else 'ok':6} {label:48} {problem or f'{off:.1e}'}", flush=True)
-    print(f"{count - failed} of {count} models agree with transformers {transformers.__version__}")
-    return 1 if failed or count == 0 else 0
+            report(f"{family} {prefix + suffix} {number}: {problem or f'{off:.1e}'}", problem is None)
+            shutil.rmtree(folder)
+
+
+def golden(vise, root, name):
+    """The golden logits that lie beside a model."""
+    source = os.path.join(SHARED, "models", name)
+    if not os.path.isdir(source):
+        print(f"SKIP golden {name}: no {source}", flush=True)
+        return
+    folder = os.path.join(root, name)
+    shutil.copytree(source, folder)
+    with open(os.path.join(source, "golden.json")) as f:
+        stored = json.load(f)
+    classifier = isinstance(stored, list)
+    rows = [r["input_ids"] for r in stored] if classifier else [stored["input_ids"]]
+    got, problem = run_vise(vise, folder, rows)
+    off = 0.0
+    if problem is None:
+        expected = [r["logits"] for r in stored] if classifier else stored["last_logits"]
+        problem, off = compare(torch.tensor(expected), got if classifier else got[0, -1])
+    report(f"golden {name}: {problem or f'{off:.1e}'}", problem is None)
+
+
+def sst2(vise, root):
+    """705 of the 872 sentences of SST-2's dev set, exactly; the words cut by transformers."""
+    source, data = os.path.join(SHARED, "models/bert-tiny-sst2-local"), os.path.join(SHARED, "data/sst2/glue_dev.tsv")
+    if not os.path.isdir(source) or not os.path.exists(data):
+        print("SKIP bert-tiny on SST-2: no model or no data", flush=True)
+        return
+    tokenizer = transformers.BertTokenizer(os.path.join(source, "vocab.txt"), do_lower_case=True)
+    with open(data) as f:
+        pairs = [line.rstrip("\n").split("\t", 1) for line in f][1:]
+    folder = os.path.join(root, "sst2")
+    shutil.copytree(source, folder)
+    rows = [tokenizer(text, truncation=True, max_length=128)["input_ids"] for _, text in pairs]
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))  # rows of one length make one set of windows
+    got, problem = run_vise(vise, folder, [rows[i] for i in order])
+    right = 0
+    if problem is None:
+        right = sum(int(got[k].argmax()) == int(pairs[i][0]) for k, i in enumerate(order))
+    report(f"bert-tiny on SST-2's dev set: {problem or f'{right} of {len(rows)}'}", right == 705 and len(rows) == 872)
+
+
+failures = 0
+
+
+def report(text, good):
+    global failures
+    failures += not good
+    print(("ok " if good else "FAIL ") + text, flush=True)
+
+
+def main():
+    vise, only = os.environ.get("VISE", "build/vise"), set(sys.argv[1:])
+    with tempfile.TemporaryDirectory() as root:
+        check_models(vise, root, only)
+        if not only:
+            for name in ("gpt2-slm4096", "gpt2-char-shakespeare-local", "mixtral-baby105-upcycled",
+                         "bert-tiny-sst2-local"):
+                golden(vise, root, name)
+            sst2(vise, root)
+    return 1 if failures else 0
 
 
 sys.exit(main())

@@ -163,18 +163,21 @@ static vise_scheme scheme_of(const vise_gguf_type *blocks)
     const vise_weight_type *types = vise_weight_types(&count);
     for (size_t i = 0; i < count; i++)
         if (types[i].blocks == blocks)
-            return (vise_scheme){.type = &types[i], .granularity = VISE_PER_GROUP, .group = types[i].default_group};
+            return (vise_scheme){
+                .type = &types[i], .granularity = VISE_PER_GROUP, .group = types[i].default_group};
     return (vise_scheme){0};
 }
 
-/* A mixture gives every weight what llama.cpp gives it, embeddings and head included, whatever the selectors' default. */
+/* A mixture gives every weight what llama.cpp gives it, embeddings and head included, whatever the selectors'
+ * default. */
 static vise_status plan_mixture(vise_pass_run *run, const vise_mixture *mixture, vise_error *err)
 {
     const vise_quant_config *config = run->config;
     if (run->model->arch == NULL)
-        return VISE_FAIL(err, VISE_EUNSUPPORTED,
-                         "%s goes by the roles of weights, which are not known for this family; use a single type (q4_k)",
-                         config->scheme);
+        return VISE_FAIL(
+            err, VISE_EUNSUPPORTED,
+            "%s goes by the roles of weights, which are not known for this family; use a single type (q4_k)",
+            config->scheme);
     for (size_t i = 0; i < run->model->count; i++) {
         const vise_bound *bound = &run->model->bound[i];
         vise_planned *planned = &run->planned[i];
@@ -188,9 +191,10 @@ static vise_status plan_mixture(vise_pass_run *run, const vise_mixture *mixture,
         VISE_TRY(plan_weight(run, i, &scheme, &scheme, false, err));
         if (fell_back) {
             planned->note_pass = run->index;
-            VISE_TRY(vise_arena_strfmt(run->arena, &planned->note, err,
-                                       "%s: rows of %lld weights do not divide into the blocks that %s gives it",
-                                       type->name, (long long)bound->tensor->cols, config->scheme));
+            VISE_TRY(
+                vise_arena_strfmt(run->arena, &planned->note, err,
+                                  "%s: rows of %lld weights do not divide into the blocks that %s gives it",
+                                  type->name, (long long)bound->tensor->cols, config->scheme));
         }
     }
     return VISE_OK;

@@ -41,8 +41,8 @@ check "an option before the command" 2 "" "unknown option --quiet; a command com
 check "generate is known but not there" 5 "" "generate is not in this version" generate MODEL
 check "distill is known but not there" 5 "" "distill is not in this version" distill MODEL
 check "--labels is known but not there" 5 "" "--labels is not in this version" eval "$MODEL" --labels x.tsv
-check "--imatrix is known but not there" 5 "" "--imatrix is not in this version" quant "$MODEL" --imatrix=x
-for word in generate distill labels imatrix; do
+check "--offload-folder is known but not there" 5 "" "--offload-folder is not in this version" convert "$MODEL" --offload-folder=x
+for word in generate distill labels offload-folder; do
     if { "$VISE" --help; "$VISE" help eval; "$VISE" help quant; } | grep -qw -e "$word"; then
         say FAIL "help names $word, which is not there"
     fi

@@ -82,6 +82,7 @@ put_recipe packed "$PWD/$MODEL" int4-g4-asym true
 step=1
 [ "${CONF:-release}" = asan ] && step=5
 walk "weights alone" $step quant "$MODEL" --scheme int4-g4 --max-shard-size 60KB
+walk "GGUF" $((5 * step)) quant "$MODEL" --scheme q8_0 --otherwise float
 walk "packed" $((2 * step)) convert "$MODEL" --dtype bf16 --pack --max-shard-size 150KB
 walk "calibrated" $((4 * step)) run "$folder/calibrated.json"
 walk "calibrated and packed" $((4 * step)) run "$folder/packed.json"

@@ -170,7 +170,8 @@ done:
 /* ---- the folder ------------------------------------------------------------------------------- */
 
 /* What stays behind when a model is carried over: weights of any kind, indexes, reports, journals, hidden
- * files. config.json is carried, too, but edited, so it is none of the side files. */
+ * files. config.json is carried, too, but edited, so it is none of the side files; quantize_config.json is the
+ * layout's. */
 static bool is_side_file(const char *name)
 {
     static const char *const ends[] = {".safetensors", ".bin", ".pt",      ".pth",  ".ckpt",      ".gguf",
@@ -179,7 +180,7 @@ static bool is_side_file(const char *name)
         if (vise_ends_with(name, ends[i]))
             return false;
     return name[0] != '.' && !vise_starts_with(name, "report.") && strcmp(name, "config.json") != 0 &&
-           strcmp(name, VISE_JOURNAL_NAME) != 0;
+           strcmp(name, "quantize_config.json") != 0 && strcmp(name, VISE_JOURNAL_NAME) != 0;
 }
 
 static vise_status add_side_file(vise_source *source, const char *name, vise_error *err)

@@ -21,12 +21,13 @@
 
 /* What a layout must know of a weight that it spells: plain data, filled by model and pipeline. */
 typedef struct vise_spelling {
-    const char *module; /* "model.layers.0.mlp.down_proj" */
-    const char *name;   /* of the float tensor: module + ".weight" */
-    int64_t rows, cols; /* out features, in features */
-    vise_dtype dtype;   /* float dtype of the model for this weight: scales are stored in it */
-    vise_scheme scheme; /* type NULL: stays a plain tensor */
-    bool is_linear;     /* a Linear of the network (else an embedding, norm, ...) */
+    const char *module;      /* "model.layers.0.mlp.down_proj" */
+    const char *name;        /* of the float tensor: module + ".weight" */
+    int64_t rows, cols;      /* out features, in features */
+    vise_dtype dtype;        /* float dtype of the model for this weight: scales are stored in it */
+    vise_scheme scheme;      /* type NULL: stays a plain tensor */
+    bool is_linear;          /* a Linear of the network (else an embedding, norm, ...) */
+    const int32_t *group_of; /* as in vise_qweight; NULL: groups are consecutive columns */
 } vise_spelling;
 
 /* One stored tensor. */
@@ -54,11 +55,18 @@ typedef struct vise_found {
     vise_scheme scheme;
     vise_dtype dtype;             /* that it decodes to: of its scales */
     size_t parts[VISE_PARTS_MAX]; /* source tensors, in the layout's order of parts; SIZE_MAX: absent */
+    int variant;                  /* the layout's own */
+    const int32_t
+        *group_of; /* as in vise_qweight, [cols] in the arena; NULL: groups are consecutive columns */
 } vise_found;
 
 typedef struct vise_layout {
-    const char *name;    /* "compressed-tensors" */
-    const char *summary; /* one line: who loads it */
+    const char *name;       /* "compressed-tensors" */
+    const char *summary;    /* one line: who loads it */
+    vise_dtype scale_dtype; /* of the scales of what is quantized for it; VISE_DTYPE_COUNT: the model's */
+    const char
+        *config_file; /* "quantization_config" is also stored as this file; NULL: in config.json alone */
+    bool transposed;  /* columns of a stored matrix are out features: a tile lies scattered over its parts */
 
     /* The parts of a weight in stored order (one without a scheme is a single part, the matrix itself), or
      * why the layout cannot hold it: VISE_EUNSUPPORTED naming those that can (scheme), VISE_EUSAGE (shape).
@@ -85,7 +93,8 @@ typedef struct vise_layout {
                         vise_pool *pool, vise_error *err);
 } vise_layout;
 
-/* "safetensors" (plain floats: spell refuses schemes, find finds nothing), "compressed-tensors" and "gguf". */
+/* "safetensors" (plain floats: spell refuses schemes, find finds nothing), "compressed-tensors", "gguf", "gptq",
+ * "gptq-v2" and "awq". */
 const vise_layout *vise_layouts(size_t *count);        /* pointer to the first row */
 const vise_layout *vise_layout_find(const char *name); /* NULL: none */
 

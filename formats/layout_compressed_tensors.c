@@ -1,6 +1,5 @@
 /* compressed-tensors: how weights become stored tensors and back. The forms are described in
  * layout_internal.h. */
-#include <inttypes.h>
 #include <string.h>
 
 #include "formats/layout_internal.h"
@@ -45,25 +44,12 @@ static vise_status check_scheme(const vise_spelling *weight, vise_error *err)
     if (!dtype->is_float || dtype->bits < 16)
         return VISE_FAIL(err, VISE_EUNSUPPORTED, "%s: layout compressed-tensors has no scales of dtype %s",
                          weight->module, dtype->name);
-    if (weight->rows < 1 || weight->cols < 1 || vise_scheme_groups(scheme, weight->cols) == 0)
-        return VISE_FAIL(err, VISE_EUSAGE,
-                         "%s: rows of %" PRId64
-                         " do not divide into the groups of %s; exclude it, choose a group that "
-                         "divides, or say with --otherwise what it gets instead",
-                         weight->module, weight->cols, text);
-    return VISE_OK;
-}
-
-/* Bytes of a part from its dtype and shape. */
-static vise_status finish_part(const vise_spelling *weight, vise_part *part, vise_error *err)
-{
-    uint64_t elements = 1;
-    bool fits = true;
-    for (int i = 0; i < part->ndim; i++)
-        fits = fits && !__builtin_mul_overflow(elements, (uint64_t)part->shape[i], &elements);
-    if (!fits || !vise_dtype_bytes(part->dtype, elements, &part->bytes))
-        return VISE_FAIL(err, VISE_EUSAGE, "%s: its shape overflows", weight->module);
-    return VISE_OK;
+    if (weight->group_of)
+        return VISE_FAIL(err, VISE_EUNSUPPORTED,
+                         "%s: its groups are no runs of columns (act-order), which layout compressed-tensors is not "
+                         "written with; use layout gptq or gptq-v2",
+                         weight->module);
+    return vise_check_groups(weight, err);
 }
 
 vise_status vise_ct_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX], int *n_parts,
@@ -105,7 +91,7 @@ vise_status vise_ct_spell(const vise_spelling *weight, vise_part parts[VISE_PART
     if (scheme->asym)
         parts[n++] = zero;
     for (int i = 0; i < n; i++)
-        VISE_TRY(finish_part(weight, &parts[i], err));
+        VISE_TRY(vise_part_finish(weight->module, &parts[i], err));
     *n_parts = n;
     return VISE_OK;
 }
@@ -208,9 +194,7 @@ static vise_status store_int(int64_t row0, const vise_qweight *q, uint8_t *scrat
 vise_status vise_ct_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q, void *scratch,
                           const vise_part_writer *writer, vise_error *err)
 {
-    if (row0 % VISE_TILE_ROWS != 0 || row0 + q->rows > weight->rows || q->cols != weight->cols)
-        return VISE_FAIL(err, VISE_EINTERNAL, "%s: rows %" PRId64 " + %" PRId64 " are no tile",
-                         weight->module, row0, q->rows);
+    VISE_TRY(vise_check_tile(weight->module, weight->rows, weight->cols, row0, q, err));
     VISE_TRY(is_int(&weight->scheme) ? store_int(row0, q, scratch, writer, err)
                                      : store_packed(weight, row0, q, scratch, writer, err));
     return store_scales(weight, row0, q, scratch, writer, err);
@@ -333,9 +317,7 @@ vise_status vise_ct_load(const vise_source *source, const vise_found *found, int
     const vise_scheme *scheme = &found->scheme;
     bool one = scheme->granularity == VISE_PER_TENSOR;
     bool as_int = vise_source_tensor(source, found->parts[VISE_CT_WEIGHT])->dtype == VISE_DTYPE_I8;
-    if (row0 % VISE_TILE_ROWS != 0 || row0 + q->rows > found->rows || q->cols != found->cols)
-        return VISE_FAIL(err, VISE_EINTERNAL, "%s: rows %" PRId64 " + %" PRId64 " are no tile", found->module,
-                         row0, q->rows);
+    VISE_TRY(vise_check_tile(found->module, found->rows, found->cols, row0, q, err));
     uint64_t first = one ? 0 : (uint64_t)(row0 * q->groups);
     size_t n = one ? 1 : (size_t)(q->rows * q->groups);
     VISE_TRY(as_int ? load_signed(source, found->parts[VISE_CT_WEIGHT], (uint64_t)(row0 * q->cols),

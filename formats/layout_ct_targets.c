@@ -183,16 +183,6 @@ static vise_status unsupported(const char *path, const cJSON *group, const char 
                      group->string, what);
 }
 
-static const vise_weight_type *int_type(int64_t bits)
-{
-    size_t count;
-    const vise_weight_type *types = vise_weight_types(&count);
-    for (size_t i = 0; i < count; i++)
-        if (types[i].bits == bits && vise_starts_with(types[i].name, "int"))
-            return &types[i];
-    return NULL;
-}
-
 static vise_status read_weights(const char *path, const cJSON *group, vise_scheme *scheme, vise_error *err)
 {
     const cJSON *weights = cJSON_GetObjectItemCaseSensitive(group, "weights");
@@ -207,7 +197,7 @@ static vise_status read_weights(const char *path, const cJSON *group, vise_schem
     VISE_TRY(vise_json_text(path, weights, "strategy", false, &strategy, err));
     VISE_TRY(vise_json_int(path, weights, "group_size", false, -1, INT32_MAX, &size, err));
 
-    scheme->type = int_type(bits);
+    scheme->type = vise_int_type(bits);
     scheme->asym = !symmetric;
     if (strcmp(type, "int") != 0 || !scheme->type)
         return unsupported(path, group, "only integer weights of 2 to 8 bits are supported in this layout",

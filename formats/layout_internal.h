@@ -51,6 +51,114 @@ VISE_MUST_USE vise_status vise_gguf_find_weights(const vise_source *source, vise
 VISE_MUST_USE vise_status vise_gguf_load(const vise_source *source, const vise_found *found, int64_t row0,
                                          vise_qweight *q, vise_pool *pool, vise_error *err);
 
+VISE_MUST_USE vise_status vise_gptq_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX],
+                                          int *n_parts, vise_error *err);
+size_t vise_gptq_store_scratch(const vise_spelling *weight, int64_t rows);
+VISE_MUST_USE vise_status vise_gptq_find(const vise_source *source, vise_arena *arena, vise_found **found,
+                                         size_t *n, vise_error *err);
+VISE_MUST_USE vise_status vise_gptq_load(const vise_source *source, const vise_found *found, int64_t row0,
+                                         vise_qweight *q, vise_pool *pool, vise_error *err);
+VISE_MUST_USE vise_status vise_gptq_v1_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q,
+                                             void *scratch, const vise_part_writer *writer, vise_error *err);
+VISE_MUST_USE vise_status vise_gptq_v1_config(const vise_spelling *weights, size_t n, vise_buf *buf,
+                                              vise_error *err);
+bool vise_gptq_v1_recognise(const vise_source *source);
+VISE_MUST_USE vise_status vise_gptq_v2_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q,
+                                             void *scratch, const vise_part_writer *writer, vise_error *err);
+VISE_MUST_USE vise_status vise_gptq_v2_config(const vise_spelling *weights, size_t n, vise_buf *buf,
+                                              vise_error *err);
+bool vise_gptq_v2_recognise(const vise_source *source);
+
+VISE_MUST_USE vise_status vise_awq_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX],
+                                         int *n_parts, vise_error *err);
+size_t vise_awq_store_scratch(const vise_spelling *weight, int64_t rows);
+VISE_MUST_USE vise_status vise_awq_find(const vise_source *source, vise_arena *arena, vise_found **found,
+                                        size_t *n, vise_error *err);
+VISE_MUST_USE vise_status vise_awq_load(const vise_source *source, const vise_found *found, int64_t row0,
+                                        vise_qweight *q, vise_pool *pool, vise_error *err);
+VISE_MUST_USE vise_status vise_awq_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q,
+                                         void *scratch, const vise_part_writer *writer, vise_error *err);
+VISE_MUST_USE vise_status vise_awq_config(const vise_spelling *weights, size_t n, vise_buf *buf,
+                                          vise_error *err);
+bool vise_awq_recognise(const vise_source *source);
+
+/* ---- what they share ------------------------------------------------------------------------------------------- */
+
+/* VISE_EINTERNAL unless rows [row0, row0 + q->rows) are a tile of the weight. */
+VISE_MUST_USE vise_status vise_check_tile(const char *module, int64_t weight_rows, int64_t weight_cols,
+                                          int64_t row0, const vise_qweight *q, vise_error *err);
+/* VISE_EUSAGE unless the weight's rows divide into the groups of its scheme. */
+VISE_MUST_USE vise_status vise_check_groups(const vise_spelling *weight, vise_error *err);
+/* Bytes of a part from its dtype and shape. */
+VISE_MUST_USE vise_status vise_part_finish(const char *module, vise_part *part, vise_error *err);
+
+/* A tile's share of a part whose columns are out features: `rows` pieces of row_bytes, the first at `offset`, each
+ * `stride` behind the one before. In memory they lie side by side. */
+typedef struct vise_columns {
+    size_t rows, row_bytes;
+    uint64_t stride, offset;
+} vise_columns;
+VISE_MUST_USE vise_status vise_columns_write(const vise_part_writer *writer, int part, const vise_columns *at,
+                                             const void *bytes, vise_error *err);
+VISE_MUST_USE vise_status vise_columns_read(const vise_source *source, size_t tensor, const vise_columns *at,
+                                            void *bytes, vise_pool *pool, vise_error *err);
+
+/* Scales [groups, rows]. A scale that float16 does not hold is VISE_EUNSUPPORTED; scratch takes 2 bytes for each. */
+VISE_MUST_USE vise_status vise_scales_store_f16(const vise_spelling *weight, int part, int64_t row0,
+                                                const vise_qweight *q, void *scratch,
+                                                const vise_part_writer *writer, vise_error *err);
+/* In the dtype that was found. */
+VISE_MUST_USE vise_status vise_scales_load_f16(const vise_source *source, const vise_found *found, int part,
+                                               int64_t row0, vise_qweight *q, vise_pool *pool,
+                                               vise_error *err);
+
+/* A complaint about a tensor of a module: VISE_EFORMAT. */
+VISE_MUST_USE vise_status vise_found_bad(const vise_source *source, const char *module, const char *suffix,
+                                         const char *what, vise_error *err);
+/* The index of module + suffix; SIZE_MAX, or an error if it is required, when there is none. */
+VISE_MUST_USE vise_status vise_found_part(const vise_source *source, vise_arena *arena, const char *module,
+                                          const char *suffix, bool required, size_t *index, vise_error *err);
+/* Granularity of a weight with so many groups in a row; a single one is a group if the config's group_size says so. */
+VISE_MUST_USE vise_status vise_found_groups(const vise_source *source, int64_t groups, vise_found *found,
+                                            vise_error *err);
+typedef struct vise_found_list {
+    vise_found *rows;
+    size_t n, capacity;
+} vise_found_list;
+VISE_MUST_USE vise_status vise_found_add(vise_found_list *list, const vise_found *found, vise_error *err);
+/* Moves the list into the arena if the search went well (status), frees it, and passes status on. */
+VISE_MUST_USE vise_status vise_found_take(vise_found_list *list, vise_status status, vise_arena *arena,
+                                          vise_found **found, size_t *n, vise_error *err);
+/* "int4" of 4; NULL: none. */
+const vise_weight_type *vise_int_type(int64_t bits);
+/* The member's text; "" when it is none. */
+const char *vise_config_text(const cJSON *config, const char *key);
+/* True if a config names the method, or is auto-round's and packs as that method's tools do. */
+bool vise_config_is_method(const cJSON *config, const char *method);
+
+/* ---- gptq ------------------------------------------------------------------------------------------------------
+ *
+ *   M.qweight   I32 [K*b/32, N]    column n: a dense bit stream of the codes u of row n; b = 2, 3, 4, 8
+ *   M.qzeros    I32 [G, N*b/32]    row g: a bit stream over n of z (gptq-v2) or z - 1 (gptq, version 1)
+ *   M.scales    F16 [G, N]
+ *   M.g_idx     I32 [K]            the group of each column: k / group, or any (desc_act)
+ *
+ * value = scale * (u - z); symmetric weights have z = 2^(b-1). Version 1 has no place for z = 0: tools that write it
+ * borrow from the next field, and kernels disagree on what they read. Source: ModelCloud/GPTQModel,
+ * nn_modules/qlinear and utils/model.py. */
+enum { VISE_GPTQ_WEIGHT, VISE_GPTQ_ZERO, VISE_GPTQ_SCALE, VISE_GPTQ_G_IDX };
+enum { VISE_GPTQ_V1, VISE_GPTQ_V2 }; /* vise_found.variant */
+
+/* ---- awq -------------------------------------------------------------------------------------------------------
+ *
+ *   M.qweight   I32 [K, N/8]   row k: words of eight out features, nibble i that of feature 0 2 4 6 1 3 5 7 [i]
+ *   M.qzeros    I32 [G, N/8]   the same of the zero points
+ *   M.scales    F16 [G, N]
+ *
+ * 4 bits; symmetric weights are stored with zero points of 8. Source: casper-hansen/AutoAWQ, modules/linear/gemm.py
+ * and utils/packing_utils.py. */
+enum { VISE_AWQ_WEIGHT, VISE_AWQ_ZERO, VISE_AWQ_SCALE };
+
 /* ---- compressed-tensors -----------------------------------------------------------------------------------
  *
  *   pack-quantized   weight-only integers of 2 to 8 bits

@@ -33,7 +33,9 @@ typedef struct vise_planned {
     const vise_bound *bound;
     size_t index;       /* in the model */
     uint64_t passes;    /* bit i: pass i works on it */
-    vise_dtype dtype;   /* output: stored dtype of a plain tensor; dtype of the scales of a quantized one */
+    vise_dtype dtype;   /* output: stored dtype of a plain tensor; what a quantized one decodes to */
+    vise_dtype scale_dtype; /* of the scales of a quantized one: dtype, unless the layout fixes it. Known when the
+                               layout is chosen, behind every hook `plan` */
     vise_scheme scheme; /* output; type NULL: plain */
     bool carried;       /* no pass works on it and its stored form stays: bytes or codes are copied */
     bool masked;        /* some pass prunes it */

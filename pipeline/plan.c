@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/buf.h"
 #include "core/cpu.h"
 #include "core/event.h"
 #include "pipeline/plan_gguf.h"
@@ -135,7 +136,7 @@ static void find_sparse(vise_plan *plan)
 /* ---- layout and spelling --------------------------------------------------------------------------- */
 
 /* Known to the ecosystem and to the contract, not written by this version. */
-static const char *const other_layouts[] = {"gptq", "gptq-v2", "awq", "bitsandbytes", "fp8"};
+static const char *const other_layouts[] = {"bitsandbytes", "fp8"};
 
 static vise_status layout_by_name(const char *name, const vise_layout **layout, vise_error *err)
 {
@@ -206,7 +207,7 @@ static vise_status choose_layout(vise_plan *plan, vise_error *err)
 
 static vise_status spell_weight(vise_plan *plan, size_t index, vise_error *err)
 {
-    const vise_planned *planned = &plan->planned[index];
+    vise_planned *planned = &plan->planned[index];
     const vise_logical *tensor = planned->bound->tensor;
     vise_spelling *spelling = &plan->spelling[index];
     vise_planned_parts *parts = &plan->parts[index];
@@ -222,6 +223,10 @@ static vise_status spell_weight(vise_plan *plan, size_t index, vise_error *err)
                          "%s: is a Conv1D, stored [in, out]; loaders know no quantized Conv1D in layout %s, so a "
                          "quantized one could not be loaded. Prune or cast it, or exclude it from quantization",
                          tensor->module, plan->layout->name);
+    if (planned->carried && tensor->found != NULL)
+        spelling->group_of = tensor->found->group_of;
+    const vise_dtype fixed = plan->layout->scale_dtype;
+    planned->scale_dtype = planned->carried || fixed == VISE_DTYPE_COUNT ? planned->dtype : fixed;
     if (planned->scheme.type != NULL)
         return plan->layout->spell(spelling, parts->parts, &parts->n_parts, err);
     parts->n_parts = 1;
@@ -247,6 +252,16 @@ static void spell_tied_head(vise_plan *plan)
         head->name = row->module;
         head->is_linear = true;
     }
+}
+
+/* What the layout's configuration cannot say is refused before work. */
+static vise_status check_layout_config(const vise_plan *plan, vise_error *err)
+{
+    vise_buf text;
+    vise_buf_init(&text, (size_t)64 << 20);
+    vise_status status = plan->layout->config(plan->spelling, plan->n_spelling, &text, err);
+    vise_buf_deinit(&text);
+    return status;
 }
 
 static int section_of(const vise_plan *plan, size_t index)
@@ -394,6 +409,7 @@ static vise_status make(vise_plan *plan, vise_error *err)
     for (size_t i = 0; i < plan->count; i++)
         VISE_TRY(spell_weight(plan, i, err));
     spell_tied_head(plan);
+    VISE_TRY(check_layout_config(plan, err));
     plan->packed = plan->output.pack ||
                    (vise_source_is_packed(vise_store_source(plan->model->store)) && !plan->output.unpack &&
                     plan->gguf == NULL);

@@ -26,7 +26,7 @@ static uint64_t read_scratch(const vise_logical *tensor, int64_t rows)
 {
     uint64_t values = (uint64_t)(rows * tensor->cols);
     if (tensor->scheme.type != NULL)
-        return vise_qweight_bytes(&tensor->scheme, rows, tensor->cols) + values + 64;
+        return vise_qweight_bytes(&tensor->scheme, rows, tensor->cols) + values + (uint64_t)tensor->cols + 64;
     if (tensor->transposed)
         return VISE_PACK_CHUNK + (uint64_t)rows * (2 + (uint64_t)tensor->rows / (uint64_t)rows) * sizeof(float) * 2;
     return values * (uint64_t)(vise_dtype_of(tensor->dtype)->bits + 7) / 8;
@@ -58,6 +58,8 @@ static uint64_t waiting_bytes(const vise_plan *plan, size_t index)
     uint64_t tile = VISE_COPY_BYTES, bytes = 0;
     if (!vise_tile_copies_bytes(plan, index) && tensor->rows > 0)
         tile = first / (uint64_t)tensor->rows * (uint64_t)vise_tile_rows(tensor->rows, tensor->cols);
+    if (plan->layout->transposed && plan->planned[index].scheme.type != NULL) /* every tile writes to every chunk */
+        tile = first;
     bytes += min_u64(coded_bytes(first), coded_bytes(in_flight * tile) + 2 * VISE_PACK_CHUNK);
     for (int p = 1; p < parts->n_parts; p++)
         bytes += coded_bytes(parts->parts[p].bytes);

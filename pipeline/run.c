@@ -248,6 +248,20 @@ done:
     return status;
 }
 
+/* The layout's configuration as a file of its own, where its loaders look for one. */
+static vise_status put_config_file(const vise_plan *plan, vise_sink *sink, vise_error *err)
+{
+    vise_buf text;
+    if (plan->layout->config_file == NULL)
+        return VISE_OK;
+    vise_buf_init(&text, (size_t)64 << 20);
+    vise_status status = plan->layout->config(plan->spelling, plan->n_spelling, &text, err);
+    if (status == VISE_OK && strcmp(text.data, "null") != 0)
+        status = vise_sink_put_file(sink, plan->layout->config_file, text.data, text.length, err);
+    vise_buf_deinit(&text);
+    return status;
+}
+
 static vise_status put_side_files(const vise_plan *plan, vise_sink *sink, vise_error *err)
 {
     const vise_source *source = vise_store_source(plan->model->store);
@@ -260,6 +274,7 @@ static vise_status put_side_files(const vise_plan *plan, vise_sink *sink, vise_e
         vise_free(text);
         VISE_TRY(status);
     }
+    VISE_TRY(put_config_file(plan, sink, err));
     for (size_t i = 0; i < vise_source_side_files(source); i++) {
         const char *name = vise_source_side_file(source, i);
         char *from;

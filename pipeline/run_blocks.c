@@ -85,7 +85,7 @@ static vise_status open_weight(block_work *work, size_t slot, const vise_planned
     if (planned->scheme.type != NULL && !planned->carried) {
         VISE_TRY(vise_pool_take(pool, vise_qweight_bytes(&planned->scheme, tensor->rows, tensor->cols),
                                 "codes of a block", &work->code_bytes[slot], err));
-        vise_qweight_carve(&work->codes[slot], &planned->scheme, planned->dtype, tensor->rows, tensor->cols,
+        vise_qweight_carve(&work->codes[slot], &planned->scheme, planned->scale_dtype, tensor->rows, tensor->cols,
                            work->code_bytes[slot]);
         weight->q = &work->codes[slot];
         work->block.activation[slot] = planned->scheme.activation;

@@ -204,7 +204,7 @@ static vise_weight tile_at(const tile_walk *walk, size_t tile_index, char *block
         memset(tile.mask, 0xFF, (size_t)tile.rows * vise_mask_row_bytes(tile.cols));
     }
     if (planned->scheme.type != NULL) {
-        vise_qweight_carve(q, &planned->scheme, planned->dtype, tile.rows, tile.cols,
+        vise_qweight_carve(q, &planned->scheme, planned->scale_dtype, tile.rows, tile.cols,
                            block + walk->parts.codes);
         tile.q = q;
     }

@@ -142,6 +142,17 @@ void vise_encode_on_grid(const float *values, vise_qweight *q)
     encode_on_grid(vise_tensor_kernels_now(), values, q);
 }
 
+/* Groups that are no runs of columns. */
+static void decode_scattered(const vise_qweight *q, int middle, float *values)
+{
+    for (int64_t r = 0; r < q->rows; r++)
+        for (int64_t c = 0; c < q->cols; c++) {
+            int64_t s = r * q->groups + q->group_of[c];
+            int zero = q->zeros ? q->zeros[s] : middle;
+            values[r * q->cols + c] = (float)(q->codes[r * q->cols + c] - zero) * q->scales[s];
+        }
+}
+
 static void decode(const vise_tensor_kernels *kernels, const vise_qweight *q, float *values)
 {
     if (q->scheme.type->blocks != NULL) {
@@ -150,6 +161,10 @@ static void decode(const vise_tensor_kernels *kernels, const vise_qweight *q, fl
     }
     int middle = 1 << (q->scheme.type->bits - 1);
     int64_t width = group_cols(&q->scheme, q->cols);
+    if (q->group_of) {
+        decode_scattered(q, middle, values);
+        return;
+    }
     for (int64_t r = 0; r < q->rows; r++) {
         for (int64_t g = 0; g < q->groups; g++) {
             int64_t at = r * q->cols + g * width, s = scale_index(&q->scheme, q->groups, r, g);

@@ -93,6 +93,9 @@ typedef struct vise_qweight {
     uint8_t *codes; /* [rows, cols]; blocks: [rows, bytes of a row] */
     float *scales;  /* [rows, groups]; blocks: NULL */
     uint8_t *zeros; /* [rows, groups], NULL when symmetric */
+    /* [cols]: the group of each column, where groups are no runs of columns (GPTQ's act-order); NULL: they are.
+     * Borrowed from the layout that loaded the weight; encoders take none. */
+    const int32_t *group_of;
 } vise_qweight;
 
 /* Bytes of a row of codes. */

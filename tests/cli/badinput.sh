@@ -197,7 +197,7 @@ drop
 bad "--otherwise does not divide either" 2 "int4-g128" quant "$MODEL" -o "$out" --scheme int4-g32 --otherwise int4-g128
 bad "a pattern that does not divide" 2 "model.layers.0.mlp.down_proj" prune "$MODEL" -o "$out" --method magnitude --pattern 4:8
 bad "a pattern that keeps more than there is" 2 "5:4" prune "$MODEL" -o "$out" --method magnitude --pattern 5:4
-bad "sparsity and pattern" 2 "pattern" prune "$MODEL" -o "$out" --method magnitude --pattern 2:4 --sparsity 0.5
+bad "a layout that is not written" 5 "bitsandbytes" quant "$MODEL" -o "$out" --scheme int4-g4 --layout bitsandbytes
 bad "neither" 2 "--sparsity" prune "$MODEL" -o "$out" --method magnitude
 bad "a selector that matches nothing" 2 "model.layer.*" quant "$MODEL" -o "$out" --scheme int8 --include 'model.layer.*'
 bad "everything excluded" 2 "exclude" quant "$MODEL" -o "$out" --scheme int8 --exclude 'model.layers.*'

@@ -156,17 +156,42 @@ float vise_gguf_fit_sweeping(int n, int top, const float *x, float *levels);
 /* x ~ scale * level - offset, levels in [0, top], offset >= 0: tries ranges (first + i * step + top) /
  * (max - min), i = 0..steps, solves scale and offset by weighted least squares and keeps the least
  * weighted error, squared or absolute. Returns scale; levels are those of the range kept. */
-typedef struct gguf_grid {
+typedef struct gguf_grid gguf_grid;
+struct gguf_grid {
     int top;
     float first, step;
     int steps;
     bool absolute;
-} gguf_grid;
+};
 float vise_gguf_fit_affine(int n, const gguf_grid *grid, const float *x, const float *w, float *levels,
                            float *offset);
 
 /* Non-negative x ~ scale * level, levels in [0, top]: nine ranges by squared error, then sweeps as above. */
 float vise_gguf_fit_positive(int n, int top, const float *x, const float *w, float *levels);
+
+/* What the searches with an offset weigh values by: given weights, |x|, or root mean square + |x| of the
+ * run. */
+typedef int gguf_weighing;
+enum { GGUF_WEIGH_GIVEN, GGUF_WEIGH_ABSOLUTE, GGUF_WEIGH_MEAN };
+
+/* Rows of vise_tensor_kernels, equal bits on every level. fit_offsets and fit_signed are the searches
+ * above over `runs` runs of n values (w NULL: as above); levels are clamp(round((x + offset) / scale),
+ * low, high) - low, scale not 0. */
+#define GGUF_KERNELS(level)                                                                                  \
+    void vise_gguf_fit_offsets_##level(int n, int runs, const gguf_grid *grid, gguf_weighing weighing,       \
+                                       const float *x, const float *w, float *levels, float *scales,         \
+                                       float *offsets);                                                      \
+    void vise_gguf_fit_signed_##level(int n, int runs, int top, const float *x, const float *w,              \
+                                      float *levels, float *scales);                                         \
+    void vise_gguf_levels_##level(const float *x, int n, float scale, float offset, float low, float high,   \
+                                  uint8_t *levels);                                                          \
+    void vise_gguf_encode_q8_0_##level(const float *values, const float *importance, int64_t cols,           \
+                                       void *blocks);                                                        \
+    void vise_gguf_encode_q4_0_##level(const float *values, const float *importance, int64_t cols, void *blocks)
+GGUF_KERNELS(ref);
+GGUF_KERNELS(avx2);
+GGUF_KERNELS(avx512);
+#undef GGUF_KERNELS
 
 /* ---- codecs of rows, as vise_gguf_type documents them -------------------------------------------------- */
 

@@ -42,19 +42,19 @@ static float extreme_scale(const float *scales, int n)
 
 /* What the types with an offset differ in. */
 typedef struct offset_rule {
-    int run;           /* values of a run */
-    int scale_top;     /* largest integer scale */
-    bool mean_weights; /* without importance: root mean square + |x| (else |x|) */
-    float spread;      /* times the mean square, of the weights with importance */
+    int run;                /* values of a run */
+    int scale_top;          /* largest integer scale */
+    gguf_weighing weighing; /* without importance */
+    float spread;           /* times the mean square, of the weights with importance */
     gguf_grid plain, weighted;
 } offset_rule;
 
 static const offset_rule rule_q2_k = {
-    16, 15, false, 1.0f, {3, -0.5f, 0.1f, 15, true}, {3, -0.9f, 0.05f, 36, false}};
+    16, 15, GGUF_WEIGH_ABSOLUTE, 1.0f, {3, -0.5f, 0.1f, 15, true}, {3, -0.9f, 0.05f, 36, false}};
 static const offset_rule rule_q4_k = {
-    32, 63, true, 2.0f, {15, -1.0f, 0.1f, 20, false}, {15, -0.9f, 0.05f, 36, false}};
+    32, 63, GGUF_WEIGH_MEAN, 2.0f, {15, -1.0f, 0.1f, 20, false}, {15, -0.9f, 0.05f, 36, false}};
 static const offset_rule rule_q5_k = {
-    32, 63, true, 2.0f, {31, -0.5f, 0.1f, 15, false}, {31, -0.9f, 0.05f, 36, false}};
+    32, 63, GGUF_WEIGH_MEAN, 2.0f, {31, -0.5f, 0.1f, 15, false}, {31, -0.9f, 0.05f, 36, false}};
 
 /* A super block before packing. */
 typedef struct offset_block {
@@ -84,37 +84,55 @@ static float fit_scales(const float *scales, const float *w, int n, int top, uin
     return unit;
 }
 
-static void encode_offset(const offset_rule *rule, const float *x, const float *importance, offset_block *out)
+/* What the search found for the runs of a super block. */
+typedef struct searched_runs {
+    const float *scales, *offsets, *sums, *levels; /* sums NULL: no importance */
+} searched_runs;
+
+/* Rounds scales and offsets to what is stored, and takes the levels again. */
+static void settle(const offset_rule *rule, const float *x, const searched_runs *found, offset_block *out)
 {
     const int n = rule->run, runs = GGUF_SUPER / n, top = rule->plain.top;
-    float scales[RUNS_MAX] = {0}, offsets[RUNS_MAX] = {0}, sums[RUNS_MAX] = {0};
-    float w[GGUF_BLOCK], levels[GGUF_SUPER];
-    float spread = importance != NULL ? rule->spread * mean_square(x, GGUF_SUPER) : 0.0f;
-    for (int r = 0; r < runs; r++) {
-        const float *run = x + r * n;
-        float mean = rule->mean_weights ? sqrtf(mean_square(run, n)) : 0.0f;
-        if (importance != NULL)
-            sums[r] = weigh(n, run, importance + r * n, spread, w);
-        else
-            for (int i = 0; i < n; i++)
-                w[i] = mean + fabsf(run[i]);
-        scales[r] = vise_gguf_fit_affine(n, importance != NULL ? &rule->weighted : &rule->plain, run, w,
-                                         levels + r * n, &offsets[r]);
-    }
-    if (importance != NULL) {
-        out->d = gguf_to_half(fit_scales(scales, sums, runs, rule->scale_top, out->scales));
-        out->dmin = gguf_to_half(fit_scales(offsets, sums, runs, rule->scale_top, out->offsets));
+    if (found->sums != NULL) {
+        out->d = gguf_to_half(fit_scales(found->scales, found->sums, runs, rule->scale_top, out->scales));
+        out->dmin =
+            gguf_to_half(fit_scales(found->offsets, found->sums, runs, rule->scale_top, out->offsets));
     } else {
-        out->d = gguf_to_half(round_scales(scales, runs, rule->scale_top, out->scales));
-        out->dmin = gguf_to_half(round_scales(offsets, runs, rule->scale_top, out->offsets));
+        out->d = gguf_to_half(round_scales(found->scales, runs, rule->scale_top, out->scales));
+        out->dmin = gguf_to_half(round_scales(found->offsets, runs, rule->scale_top, out->offsets));
     }
     float unit = gguf_from_half(out->d), offset_unit = gguf_from_half(out->dmin);
     for (int r = 0; r < runs; r++) {
         float scale = unit * (float)out->scales[r], offset = offset_unit * (float)out->offsets[r];
-        for (int i = r * n; i < (r + 1) * n; i++) {
-            float level = scale != 0.0f ? gguf_round((x[i] + offset) / scale) : levels[i];
-            out->levels[i] = (uint8_t)gguf_clamp(level, 0.0f, (float)top);
-        }
+        if (scale != 0.0f)
+            vise_tensor_kernels_now()->gguf_levels(x + r * n, n, scale, offset, 0.0f, (float)top,
+                                                   out->levels + r * n);
+        else
+            for (int i = r * n; i < (r + 1) * n; i++)
+                out->levels[i] = (uint8_t)found->levels[i];
+    }
+}
+
+/* Super block `at` of a row and the one behind it, if there is one: their runs fill the widest vectors. */
+static void encode_pair(const offset_rule *rule, const float *values, const float *importance, int64_t at,
+                        int64_t cols, offset_block pair[2])
+{
+    const int n = rule->run, runs = GGUF_SUPER / n, supers = cols - at > GGUF_SUPER ? 2 : 1;
+    const float *x = values + at;
+    float scales[2 * RUNS_MAX] = {0}, offsets[2 * RUNS_MAX] = {0}, sums[2 * RUNS_MAX] = {0};
+    float w[2 * GGUF_SUPER], levels[2 * GGUF_SUPER];
+    for (int s = 0; importance != NULL && s < supers; s++) {
+        float spread = rule->spread * mean_square(x + s * GGUF_SUPER, GGUF_SUPER);
+        for (int r = s * runs; r < (s + 1) * runs; r++)
+            sums[r] = weigh(n, x + r * n, importance + at + r * n, spread, w + r * n);
+    }
+    vise_tensor_kernels_now()->gguf_fit_offsets(
+        n, supers * runs, importance != NULL ? &rule->weighted : &rule->plain,
+        importance != NULL ? GGUF_WEIGH_GIVEN : rule->weighing, x, w, levels, scales, offsets);
+    for (int s = 0; s < supers; s++) {
+        const searched_runs found = {scales + s * runs, offsets + s * runs,
+                                     importance != NULL ? sums + s * runs : NULL, levels + s * GGUF_SUPER};
+        settle(rule, x + s * GGUF_SUPER, &found, &pair[s]);
     }
 }
 
@@ -195,14 +213,17 @@ static const float *at_column(const float *importance, int64_t column)
 void vise_gguf_encode_q2_k(const float *values, const float *importance, int64_t cols, void *blocks)
 {
     block_q2_k *block = blocks;
+    offset_block pair[2];
     for (int64_t at = 0; at < cols; at += GGUF_SUPER, block++) {
-        offset_block b;
-        encode_offset(&rule_q2_k, values + at, at_column(importance, at), &b);
+        const int second = (int)(at / GGUF_SUPER % 2);
+        const offset_block *b = &pair[second];
+        if (second == 0)
+            encode_pair(&rule_q2_k, values, importance, at, cols, pair);
         for (int r = 0; r < 16; r++)
-            block->scales[r] = (uint8_t)(b.scales[r] | b.offsets[r] << 4);
-        pack_pairs(b.levels, block->q);
-        block->d = b.d;
-        block->dmin = b.dmin;
+            block->scales[r] = (uint8_t)(b->scales[r] | b->offsets[r] << 4);
+        pack_pairs(b->levels, block->q);
+        block->d = b->d;
+        block->dmin = b->dmin;
     }
 }
 
@@ -223,13 +244,16 @@ void vise_gguf_decode_q2_k(const void *blocks, int64_t cols, float *values)
 void vise_gguf_encode_q4_k(const float *values, const float *importance, int64_t cols, void *blocks)
 {
     block_q4_k *block = blocks;
+    offset_block pair[2];
     for (int64_t at = 0; at < cols; at += GGUF_SUPER, block++) {
-        offset_block b;
-        encode_offset(&rule_q4_k, values + at, at_column(importance, at), &b);
-        block->d = b.d;
-        block->dmin = b.dmin;
-        pack_six(b.scales, b.offsets, block->scales);
-        pack_nibbles(b.levels, block->q);
+        const int second = (int)(at / GGUF_SUPER % 2);
+        const offset_block *b = &pair[second];
+        if (second == 0)
+            encode_pair(&rule_q4_k, values, importance, at, cols, pair);
+        block->d = b->d;
+        block->dmin = b->dmin;
+        pack_six(b->scales, b->offsets, block->scales);
+        pack_nibbles(b->levels, block->q);
     }
 }
 
@@ -247,16 +271,19 @@ void vise_gguf_decode_q4_k(const void *blocks, int64_t cols, float *values)
 void vise_gguf_encode_q5_k(const float *values, const float *importance, int64_t cols, void *blocks)
 {
     block_q5_k *block = blocks;
+    offset_block pair[2];
     for (int64_t at = 0; at < cols; at += GGUF_SUPER, block++) {
-        offset_block b;
-        encode_offset(&rule_q5_k, values + at, at_column(importance, at), &b);
-        block->d = b.d;
-        block->dmin = b.dmin;
-        pack_six(b.scales, b.offsets, block->scales);
-        pack_nibbles(b.levels, block->q);
+        const int second = (int)(at / GGUF_SUPER % 2);
+        const offset_block *b = &pair[second];
+        if (second == 0)
+            encode_pair(&rule_q5_k, values, importance, at, cols, pair);
+        block->d = b->d;
+        block->dmin = b->dmin;
+        pack_six(b->scales, b->offsets, block->scales);
+        pack_nibbles(b->levels, block->q);
         memset(block->high, 0, sizeof block->high);
         for (int i = 0; i < GGUF_SUPER; i++)
-            block->high[i % 32] |= (uint8_t)((b.levels[i] >> 4) << i / 32);
+            block->high[i % 32] |= (uint8_t)((b->levels[i] >> 4) << i / 32);
     }
 }
 
@@ -281,11 +308,14 @@ static void level_signed(const float *x, uint16_t d, const int8_t *scales, int h
                          uint8_t *levels)
 {
     float unit = gguf_from_half(d), range = (float)half;
-    for (int i = 0; i < GGUF_SUPER; i++) {
-        float scale = unit * (float)scales[i / 16];
-        float level =
-            scale != 0.0f ? gguf_clamp(gguf_round(x[i] / scale), -range, range - 1.0f) : searched[i];
-        levels[i] = (uint8_t)(level + range);
+    for (int r = 0; r < 16; r++) {
+        float scale = unit * (float)scales[r];
+        if (scale != 0.0f)
+            vise_tensor_kernels_now()->gguf_levels(x + 16 * r, 16, scale, 0.0f, -range, range - 1.0f,
+                                                   levels + 16 * r);
+        else
+            for (int i = 16 * r; i < 16 * (r + 1); i++)
+                levels[i] = (uint8_t)(searched[i] + range);
     }
 }
 
@@ -318,13 +348,12 @@ static void unpack_q3_scales(const uint8_t *bytes, int8_t *scales)
 /* Integer scales of q3_k and their unit. */
 static float q3_scales(const float *x, const float *importance, int8_t *rounded, float *levels)
 {
-    float scales[16], fitted[16], sums[16], w[16];
+    float scales[16], fitted[16], sums[16], w[GGUF_SUPER];
     if (importance != NULL) {
         float spread = 2.0f * mean_square(x, GGUF_SUPER);
-        for (int r = 0; r < 16; r++) {
-            sums[r] = weigh(16, x + 16 * r, importance + 16 * r, spread, w);
-            scales[r] = vise_gguf_fit_symmetric(16, 4, x + 16 * r, w, levels + 16 * r);
-        }
+        for (int r = 0; r < 16; r++)
+            sums[r] = weigh(16, x + 16 * r, importance + 16 * r, spread, w + 16 * r);
+        vise_tensor_kernels_now()->gguf_fit_signed(16, 16, 4, x, w, levels, scales);
         float unit = vise_gguf_fit_symmetric(16, 32, scales, sums, fitted);
         for (int r = 0; r < 16; r++)
             rounded[r] = (int8_t)fitted[r];
@@ -377,9 +406,8 @@ void vise_gguf_encode_q6_k(const float *values, const float *importance, int64_t
         const float *x = values + at;
         uint8_t levels[GGUF_SUPER];
         float scales[16], searched[GGUF_SUPER];
-        for (int r = 0; r < 16; r++)
-            scales[r] = vise_gguf_fit_symmetric(16, 32, x + 16 * r, at_column(importance, at + 16 * r),
-                                                searched + 16 * r);
+        vise_tensor_kernels_now()->gguf_fit_signed(16, 16, 32, x, at_column(importance, at), searched,
+                                                   scales);
         float peak = extreme_scale(scales, 16);
         if (fabsf(peak) < 1e-15f) {
             memset(block, 0, sizeof *block);

@@ -49,7 +49,7 @@ static float inverse_of(float d)
 
 /* ---- q8_0 ---------------------------------------------------------------------------------------------- */
 
-void vise_gguf_encode_q8_0(const float *values, const float *importance, int64_t cols, void *blocks)
+void vise_gguf_encode_q8_0_ref(const float *values, const float *importance, int64_t cols, void *blocks)
 {
     (void)importance;
     block_q8_0 *block = blocks;
@@ -139,7 +139,7 @@ static float fit_unsigned(const float *x, const float *w, int top, float *levels
         body                                                                                                 \
     }
 
-void vise_gguf_encode_q4_0(const float *values, const float *importance, int64_t cols, void *blocks)
+void vise_gguf_encode_q4_0_ref(const float *values, const float *importance, int64_t cols, void *blocks)
 {
     FOR_BLOCKS(block_q4_0, {
         block->d = gguf_to_half(fit_signed(x, w, 8, levels));
@@ -273,4 +273,16 @@ void vise_gguf_decode_mxfp4(const void *blocks, int64_t cols, float *values)
         for (int i = 0; i < GGUF_BLOCK; i++)
             values[at + i] = e2m1[load_level(block->q, NULL, i)] * d;
     }
+}
+
+/* ---- by CPU level -------------------------------------------------------------------------------------- */
+
+void vise_gguf_encode_q8_0(const float *values, const float *importance, int64_t cols, void *blocks)
+{
+    vise_tensor_kernels_now()->gguf_encode_q8_0(values, importance, cols, blocks);
+}
+
+void vise_gguf_encode_q4_0(const float *values, const float *importance, int64_t cols, void *blocks)
+{
+    vise_tensor_kernels_now()->gguf_encode_q4_0(values, importance, cols, blocks);
 }

@@ -232,3 +232,36 @@ float vise_gguf_fit_positive(int n, int top, const float *x, const float *w, flo
     }
     return sum.ll > 0.0f ? sum.xl / sum.ll : 0.0f;
 }
+
+/* ---- the reference rows of the kernels ----------------------------------------------------------------- */
+
+void vise_gguf_fit_offsets_ref(int n, int runs, const gguf_grid *grid, gguf_weighing weighing, const float *x,
+                               const float *w, float *levels, float *scales, float *offsets)
+{
+    float own[N_MAX];
+    for (int r = 0; r < runs; r++) {
+        const float *run = x + r * n;
+        float mean = 0.0f;
+        for (int i = 0; weighing == GGUF_WEIGH_MEAN && i < n; i++)
+            mean += run[i] * run[i];
+        mean = sqrtf(mean / (float)n);
+        for (int i = 0; i < n; i++)
+            own[i] = mean + fabsf(run[i]);
+        scales[r] = vise_gguf_fit_affine(n, grid, run, weighing == GGUF_WEIGH_GIVEN ? w + r * n : own,
+                                         levels + r * n, &offsets[r]);
+    }
+}
+
+void vise_gguf_fit_signed_ref(int n, int runs, int top, const float *x, const float *w, float *levels,
+                              float *scales)
+{
+    for (int r = 0; r < runs; r++)
+        scales[r] = vise_gguf_fit_symmetric(n, top, x + r * n, w != NULL ? w + r * n : NULL, levels + r * n);
+}
+
+void vise_gguf_levels_ref(const float *x, int n, float scale, float offset, float low, float high,
+                          uint8_t *levels)
+{
+    for (int i = 0; i < n; i++)
+        levels[i] = (uint8_t)(gguf_clamp(gguf_round((x[i] + offset) / scale), low, high) - low);
+}

@@ -1,5 +1,6 @@
 #include "tensor/kernels.h"
 
+#include "tensor/gguf_blocks.h"
 #include "tensor/pack.h"
 
 static const vise_tensor_kernels rows[VISE_CPU_LEVELS] = {
@@ -30,6 +31,11 @@ static const vise_tensor_kernels rows[VISE_CPU_LEVELS] = {
             .any_behind_zero = vise_any_behind_zero_ref,
             .compact = vise_compact_ref,
             .expand = vise_expand_ref,
+            .gguf_fit_offsets = vise_gguf_fit_offsets_ref,
+            .gguf_fit_signed = vise_gguf_fit_signed_ref,
+            .gguf_levels = vise_gguf_levels_ref,
+            .gguf_encode_q8_0 = vise_gguf_encode_q8_0_ref,
+            .gguf_encode_q4_0 = vise_gguf_encode_q4_0_ref,
         },
     [VISE_CPU_AVX2] =
         {
@@ -58,6 +64,11 @@ static const vise_tensor_kernels rows[VISE_CPU_LEVELS] = {
             .any_behind_zero = vise_any_behind_zero_avx2,
             .compact = vise_compact_avx2,
             .expand = vise_expand_avx2,
+            .gguf_fit_offsets = vise_gguf_fit_offsets_avx2,
+            .gguf_fit_signed = vise_gguf_fit_signed_avx2,
+            .gguf_levels = vise_gguf_levels_avx2,
+            .gguf_encode_q8_0 = vise_gguf_encode_q8_0_avx2,
+            .gguf_encode_q4_0 = vise_gguf_encode_q4_0_avx2,
         },
     [VISE_CPU_AVX512] =
         {
@@ -86,6 +97,11 @@ static const vise_tensor_kernels rows[VISE_CPU_LEVELS] = {
             .any_behind_zero = vise_any_behind_zero_avx512,
             .compact = vise_compact_avx512,
             .expand = vise_expand_avx512,
+            .gguf_fit_offsets = vise_gguf_fit_offsets_avx512,
+            .gguf_fit_signed = vise_gguf_fit_signed_avx512,
+            .gguf_levels = vise_gguf_levels_avx512,
+            .gguf_encode_q8_0 = vise_gguf_encode_q8_0_avx512,
+            .gguf_encode_q4_0 = vise_gguf_encode_q4_0_avx512,
         },
 };
 

@@ -24,6 +24,8 @@
     __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi,bmi2,popcnt")))
 #define VISE_INLINE static inline __attribute__((always_inline))
 
+struct gguf_grid; /* gguf_blocks.h */
+
 typedef struct vise_tensor_kernels {
     /* dtype: sources and targets may be unaligned */
     void (*bf16_to_f32)(const void *source, float *target, size_t n);
@@ -66,6 +68,16 @@ typedef struct vise_tensor_kernels {
     void (*compact)(const uint8_t *gate, const uint8_t *bytes, size_t n, uint8_t *compacted);
     /* kept = count_nonzero_bytes(gate) */
     void (*expand)(const uint8_t *gate, const uint8_t *compacted, size_t kept, size_t n, uint8_t *bytes);
+
+    /* gguf_blocks.h: blocks of GGUF. The searches take whole runs of n values (16 or 32, at most 16 runs). */
+    void (*gguf_fit_offsets)(int n, int runs, const struct gguf_grid *grid, int weighing, const float *x,
+                             const float *w, float *levels, float *scales, float *offsets);
+    void (*gguf_fit_signed)(int n, int runs, int top, const float *x, const float *w, float *levels,
+                            float *scales);
+    void (*gguf_levels)(const float *x, int n, float scale, float offset, float low, float high,
+                        uint8_t *levels);
+    void (*gguf_encode_q8_0)(const float *values, const float *importance, int64_t cols, void *blocks);
+    void (*gguf_encode_q4_0)(const float *values, const float *importance, int64_t cols, void *blocks);
 } vise_tensor_kernels;
 
 /* The row of a level; of the current level. */

@@ -112,6 +112,9 @@ finished() { # inode and time of each shard that the journal names
         while read -r name; do stat -c '%n %i %y' "$partial/$name"; done
 }
 
+# A killed run still holds its output while the kernel takes it apart: timeout does not wait for that.
+settle() { [ ! -d "$partial" ] || flock -w 20 "$partial" true; }
+
 clock() { # TEXT ARGUMENTS...
     local text=$1 start kills=0 kept=0 delay before after i
     shift
@@ -124,6 +127,7 @@ clock() { # TEXT ARGUMENTS...
     for ((i = 1; i < 60; i++)); do
         before=$(finished)
         run timeout -s KILL "$(seconds $((delay * (i + 2) / 3)))" "$VISE" "$@" -o "$out" -q --resume
+        settle
         [ $code -eq 0 ] && break
         [ $code -eq 137 ] || { say FAIL "$text: exit $code: $(head -n 1 "$folder/log")"; return; }
         kills=$((kills + 1))
@@ -159,6 +163,7 @@ interrupt() {
     for ((i = 1; i < 40; i++)); do
         rm -rf "$out" "$partial"
         run timeout --preserve-status -s "$signal" "$(seconds $((i * 20)))" "$VISE" "$@" -o "$out" --progress none
+        settle
         [ $code -eq 6 ] && [ -s "$partial/vise-journal.json" ] && break
         [ $code -eq 0 ] && break
     done

@@ -63,6 +63,12 @@ void vise_bpe_deinit(vise_bpe *bpe)
     *bpe = (vise_bpe){0};
 }
 
+/* Of a pair given twice the later counts, as in the tokenizers library. */
+void vise_bpe_put_merge(vise_bpe *bpe, int32_t left, int32_t right, uint32_t rank, int32_t id)
+{
+    *find_merge(bpe, left, right) = (vise_bpe_merge){left, right, rank, id};
+}
+
 vise_status vise_bpe_add_merge(vise_bpe *bpe, const char *name, size_t rank, const char *left,
                                size_t left_length, const char *right, size_t right_length, vise_error *err)
 {
@@ -70,7 +76,6 @@ vise_status vise_bpe_add_merge(vise_bpe *bpe, const char *name, size_t rank, con
     int32_t right_id = vise_vocab_find(bpe->vocab, right, right_length);
     int32_t id;
     char *joined;
-    vise_bpe_merge *merge;
 
     if (left_id < 0 || right_id < 0)
         return VISE_FAIL(err, VISE_EFORMAT, "%s: merge %zu names \"%.60s\", which is not in the vocabulary",
@@ -88,9 +93,7 @@ vise_status vise_bpe_add_merge(vise_bpe *bpe, const char *name, size_t rank, con
         return status;
     }
     vise_free(joined);
-    /* Of a pair given twice the later counts, as in the tokenizers library. */
-    merge = find_merge(bpe, left_id, right_id);
-    *merge = (vise_bpe_merge){left_id, right_id, (uint32_t)rank, id};
+    vise_bpe_put_merge(bpe, left_id, right_id, (uint32_t)rank, id);
     return VISE_OK;
 }
 

@@ -47,6 +47,9 @@ VISE_MUST_USE vise_status vise_bpe_init(vise_bpe *bpe, const vise_vocab *vocab, 
 VISE_MUST_USE vise_status vise_bpe_add_merge(vise_bpe *bpe, const char *name, size_t rank, const char *left,
                                              size_t left_length, const char *right, size_t right_length,
                                              vise_error *err);
+/* The same by ids, for pairs that are known to be good; several merges may share a rank, then the leftmost pair goes
+ * first. No more than vise_bpe_init made room for. */
+void vise_bpe_put_merge(vise_bpe *bpe, int32_t left, int32_t right, uint32_t rank, int32_t id);
 VISE_MUST_USE vise_status vise_bpe_finish(vise_bpe *bpe, vise_error *err);
 void vise_bpe_deinit(vise_bpe *bpe);
 

@@ -55,8 +55,8 @@ vise_status vise_tokenizer_open(const char *folder, vise_tokenizer **out, vise_e
         status = vise_tokenizer_from_folder(folder, &found, out, err);
         if (status == VISE_OK && !found)
             status = VISE_FAIL(err, VISE_EUSAGE,
-                               "%s: the folder has no tokenizer.json (nor vocab.txt); text needs one (token "
-                               "ids do not)",
+                               "%s: the folder has no tokenizer.json (nor tokenizer.model, vocab.json or vocab.txt); "
+                               "text needs one (token ids do not)",
                                folder);
         goto end;
     }
@@ -71,7 +71,7 @@ end:
 /* True if the folder has one of the files that tokenizers are read from. */
 static vise_status has_tokenizer(const char *folder, bool *found, vise_error *err)
 {
-    static const char *const names[] = {"tokenizer.json", "vocab.txt"};
+    static const char *const names[] = {"tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt"};
 
     *found = false;
     for (size_t i = 0; i < sizeof names / sizeof names[0] && !*found; i++) {
@@ -83,7 +83,8 @@ static vise_status has_tokenizer(const char *folder, bool *found, vise_error *er
     return VISE_OK;
 }
 
-vise_status vise_tokenizer_open_for(const char *path, const char *folder, vise_tokenizer **out, vise_error *err)
+vise_status vise_tokenizer_open_for(const char *path, const char *folder, vise_tokenizer **out,
+                                    vise_error *err)
 {
     size_t length = strlen(path);
     bool found = true;

@@ -6,9 +6,10 @@
  * pre-tokenizers BertPreTokenizer, ByteLevel, CharDelimiterSplit, Digits, Metaspace, Punctuation, Split,
  * Whitespace and WhitespaceSplit; the post-processors BertProcessing, ByteLevel, RobertaProcessing and
  * TemplateProcessing; Sequences of them; added and special tokens. A folder without tokenizer.json is read from
- * vocab.txt (BERT). What is not held is refused by name at open (VISE_EUNSUPPORTED), never approximated; so are
- * regular expressions that may mean something else here (text/regex.h). Two things differ from the library on
- * purpose: tokens that share an id are refused, and padding is the caller's business.
+ * tokenizer.model (sentencepiece BPE, ids as sentencepiece gives them), vocab.json with merges.txt (GPT-2,
+ * RoBERTa) or vocab.txt (BERT). What is not held is refused by name at open (VISE_EUNSUPPORTED), never
+ * approximated; so are regular expressions that may mean something else here (text/regex.h). Two things differ
+ * from the library on purpose: tokens that share an id are refused, and padding is the caller's business.
  */
 #ifndef VISE_TEXT_TOKENIZER_H
 #define VISE_TEXT_TOKENIZER_H

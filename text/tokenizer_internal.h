@@ -22,6 +22,8 @@
 
 #define VISE_STEPS_MAX    8
 #define VISE_TEMPLATE_MAX 12
+/* sentencepiece's remove_extra_whitespaces as a component; no tokenizer.json of others has it. */
+#define VISE_SQUEEZE_TYPE "vise:RemoveExtraWhitespaces"
 
 /* Pre-tokenizers: each cuts or rewrites the pieces of the one before it. */
 typedef enum vise_step_kind {
@@ -144,7 +146,11 @@ VISE_MUST_USE vise_status vise_reader_run(vise_tokenizer_reader *r, const cJSON 
 VISE_MUST_USE vise_status vise_reader_make_vocab(vise_tokenizer_reader *r, size_t count, int32_t highest,
                                                  size_t n_added);
 
-/* A folder without tokenizer.json: vocab.txt (BERT). *found is false when there is none of them. */
+/* The same from an object of tokens and ids, which it is filled with. */
+VISE_MUST_USE vise_status vise_reader_vocab(vise_tokenizer_reader *r, const cJSON *vocab, size_t n_added);
+
+/* A folder without tokenizer.json: tokenizer.model (sentencepiece), vocab.json with merges.txt (GPT-2) or vocab.txt
+ * (BERT). *found is false when there is none of them. */
 VISE_MUST_USE vise_status vise_tokenizer_from_folder(const char *folder, bool *found, vise_tokenizer **out,
                                                      vise_error *err);
 /* A tokenizer with empty tables and its locks, to be filled and closed. */

@@ -82,7 +82,7 @@ vise_status vise_reader_make_vocab(vise_tokenizer_reader *r, size_t count, int32
     return vise_vocab_init(&r->tokenizer->vocab, count + n_added, highest + (int32_t)n_added + 1, r->err);
 }
 
-static vise_status read_vocab(reader *r, const cJSON *vocab, size_t n_added)
+vise_status vise_reader_vocab(vise_tokenizer_reader *r, const cJSON *vocab, size_t n_added)
 {
     const cJSON *item;
     size_t count = 0;
@@ -168,7 +168,7 @@ static vise_status read_bpe(reader *r, const cJSON *model, size_t n_added)
     if (dropout > 0.0)
         return VISE_FAIL(r->err, VISE_EUNSUPPORTED, "%s: a model with dropout %g tokenizes at random",
                          r->name, dropout);
-    VISE_TRY(read_vocab(r, vise_reader_member(model, "vocab"), n_added));
+    VISE_TRY(vise_reader_vocab(r, vise_reader_member(model, "vocab"), n_added));
     VISE_TRY(read_merges(r, vise_reader_member(model, "merges")));
     VISE_TRY(vise_json_bool(r->name, model, "fuse_unk", false, &bpe->fuse_unk, r->err));
     VISE_TRY(vise_json_bool(r->name, model, "byte_fallback", false, &bpe->byte_fallback, r->err));
@@ -188,7 +188,7 @@ static vise_status read_wordpiece(reader *r, const cJSON *model, size_t n_added)
     size_t length;
 
     r->tokenizer->kind = VISE_MODEL_WORDPIECE;
-    VISE_TRY(read_vocab(r, vise_reader_member(model, "vocab"), n_added));
+    VISE_TRY(vise_reader_vocab(r, vise_reader_member(model, "vocab"), n_added));
     VISE_TRY(vise_json_int(r->name, model, "max_input_chars_per_word", false, 0, INT32_MAX, &chars, r->err));
     piece->max_chars = (size_t)chars;
     VISE_TRY(vise_json_text(r->name, model, "unk_token", false, &text, r->err));

@@ -89,6 +89,10 @@ vise_status vise_reader_normal(vise_tokenizer_reader *r, const cJSON *component,
         VISE_TRY(vise_json_bool(r->name, component, "strip_left", false, &normal->left, r->err));
         return vise_json_bool(r->name, component, "strip_right", false, &normal->right, r->err);
     }
+    if (strcmp(type, VISE_SQUEEZE_TYPE) == 0) {
+        normal->kind = VISE_NORMAL_SQUEEZE;
+        return VISE_OK;
+    }
     normal->kind = VISE_NORMAL_CHARS;
     for (int form = VISE_FORM_NFC; form <= VISE_FORM_NFKD; form++) {
         if (strcmp(type, forms[form]) == 0) {

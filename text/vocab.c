@@ -57,17 +57,18 @@ static int32_t *find_slot(const vise_vocab *vocab, const char *text, size_t leng
 vise_status vise_vocab_add(vise_vocab *vocab, const char *name, const char *text, size_t length, int32_t id,
                            vise_error *err)
 {
+    int shown = length < 60 ? (int)length : 60;
     int32_t *slot;
 
     if (id < 0 || id >= vocab->limit || length > INT32_MAX || 2 * vocab->count >= vocab->n_slots)
-        return VISE_FAIL(err, VISE_EFORMAT, "%s: token \"%.60s\" has id %ld, expected 0 to %ld", name, text,
-                         (long)id, (long)vocab->limit - 1);
+        return VISE_FAIL(err, VISE_EFORMAT, "%s: token \"%.*s\" has id %ld, expected 0 to %ld", name, shown,
+                         text, (long)id, (long)vocab->limit - 1);
     if (vocab->tokens[id].text != NULL)
-        return VISE_FAIL(err, VISE_EFORMAT, "%s: tokens \"%.60s\" and \"%.60s\" have the same id %ld", name,
-                         vocab->tokens[id].text, text, (long)id);
+        return VISE_FAIL(err, VISE_EFORMAT, "%s: tokens \"%.60s\" and \"%.*s\" have the same id %ld", name,
+                         vocab->tokens[id].text, shown, text, (long)id);
     slot = find_slot(vocab, text, length);
     if (*slot >= 0)
-        return VISE_FAIL(err, VISE_EFORMAT, "%s: token \"%.60s\" is given twice", name, text);
+        return VISE_FAIL(err, VISE_EFORMAT, "%s: token \"%.*s\" is given twice", name, shown, text);
     VISE_TRY(vise_arena_strdup(vocab->arena, text, length, &vocab->tokens[id].text, err));
     vocab->tokens[id].length = (uint32_t)length;
     *slot = id;

@@ -120,8 +120,8 @@ def static_order(program):
 
 program = path("solve")
 subprocess.run([os.environ.get("CC", "gcc"), "-std=c17", "-D_GNU_SOURCE", "-O2", "-I" + ROOT,
-                os.path.join(ROOT, "tests/interop/solve_main.c"), os.path.join(BUILD, "libvise.a"), "-lcjson", "-lzstd", "-lm",
-                "-lpthread", "-ldl", "-o", program], check=True)
+                os.path.join(ROOT, "tests/interop/solve_main.c"), os.path.join(BUILD, "libvise.a"), "-lcjson", "-lzstd",
+                "-lutf8proc", "-lpcre2-8", "-lm", "-lpthread", "-ldl", "-o", program], check=True)
 if not os.path.exists(PEER):
     skip("solver peer_gptq.py", "not found in ../shared/peers; compared with the same algorithm as written here")
 for seed, (rows, cols) in enumerate([(512, 512), (768, 768), (2048, 1024), (200, 640)]):

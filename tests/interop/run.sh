@@ -21,7 +21,7 @@ trap 'rm -rf "$log"' EXIT
 for name in "${checks[@]}"; do
     printf -- '-- %s\n' "$name"
     options=()
-    [ "$name" = tokenizer_ids ] && options=(--library "$BUILD/libvise.a" --texts 800)
+    [ "$name" = tokenizer_ids ] && options=(--library "$BUILD/libvise.a" --texts 800 --share 8)
     start=$SECONDS
     build/venv/bin/python "tests/interop/$name.py" "${options[@]}" 2>"$log/err" | tee "$log/out"
     code=${PIPESTATUS[0]}

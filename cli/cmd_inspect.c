@@ -388,9 +388,10 @@ static void list_schemes(lister *to)
             list_row(to, rows[i].name, summary);
             continue;
         }
-        snprintf(summary, sizeof summary, "%d bits; %s-channel, %s-gN%s; layout %s", rows[i].bits,
-                 rows[i].name, rows[i].name, rows[i].has_asym ? ", each also -asym" : "",
-                 rows[i].default_layout);
+        char grains[64];
+        snprintf(summary, sizeof summary, "%d bits; per %s%s%s; layout %s", rows[i].bits,
+                 vise_weight_type_grains(&rows[i], grains), rows[i].has_asym ? ", each also -asym" : "",
+                 rows[i].default_granularity == VISE_PER_FLAT ? ", each also -dq" : "", rows[i].default_layout);
         list_row(to, rows[i].name, summary);
     }
 }

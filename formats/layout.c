@@ -42,6 +42,18 @@ static const vise_layout layouts[] = {
         .load = vise_gguf_load,
     },
     {
+        .name = "bitsandbytes",
+        .summary = "nf4, fp4 and LLM.int8; loaded by transformers, vLLM, PEFT",
+        .scale_dtype = VISE_DTYPE_F32,
+        .spell = vise_bnb_spell,
+        .store_scratch = vise_bnb_store_scratch,
+        .store = vise_bnb_store,
+        .config = vise_bnb_config,
+        .recognise = vise_bnb_recognise,
+        .find = vise_bnb_find,
+        .load = vise_bnb_load,
+    },
+    {
         .name = "gptq",
         .summary = "integers as GPTQ's tools write them; loaded by transformers (gptqmodel), vLLM, SGLang, ExLlama",
         .scale_dtype = VISE_DTYPE_F16,

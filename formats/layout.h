@@ -56,6 +56,8 @@ typedef struct vise_found {
     vise_dtype dtype;             /* that it decodes to: of its scales */
     size_t parts[VISE_PARTS_MAX]; /* source tensors, in the layout's order of parts; SIZE_MAX: absent */
     int variant;                  /* the layout's own */
+    const float *table, *nested_map; /* as in vise_qweight, in the arena */
+    float offset;
     const int32_t
         *group_of; /* as in vise_qweight, [cols] in the arena; NULL: groups are consecutive columns */
 } vise_found;
@@ -93,8 +95,8 @@ typedef struct vise_layout {
                         vise_pool *pool, vise_error *err);
 } vise_layout;
 
-/* "safetensors" (plain floats: spell refuses schemes, find finds nothing), "compressed-tensors", "gguf", "gptq",
- * "gptq-v2" and "awq". */
+/* "safetensors" (plain floats: spell refuses schemes, find finds nothing), "compressed-tensors", "gguf",
+ * "bitsandbytes", "gptq", "gptq-v2" and "awq". */
 const vise_layout *vise_layouts(size_t *count);        /* pointer to the first row */
 const vise_layout *vise_layout_find(const char *name); /* NULL: none */
 

@@ -82,6 +82,19 @@ VISE_MUST_USE vise_status vise_awq_config(const vise_spelling *weights, size_t n
                                           vise_error *err);
 bool vise_awq_recognise(const vise_source *source);
 
+VISE_MUST_USE vise_status vise_bnb_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX],
+                                         int *n_parts, vise_error *err);
+size_t vise_bnb_store_scratch(const vise_spelling *weight, int64_t rows);
+VISE_MUST_USE vise_status vise_bnb_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q,
+                                         void *scratch, const vise_part_writer *writer, vise_error *err);
+VISE_MUST_USE vise_status vise_bnb_config(const vise_spelling *weights, size_t n, vise_buf *buf,
+                                          vise_error *err);
+bool vise_bnb_recognise(const vise_source *source);
+VISE_MUST_USE vise_status vise_bnb_find(const vise_source *source, vise_arena *arena, vise_found **found,
+                                        size_t *n, vise_error *err);
+VISE_MUST_USE vise_status vise_bnb_load(const vise_source *source, const vise_found *found, int64_t row0,
+                                        vise_qweight *q, vise_pool *pool, vise_error *err);
+
 /* ---- what they share ------------------------------------------------------------------------------------------- */
 
 /* VISE_EINTERNAL unless rows [row0, row0 + q->rows) are a tile of the weight. */
@@ -158,6 +171,25 @@ enum { VISE_GPTQ_V1, VISE_GPTQ_V2 }; /* vise_found.variant */
  * 4 bits; symmetric weights are stored with zero points of 8. Source: casper-hansen/AutoAWQ, modules/linear/gemm.py
  * and utils/packing_utils.py. */
 enum { VISE_AWQ_WEIGHT, VISE_AWQ_ZERO, VISE_AWQ_SCALE };
+
+/* ---- bitsandbytes ----------------------------------------------------------------------------------------------
+ *
+ *   4 bits, blocks of B weights of the flattened matrix (n of them, k blocks)
+ *       M.weight                                    U8 [(n+1)/2, 1]: two codes a byte, the first in the high half
+ *       M.weight.absmax                             F32 [k]; doubly quantized: U8 [k]
+ *       M.weight.quant_map                          F32 [16]: the codebook
+ *       M.weight.quant_state.bitsandbytes__nf4      U8: JSON, __fp4 for fp4; spaces behind it fill the room
+ *       M.weight.nested_absmax                      doubly quantized: F32 [ceil(k/256)]
+ *       M.weight.nested_quant_map                   doubly quantized: F32 [256]
+ *   LLM.int8
+ *       M.weight                                    I8 [N, K]
+ *       M.SCB                                       F32 [N]: the largest magnitude of a row
+ *       M.weight_format                             U8 []: 0, row-major
+ *
+ * Source: bitsandbytes 0.50, functional.py (QuantState) and nn/modules.py. The keys of the JSON are those and no more:
+ * it asserts that. */
+enum { VISE_BNB_WEIGHT, VISE_BNB_SCALE, VISE_BNB_MAP, VISE_BNB_STATE, VISE_BNB_NESTED, VISE_BNB_NESTED_MAP };
+enum { VISE_BNB_FORMAT = 2 }; /* of LLM.int8 */
 
 /* ---- compressed-tensors -----------------------------------------------------------------------------------
  *

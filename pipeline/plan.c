@@ -136,7 +136,7 @@ static void find_sparse(vise_plan *plan)
 /* ---- layout and spelling --------------------------------------------------------------------------- */
 
 /* Known to the ecosystem and to the contract, not written by this version. */
-static const char *const other_layouts[] = {"bitsandbytes", "fp8"};
+static const char *const other_layouts[] = {"fp8"};
 
 static vise_status layout_by_name(const char *name, const vise_layout **layout, vise_error *err)
 {

@@ -110,9 +110,9 @@ bool vise_output_is_file(const vise_output *output);
 /* Bytes of weight i as stored by the plan, all parts. */
 uint64_t vise_plan_stored_bytes(const vise_plan *plan, size_t index);
 
-/* Rows of a tile in which weights of `cols` columns are streamed: a multiple of VISE_TILE_ROWS, by shape
- * alone. */
-int64_t vise_tile_rows(int64_t rows, int64_t cols);
+/* Rows of a tile in which a weight is streamed: a multiple of VISE_TILE_ROWS and of the rows that its scheme encodes
+ * together, by shape and scheme alone. */
+int64_t vise_tile_rows(const vise_planned *planned);
 /* Pool bytes of one worker's tile of weight i, and of copying one. */
 size_t vise_plan_tile_bytes(const vise_plan *plan, size_t index);
 /* Fills plan->operations. */

@@ -8,10 +8,14 @@
 /* Values of a tile: enough to amortise a task, small enough for a core's cache. */
 #define TILE_VALUES (INT64_C(1) << 18)
 
-int64_t vise_tile_rows(int64_t rows, int64_t cols)
+int64_t vise_tile_rows(const vise_planned *planned)
 {
-    int64_t tile = cols > 0 ? TILE_VALUES / cols / VISE_TILE_ROWS * VISE_TILE_ROWS : VISE_TILE_ROWS;
-    tile = tile < VISE_TILE_ROWS ? VISE_TILE_ROWS : tile;
+    const int64_t rows = planned->bound->tensor->rows, cols = planned->bound->tensor->cols;
+    int64_t unit = vise_scheme_tile_rows(&planned->scheme, cols), step = unit;
+    while (step % VISE_TILE_ROWS != 0)
+        step += unit;
+    int64_t tile = cols > 0 ? TILE_VALUES / cols / step * step : step;
+    tile = tile < step ? step : tile;
     return tile < rows ? tile : rows;
 }
 
@@ -57,7 +61,7 @@ static uint64_t waiting_bytes(const vise_plan *plan, size_t index)
     const uint64_t first = parts->parts[0].bytes, in_flight = VISE_TILES_AHEAD(plan->threads) + 1;
     uint64_t tile = VISE_COPY_BYTES, bytes = 0;
     if (!vise_tile_copies_bytes(plan, index) && tensor->rows > 0)
-        tile = first / (uint64_t)tensor->rows * (uint64_t)vise_tile_rows(tensor->rows, tensor->cols);
+        tile = first / (uint64_t)tensor->rows * (uint64_t)vise_tile_rows(&plan->planned[index]);
     if (plan->layout->transposed && plan->planned[index].scheme.type != NULL) /* every tile writes to every chunk */
         tile = first;
     bytes += min_u64(coded_bytes(first), coded_bytes(in_flight * tile) + 2 * VISE_PACK_CHUNK);
@@ -90,7 +94,7 @@ static uint64_t streaming_bytes(const vise_plan *plan)
         if (vise_tile_copies_bytes(plan, i))
             continue;
         uint64_t bytes =
-            vise_plan_tile_bytes(plan, i) + read_scratch(tensor, vise_tile_rows(tensor->rows, tensor->cols));
+            vise_plan_tile_bytes(plan, i) + read_scratch(tensor, vise_tile_rows(&plan->planned[i]));
         tile = max_u64(tile, bytes);
     }
     /* A filled chunk and its coded copy are there at the same time. */

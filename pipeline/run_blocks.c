@@ -135,14 +135,7 @@ static vise_status weight_rows(void *context, size_t index, int worker, vise_err
         tile.mask += (size_t)tile.row0 * vise_mask_row_bytes(whole->cols);
     vise_qweight q;
     if (tile.q != NULL) {
-        q = *whole->q;
-        q.rows = tile.rows;
-        q.codes += tile.row0 * q.cols;
-        if (q.scheme.granularity != VISE_PER_TENSOR) {
-            q.scales += tile.row0 * q.groups;
-            if (q.zeros != NULL)
-                q.zeros += tile.row0 * q.groups;
-        }
+        q = vise_qweight_rows(whole->q, tile.row0, tile.rows);
         tile.q = &q;
     }
     return job->run->method->weight(job->run, &tile, job->scratch[worker], err);
@@ -153,7 +146,7 @@ static vise_status run_weight_hook(block_work *work, vise_pass_run *run, vise_we
 {
     vise_session *session = work->walk->session;
     const size_t workers = (size_t)vise_workers_count(session->workers);
-    rows_job job = {.run = run, .weight = weight, .tile_rows = vise_tile_rows(weight->rows, weight->cols)};
+    rows_job job = {.run = run, .weight = weight, .tile_rows = vise_tile_rows(weight->plan)};
     const size_t tiles = (size_t)((weight->rows + job.tile_rows - 1) / job.tile_rows);
     const size_t bytes =
         run->method->weight_bytes != NULL ? run->method->weight_bytes(run, job.tile_rows, weight->cols) : 0;
@@ -249,7 +242,7 @@ static vise_status round_plain(block_work *work, vise_error *err)
         vise_weight *weight = &work->weights[slot];
         if (!work->worked[slot] || weight->q != NULL || weight->plan->scheme.type != NULL)
             continue;
-        round_job job = {weight, vise_tile_rows(weight->rows, weight->cols)};
+        round_job job = {weight, vise_tile_rows(weight->plan)};
         size_t tiles = (size_t)((weight->rows + job.tile_rows - 1) / job.tile_rows);
         VISE_TRY(vise_parallel(work->walk->session->workers, tiles, round_rows, &job, err));
     }

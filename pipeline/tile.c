@@ -26,7 +26,7 @@ size_t vise_tile_layout(const vise_plan *plan, size_t index, vise_tile_parts *pa
 {
     const vise_planned *planned = &plan->planned[index];
     const vise_logical *tensor = planned->bound->tensor;
-    const int64_t rows = vise_tile_rows(tensor->rows, tensor->cols), cols = tensor->cols;
+    const int64_t rows = vise_tile_rows(planned), cols = tensor->cols;
     const size_t values = (size_t)(rows * cols);
     size_t end = 0, scratch = 0;
     *parts = (vise_tile_parts){.rows = rows};
@@ -206,6 +206,7 @@ static vise_weight tile_at(const tile_walk *walk, size_t tile_index, char *block
     if (planned->scheme.type != NULL) {
         vise_qweight_carve(q, &planned->scheme, planned->scale_dtype, tile.rows, tile.cols,
                            block + walk->parts.codes);
+        q->flat = tile.row0 * tile.cols;
         tile.q = q;
     }
     return tile;

@@ -350,9 +350,9 @@ static vise_status gptq_plan(vise_pass_run *run, vise_error *err)
     for (size_t i = 0; i < run->model->count; i++) {
         const vise_planned *planned = &run->planned[i];
         if ((planned->passes >> run->index & 1) != 0 && planned->scheme.type != NULL &&
-            planned->scheme.type->blocks != NULL)
+            (planned->scheme.type->blocks != NULL || planned->scheme.type->codebook != NULL))
             return VISE_FAIL(err, VISE_EUNSUPPORTED,
-                             "%s: --method gptq does not choose codes of GGUF's type %s; use --method rtn",
+                             "%s: --method gptq does not choose codes of %s; use --method rtn",
                              planned->bound->tensor->module, vise_scheme_text(&planned->scheme, text));
     }
     return VISE_OK;

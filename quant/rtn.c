@@ -1,6 +1,6 @@
 /* Round to nearest: every group takes the range of its own weights (or the part of it with the least error,
  * --clip mse), every weight the nearest code. Needs nothing but the weights; rows in any order. Per-tensor
- * schemes know their range from a first walk. */
+ * schemes know their range, and doubly quantized scales their mean, from a first walk. */
 #include "quant/quant.h"
 
 #include <math.h>
@@ -12,13 +12,16 @@
 
 typedef struct rtn_range {
     float min, max;
+    double *sums; /* double quantization: of the scales in each tile, by row0 / VISE_TILE_ROWS; NULL: not needed */
+    float mean;   /* of the scales */
 } rtn_range;
 
-/* Made by begin only when a selected weight has a per-tensor scheme, or there are importances. */
+/* Made by begin only when a selected weight has a per-tensor or doubly quantized scheme, or there are importances. */
 typedef struct rtn_state {
     pthread_mutex_t lock;
     bool measured;
-    rtn_range *ranges;     /* [model->count] */
+    rtn_range *ranges;     /* [count] */
+    size_t count;
     vise_imatrix *imatrix; /* NULL: none */
 } rtn_state;
 
@@ -26,7 +29,7 @@ static bool needs_ranges(const vise_pass_run *run)
 {
     for (size_t i = 0; i < run->model->count; i++)
         if ((run->planned[i].passes >> run->index & 1) != 0 &&
-            run->planned[i].scheme.granularity == VISE_PER_TENSOR)
+            (run->planned[i].scheme.granularity == VISE_PER_TENSOR || run->planned[i].scheme.dq))
             return true;
     return false;
 }
@@ -42,6 +45,11 @@ static vise_status rtn_begin(vise_pass_run *run, vise_error *err)
     run->state = state; /* end frees it, also after a failure */
     state->measured = !needs_ranges(run);
     VISE_TRY(vise_calloc(run->model->count, sizeof *state->ranges, (void **)&state->ranges, err));
+    state->count = run->model->count;
+    for (size_t i = 0; i < run->model->count; i++)
+        if ((run->planned[i].passes >> run->index & 1) != 0 && run->planned[i].scheme.dq)
+            VISE_TRY(vise_calloc((size_t)run->planned[i].bound->tensor->rows / VISE_TILE_ROWS + 1, sizeof(double),
+                                 (void **)&state->ranges[i].sums, err));
     return config->imatrix != NULL ? vise_imatrix_open(config->imatrix, run->model, &state->imatrix, err) : VISE_OK;
 }
 
@@ -52,6 +60,8 @@ static void rtn_end(vise_pass_run *run)
         return;
     pthread_mutex_destroy(&state->lock);
     vise_imatrix_close(state->imatrix);
+    for (size_t i = 0; i < state->count; i++)
+        vise_free(state->ranges[i].sums);
     vise_free(state->ranges);
     vise_free(state);
     run->state = NULL;
@@ -70,6 +80,10 @@ static vise_status rtn_measure(vise_pass_run *run, const vise_weight *tile, vise
     float min, max;
     vise_range(tile->values, (size_t)(tile->rows * tile->cols), &min, &max);
     rtn_range *range = &state->ranges[tile->plan->index];
+    const vise_scheme *scheme = &tile->plan->scheme;
+    if (range->sums != NULL)
+        range->sums[tile->row0 / VISE_TILE_ROWS] = vise_flat_scale_sum(
+            scheme->type->codebook, tile->values, (size_t)(tile->rows * tile->cols), scheme->group);
     pthread_mutex_lock(&state->lock);
     range->min = fminf(range->min, min);
     range->max = fmaxf(range->max, max);
@@ -80,7 +94,18 @@ static vise_status rtn_measure(vise_pass_run *run, const vise_weight *tile, vise
 static vise_status rtn_measured(vise_pass_run *run, vise_error *err)
 {
     (void)err;
-    ((rtn_state *)run->state)->measured = true;
+    rtn_state *state = run->state;
+    state->measured = true;
+    for (size_t i = 0; i < state->count; i++) {
+        const vise_planned *planned = &run->planned[i];
+        double sum = 0.0;
+        if (state->ranges[i].sums == NULL)
+            continue;
+        for (int64_t tile = 0; tile <= planned->bound->tensor->rows / VISE_TILE_ROWS; tile++)
+            sum += state->ranges[i].sums[tile];
+        const uint64_t block = (uint64_t)planned->scheme.group;
+        state->ranges[i].mean = (float)(sum / (double)((planned->bound->tensor->elements + block - 1) / block));
+    }
     return VISE_OK;
 }
 
@@ -89,9 +114,10 @@ static vise_status rtn_weight(vise_pass_run *run, vise_weight *tile, void *scrat
     (void)scratch;
     (void)err;
     const rtn_state *state = run->state;
-    rtn_range range = {0.0f, 0.0f};
+    rtn_range range = {0};
     if (state != NULL)
         range = state->ranges[tile->plan->index];
+    tile->q->offset = range.mean;
     const vise_gguf_type *blocks = tile->q->scheme.type->blocks;
     if (blocks != NULL && state != NULL && state->imatrix != NULL)
         vise_gguf_encode(blocks, tile->values, vise_imatrix_of(state->imatrix, tile->plan->index), tile->rows,

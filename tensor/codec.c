@@ -95,6 +95,10 @@ static void encode(const vise_tensor_kernels *kernels, const float *values, vise
         vise_gguf_encode(q->scheme.type->blocks, values, NULL, q->rows, q->cols, q->codes);
         return;
     }
+    if (q->scheme.type->codebook != NULL) {
+        vise_codebook_encode(values, tensor_min, tensor_max, q);
+        return;
+    }
     vise_grid_rule rule = vise_grid_rule_of(&q->scheme, q->scale_dtype);
     int64_t width = group_cols(&q->scheme, q->cols);
     int zero;
@@ -157,6 +161,10 @@ static void decode(const vise_tensor_kernels *kernels, const vise_qweight *q, fl
 {
     if (q->scheme.type->blocks != NULL) {
         vise_gguf_decode(q->scheme.type->blocks, q->codes, q->rows, q->cols, values);
+        return;
+    }
+    if (q->scheme.type->codebook != NULL) {
+        vise_codebook_decode(q, values);
         return;
     }
     int middle = 1 << (q->scheme.type->bits - 1);

@@ -5,19 +5,32 @@
 
 #define GROUP_MAX 65536
 
+#define TENSOR  (1u << VISE_PER_TENSOR)
+#define CHANNEL (1u << VISE_PER_CHANNEL)
+#define GROUP   (1u << VISE_PER_GROUP)
+#define BLOCK   (1u << VISE_PER_BLOCK)
+#define FLAT    (1u << VISE_PER_FLAT)
+
+#define INT(name, bits)                                                                                      \
+    {                                                                                                        \
+        name, bits, true, VISE_PER_CHANNEL, 0, "compressed-tensors", NULL, NULL, TENSOR | CHANNEL | GROUP    \
+    }
 #define BLOCKS(name, row, values, bits, layout)                                                              \
     {                                                                                                        \
-        name, bits, false, VISE_PER_GROUP, values, layout, &vise_gguf_table[row]                             \
+        name, bits, false, VISE_PER_GROUP, values, layout, &vise_gguf_table[row], NULL, GROUP                \
     }
 
 static const vise_weight_type weight_types[] = {
-    {"int2", 2, true, VISE_PER_CHANNEL, 0, "compressed-tensors", NULL},
-    {"int3", 3, true, VISE_PER_CHANNEL, 0, "compressed-tensors", NULL},
-    {"int4", 4, true, VISE_PER_CHANNEL, 0, "compressed-tensors", NULL},
-    {"int5", 5, true, VISE_PER_CHANNEL, 0, "compressed-tensors", NULL},
-    {"int6", 6, true, VISE_PER_CHANNEL, 0, "compressed-tensors", NULL},
-    {"int7", 7, true, VISE_PER_CHANNEL, 0, "compressed-tensors", NULL},
-    {"int8", 8, true, VISE_PER_CHANNEL, 0, "compressed-tensors", NULL},
+    INT("int2", 2),
+    INT("int3", 3),
+    INT("int4", 4),
+    INT("int5", 5),
+    INT("int6", 6),
+    INT("int7", 7),
+    INT("int8", 8),
+    {"nf4", 4, false, VISE_PER_FLAT, 64, "bitsandbytes", NULL, &vise_codebook_nf4, FLAT},
+    {"fp4", 4, false, VISE_PER_FLAT, 64, "bitsandbytes", NULL, &vise_codebook_fp4, FLAT},
+    {"llm-int8", 8, false, VISE_PER_CHANNEL, 0, "bitsandbytes", NULL, &vise_codebook_llm_int8, CHANNEL},
     BLOCKS("q8_0", VISE_GGUF_Q8_0, 32, 8, "gguf"),
     BLOCKS("q4_0", VISE_GGUF_Q4_0, 32, 4, "gguf"),
     BLOCKS("q4_1", VISE_GGUF_Q4_1, 32, 4, "gguf"),
@@ -40,7 +53,7 @@ enum { WEIGHT_TYPES = sizeof weight_types / sizeof *weight_types };
 /* Weight types that users may name and this version does not hold. They are known so that the answer is "not
  * supported" and a slip of the pen is told from a wish. */
 static const char *const other_weight_types[] = {
-    "fp8-e4m3", "fp8-e5m2", "nf4",   "fp4",     "mxfp8",  "nvfp4", "q8_1",  "iq1_s", "iq1_m",
+    "fp8-e4m3", "fp8-e5m2", "mxfp8",  "nvfp4", "q8_1",  "iq1_s", "iq1_m",
     "iq2_xxs",  "iq2_xs",   "iq2_s", "iq3_xxs", "iq3_xs", "iq3_s", "iq3_m", "iq2_m",
 };
 /* Names of llama.cpp's mixtures, which are no schemes of one weight. */
@@ -143,8 +156,8 @@ static vise_status parse_weight(const char *text, const vise_weight_type **type,
         if (begins_with(text, other_weight_types[i]))
             return VISE_FAIL(
                 err, VISE_EUNSUPPORTED,
-                "scheme %s: weight type %s is not in this version; it has int2 to int8 and GGUF's "
-                "types (vise inspect --schemes)",
+                "scheme %s: weight type %s is not in this version; it has those of \"vise "
+                "inspect --schemes\"",
                 text, other_weight_types[i]);
     }
     for (size_t i = 0; i < MIXTURES; i++)
@@ -158,6 +171,20 @@ static vise_status parse_weight(const char *text, const vise_weight_type **type,
                      nearest);
 }
 
+const char *vise_weight_type_grains(const vise_weight_type *type, char buffer[64])
+{
+    static const char *const names[] = {[VISE_PER_TENSOR] = "tensor",
+                                        [VISE_PER_CHANNEL] = "channel",
+                                        [VISE_PER_GROUP] = "gN",
+                                        [VISE_PER_BLOCK] = "RxC (128x128)",
+                                        [VISE_PER_FLAT] = "bN (b64)"};
+    size_t at = 0;
+    for (int g = 0; g <= VISE_PER_FLAT; g++)
+        if (type->grains >> g & 1)
+            at += (size_t)snprintf(buffer + at, 64 - at, "%s%s", at > 0 ? ", " : "", names[g]);
+    return buffer;
+}
+
 /* One part between dashes, part[0..length). */
 static vise_status parse_part(const char *text, const char *part, size_t length, bool *has_granularity,
                               vise_scheme *scheme, vise_error *err)
@@ -167,38 +194,49 @@ static vise_status parse_part(const char *text, const char *part, size_t length,
     if (length == 4 && memcmp(part, "asym", 4) == 0) {
         if (scheme->asym)
             return VISE_FAIL(err, VISE_EUSAGE, "scheme %s says asym twice", text);
+        if (!scheme->type->has_asym)
+            return VISE_FAIL(err, VISE_EUNSUPPORTED, "scheme %s: %s has no zero points (-asym)", text, name);
         scheme->asym = true;
         is_granularity = false;
     } else if (length == 2 && memcmp(part, "dq", 2) == 0) {
-        return VISE_FAIL(err, VISE_EUNSUPPORTED, "scheme %s: %s has no quantized scales (-dq)", text, name);
+        if (!(scheme->type->grains & FLAT))
+            return VISE_FAIL(err, VISE_EUNSUPPORTED, "scheme %s: %s has no quantized scales (-dq)", text, name);
+        scheme->dq = true;
+        is_granularity = false;
     } else if (length == 6 && memcmp(part, "tensor", 6) == 0) {
         scheme->granularity = VISE_PER_TENSOR;
+        scheme->group = 0;
     } else if (length == 7 && memcmp(part, "channel", 7) == 0) {
         scheme->granularity = VISE_PER_CHANNEL;
+        scheme->group = 0;
     } else {
         /* gN, bN or RxC */
         const char *p = part + (*part == 'g' || *part == 'b');
-        int64_t number = take_number(&p), columns = 0;
+        int64_t number = take_number(&p), rows = 0;
         if (number > 0 && p < end && *p == 'x' && *part != 'g' && *part != 'b') {
             p++;
-            columns = take_number(&p);
+            rows = number;
+            number = take_number(&p);
         }
-        bool known = number > 0 && p == end && (*part == 'g' || *part == 'b' || columns > 0);
-        if (known && *part != 'g')
-            return VISE_FAIL(err, VISE_EUNSUPPORTED,
-                             "scheme %s: %s has no granularity %.*s; it has tensor, channel, gN", text, name,
-                             (int)length, part);
-        if (!known)
+        if (number == 0 || p != end || (*part != 'g' && *part != 'b' && rows == 0))
             return VISE_FAIL(err, VISE_EUSAGE,
                              "scheme %s: \"%.*s\" is no granularity; say tensor, channel or gN (g128)", text,
                              (int)length, part);
-        if (number > GROUP_MAX)
+        if (number > GROUP_MAX || rows > GROUP_MAX)
             return VISE_FAIL(err, VISE_EUSAGE, "scheme %s: a group has at most %d weights", text, GROUP_MAX);
-        scheme->granularity = VISE_PER_GROUP;
+        scheme->granularity = *part == 'g' ? VISE_PER_GROUP : *part == 'b' ? VISE_PER_FLAT : VISE_PER_BLOCK;
         scheme->group = number;
+        scheme->group_rows = rows;
+        if (scheme->granularity == VISE_PER_FLAT && (number < 32 || number > 4096 || (number & (number - 1)) != 0))
+            return VISE_FAIL(err, VISE_EUSAGE, "scheme %s: flat blocks have 32, 64, 128 ... or 4096 weights", text);
     }
-    if (is_granularity && (*has_granularity || scheme->asym))
-        return VISE_FAIL(err, VISE_EUSAGE, "scheme %s: one granularity, before -asym", text);
+    if (is_granularity && !(scheme->type->grains >> scheme->granularity & 1)) {
+        char have[64];
+        return VISE_FAIL(err, VISE_EUNSUPPORTED, "scheme %s: %s has no granularity %.*s; it has %s", text, name,
+                         (int)length, part, vise_weight_type_grains(scheme->type, have));
+    }
+    if (is_granularity && (*has_granularity || scheme->asym || scheme->dq))
+        return VISE_FAIL(err, VISE_EUSAGE, "scheme %s: one granularity, before -asym and -dq", text);
     *has_granularity |= is_granularity;
     return VISE_OK;
 }
@@ -213,7 +251,8 @@ static vise_status parse_activation(const char *text, const char *name, vise_sch
             return VISE_FAIL(err, VISE_EUNSUPPORTED,
                              "scheme %s: activation %s is not in this version; it has int8-token", text,
                              name);
-        if (type->weight_bits != scheme->type->bits || scheme->asym || scheme->granularity == VISE_PER_GROUP)
+        if (type->weight_bits != scheme->type->bits || scheme->type->codebook != NULL || scheme->asym ||
+            scheme->granularity == VISE_PER_GROUP)
             return VISE_FAIL(
                 err, VISE_EUNSUPPORTED,
                 "scheme %s: activation %s goes with symmetric int%d weights per channel or tensor", text,
@@ -252,7 +291,7 @@ vise_status vise_scheme_parse(const char *text, vise_scheme *scheme, vise_error 
 
 const char *vise_scheme_text(const vise_scheme *scheme, char buffer[VISE_SCHEME_TEXT_MAX])
 {
-    char group[16];
+    char group[32];
     const char *granularity = "tensor";
     if (!scheme->type) {
         snprintf(buffer, VISE_SCHEME_TEXT_MAX, "float");
@@ -267,9 +306,15 @@ const char *vise_scheme_text(const vise_scheme *scheme, char buffer[VISE_SCHEME_
     } else if (scheme->granularity == VISE_PER_GROUP) {
         snprintf(group, sizeof group, "g%lld", (long long)scheme->group);
         granularity = group;
+    } else if (scheme->granularity == VISE_PER_FLAT) {
+        snprintf(group, sizeof group, "b%lld", (long long)scheme->group);
+        granularity = group;
+    } else if (scheme->granularity == VISE_PER_BLOCK) {
+        snprintf(group, sizeof group, "%lldx%lld", (long long)scheme->group_rows, (long long)scheme->group);
+        granularity = group;
     }
-    snprintf(buffer, VISE_SCHEME_TEXT_MAX, "%s-%s%s%s%s", scheme->type->name, granularity,
-             scheme->asym ? "-asym" : "", scheme->activation ? "+" : "",
+    snprintf(buffer, VISE_SCHEME_TEXT_MAX, "%s-%s%s%s%s%s", scheme->type->name, granularity,
+             scheme->asym ? "-asym" : "", scheme->dq ? "-dq" : "", scheme->activation ? "+" : "",
              scheme->activation ? scheme->activation : "");
     return buffer;
 }
@@ -281,13 +326,15 @@ bool vise_scheme_equal(const vise_scheme *a, const vise_scheme *b)
     if (a->activation ? !b->activation || strcmp(a->activation, b->activation) != 0 : b->activation != NULL)
         return false;
     return a->type == b->type && a->granularity == b->granularity && a->group == b->group &&
-           a->asym == b->asym;
+           a->group_rows == b->group_rows && a->asym == b->asym && a->dq == b->dq;
 }
 
 /* ---- sizes --------------------------------------------------------------------------------------------- */
 
 int64_t vise_scheme_groups(const vise_scheme *scheme, int64_t cols)
 {
+    if (scheme->granularity == VISE_PER_BLOCK)
+        return cols / scheme->group + (cols % scheme->group != 0);
     if (scheme->granularity != VISE_PER_GROUP)
         return 1;
     return cols % scheme->group == 0 ? cols / scheme->group : 0;
@@ -300,16 +347,43 @@ double vise_scheme_bits(const vise_scheme *scheme, int64_t rows, int64_t cols, v
     const vise_gguf_type *blocks = scheme->type->blocks;
     if (blocks != NULL)
         return 8.0 * blocks->bytes / blocks->values;
+    const double weights = (double)rows * (double)cols;
+    if (scheme->granularity == VISE_PER_FLAT)
+        return scheme->type->bits + (scheme->dq ? 8.0 + 32.0 / VISE_NESTED_BLOCK : 32.0) / (double)scheme->group;
+    if (scheme->granularity == VISE_PER_BLOCK)
+        rows = rows / scheme->group_rows + (rows % scheme->group_rows != 0);
     double groups = scheme->granularity == VISE_PER_TENSOR
                         ? 1.0
                         : (double)rows * (double)vise_scheme_groups(scheme, cols);
     double group_bits = vise_dtype_of(scale_dtype)->bits + (scheme->asym ? scheme->type->bits : 0);
-    return scheme->type->bits + groups * group_bits / ((double)rows * (double)cols);
+    return scheme->type->bits + groups * group_bits / weights;
+}
+
+static int64_t gcd(int64_t a, int64_t b)
+{
+    while (b != 0) {
+        int64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+int64_t vise_scheme_tile_rows(const vise_scheme *scheme, int64_t cols)
+{
+    if (!scheme->type || cols < 1)
+        return 1;
+    if (scheme->granularity == VISE_PER_BLOCK)
+        return scheme->group_rows;
+    if (scheme->granularity != VISE_PER_FLAT)
+        return 1;
+    int64_t unit = scheme->group * (scheme->dq ? VISE_NESTED_BLOCK : 1);
+    return unit / gcd(unit, cols);
 }
 
 /* Offsets of the parts of a block, and its size. Sums saturate at SIZE_MAX, which no allocation can serve. */
 typedef struct parts {
-    size_t scales, zeros, total;
+    size_t scales, zeros, scale_codes, nested, total;
 } parts;
 
 static size_t add_part(size_t offset, size_t count, size_t size)
@@ -323,24 +397,28 @@ static size_t add_part(size_t offset, size_t count, size_t size)
 
 static parts parts_of(const vise_scheme *scheme, int64_t rows, int64_t cols)
 {
-    parts p = {SIZE_MAX, SIZE_MAX, SIZE_MAX};
+    parts p = {SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX};
     size_t codes, scales;
     if (rows < 0 || cols < 0 || __builtin_mul_overflow((size_t)rows, (size_t)cols, &codes))
         return p;
     const vise_gguf_type *blocks = scheme->type->blocks;
     if (blocks != NULL) {
         if (!__builtin_mul_overflow((size_t)rows, vise_gguf_row_bytes(blocks, cols), &codes))
-            p.scales = p.zeros = p.total = add_part(0, codes, 1);
+            p.scales = p.zeros = p.scale_codes = p.nested = p.total = add_part(0, codes, 1);
         return p;
     }
     size_t groups = (size_t)vise_scheme_groups(scheme, cols);
     if (scheme->granularity == VISE_PER_TENSOR)
         scales = 1;
+    else if (scheme->granularity == VISE_PER_FLAT) /* the first may have begun in the row before */
+        scales = codes / (size_t)scheme->group + 2;
     else if (__builtin_mul_overflow((size_t)rows, groups, &scales))
         return p;
     p.scales = add_part(0, codes, 1);
     p.zeros = add_part(p.scales, scales, sizeof(float));
-    p.total = add_part(p.zeros, scheme->asym ? scales : 0, 1);
+    p.scale_codes = add_part(p.zeros, scheme->asym ? scales : 0, 1);
+    p.nested = add_part(p.scale_codes, scheme->dq ? scales : 0, 1);
+    p.total = add_part(p.nested, scheme->dq ? scales / VISE_NESTED_BLOCK + 2 : 0, sizeof(float));
     return p;
 }
 
@@ -363,6 +441,8 @@ void vise_qweight_carve(vise_qweight *q, const vise_scheme *scheme, vise_dtype s
         .codes = bytes,
         .scales = scheme->type->blocks == NULL ? (float *)(void *)(bytes + p.scales) : NULL,
         .zeros = scheme->asym ? bytes + p.zeros : NULL,
+        .scale_codes = scheme->dq ? bytes + p.scale_codes : NULL,
+        .nested = scheme->dq ? (float *)(void *)(bytes + p.nested) : NULL,
     };
 }
 
@@ -377,7 +457,15 @@ vise_qweight vise_qweight_rows(const vise_qweight *q, int64_t row0, int64_t rows
     vise_qweight part = *q;
     part.rows = rows;
     part.codes += (size_t)row0 * vise_qweight_row_bytes(q);
-    if (q->scheme.granularity != VISE_PER_TENSOR) {
+    if (q->scheme.granularity == VISE_PER_FLAT) {
+        const int64_t block = q->scheme.group, first = q->flat / block;
+        part.flat = q->flat + row0 * q->cols;
+        part.scales += part.flat / block - first;
+        if (q->scheme.dq) {
+            part.scale_codes += part.flat / block - first;
+            part.nested += part.flat / block / VISE_NESTED_BLOCK - first / VISE_NESTED_BLOCK;
+        }
+    } else if (q->scheme.granularity != VISE_PER_TENSOR) {
         if (part.scales != NULL)
             part.scales += row0 * q->groups;
         if (part.zeros != NULL)

@@ -38,13 +38,16 @@
 #include <stdint.h>
 
 #include "core/err.h"
+#include "tensor/codebook.h"
 #include "tensor/dtype.h"
 #include "tensor/gguf.h"
 
 typedef enum vise_granularity {
     VISE_PER_TENSOR,
     VISE_PER_CHANNEL, /* one scale per output row */
-    VISE_PER_GROUP    /* groups of `group` consecutive columns of a row */
+    VISE_PER_GROUP,   /* groups of `group` consecutive columns of a row */
+    VISE_PER_BLOCK,   /* blocks of `group_rows` rows and `group` columns; those at the edges may be smaller */
+    VISE_PER_FLAT     /* blocks of `group` consecutive weights, from one row to the next */
 } vise_granularity;
 
 /* A row of the table of weight types. */
@@ -57,17 +60,24 @@ typedef struct vise_weight_type {
     const char *default_layout; /* "compressed-tensors" */
     /* Stored as blocks of this type, which has scales and offsets of its own; NULL: codes, scales, zero points. */
     const vise_gguf_type *blocks;
+    /* What codes stand for; NULL: integers, less a zero point. */
+    const vise_codebook *codebook;
+    unsigned grains; /* granularities that it has: 1u << VISE_PER_GROUP, ... */
 } vise_weight_type;
 
 const vise_weight_type *vise_weight_types(size_t *count);
+/* Its granularities for a person: "tensor, channel, gN". */
+const char *vise_weight_type_grains(const vise_weight_type *type, char buffer[64]);
 
 #define VISE_SCHEME_TEXT_MAX 64
 
 typedef struct vise_scheme {
     const vise_weight_type *type; /* NULL: not quantized, a plain float tensor */
     vise_granularity granularity;
-    int64_t group; /* > 0 with VISE_PER_GROUP, else 0 */
+    int64_t group;      /* > 0 with VISE_PER_GROUP, _BLOCK and _FLAT, else 0 */
+    int64_t group_rows; /* > 0 with VISE_PER_BLOCK, else 0 */
     bool asym;
+    bool dq; /* scales are quantized, too (tensor/codebook.h) */
     const char *activation; /* NULL, or a row of the activation table: "int8-token" */
 } vise_scheme;
 
@@ -78,14 +88,19 @@ VISE_MUST_USE vise_status vise_scheme_parse(const char *text, vise_scheme *schem
 const char *vise_scheme_text(const vise_scheme *scheme, char buffer[VISE_SCHEME_TEXT_MAX]);
 bool vise_scheme_equal(const vise_scheme *a, const vise_scheme *b);
 
-/* Groups of a row of cols columns; 0 if cols does not divide into whole groups. */
+/* Scales of a row of cols columns; 0 if cols does not divide into whole groups. 1 where blocks are flat. */
 int64_t vise_scheme_groups(const vise_scheme *scheme, int64_t cols);
 /* Bits per weight with scales and zero points, as stored densely. */
 double vise_scheme_bits(const vise_scheme *scheme, int64_t rows, int64_t cols, vise_dtype scale_dtype);
 
+/* Rows that must be encoded together, from a multiple of them on: a row's scale may depend on its neighbours. 1
+ * where it does not. */
+int64_t vise_scheme_tile_rows(const vise_scheme *scheme, int64_t cols);
+
 /* Rows [row0, row0 + rows) of a logical quantized weight. Of a block type the codes are the stored blocks, and there
  * is nothing else. Per-tensor schemes have one group and one scale in
- * all (scales[0]); per-channel ones have one group per row. Storage is the caller's. */
+ * all (scales[0]); per-channel ones have one group per row; blocks of several rows have their scale with each of these.
+ * Scales of flat blocks are those of the blocks that the rows touch. Storage is the caller's. */
 typedef struct vise_qweight {
     vise_scheme scheme;
     vise_dtype scale_dtype;
@@ -96,6 +111,15 @@ typedef struct vise_qweight {
     /* [cols]: the group of each column, where groups are no runs of columns (GPTQ's act-order); NULL: they are.
      * Borrowed from the layout that loaded the weight; encoders take none. */
     const int32_t *group_of;
+    /* Flat blocks: place of the first code in the whole weight, row0 * cols. */
+    int64_t flat;
+    /* Double quantization: a byte for each scale, a float for 256 of them (those that the scales touch), and what all
+     * have in common. The table of the bytes is that of the file it was read from; NULL: vise_nested_map. */
+    uint8_t *scale_codes;
+    float *nested;
+    float offset;
+    const float *nested_map;
+    const float *table; /* [16] that a file gives to codes of 4 bits; NULL: the type's own */
 } vise_qweight;
 
 /* Bytes of a row of codes. */

@@ -43,18 +43,6 @@ void *help_weight(const vise_spelling *weight, vise_dtype scale_dtype, vise_qwei
     return block;
 }
 
-vise_qweight help_tile(const vise_qweight *q, int64_t row0, int64_t rows)
-{
-    vise_qweight tile = *q;
-    bool one = q->scheme.granularity == VISE_PER_TENSOR;
-    tile.rows = rows;
-    tile.codes += row0 * q->cols;
-    tile.scales += one ? 0 : row0 * q->groups;
-    if (tile.zeros)
-        tile.zeros += one ? 0 : row0 * q->groups;
-    return tile;
-}
-
 void help_write_model(const vise_layout *layout, const char *folder, const vise_spelling *weight,
                       const vise_qweight *q, bool pack, int64_t step)
 {
@@ -77,7 +65,7 @@ void help_write_model(const vise_layout *layout, const char *folder, const vise_
     assert_non_null(scratch);
     vise_part_writer writer = {write_part, &to};
     for (int64_t row = (rows - 1) / step * step; row >= 0; row -= step) { /* the last tile first */
-        vise_qweight tile = help_tile(q, row, rows - row < step ? rows - row : step);
+        vise_qweight tile = vise_qweight_rows(q, row, rows - row < step ? rows - row : step);
         OK(layout->store(weight, row, &tile, scratch, &writer, &help_error));
     }
     free(scratch);
@@ -116,12 +104,17 @@ void help_check_model(const vise_layout *layout, const char *folder, const vise_
     assert_true(want && got && block);
     vise_decode_ref(q, want);
     for (int64_t row = 0; row < rows; row += 32) {
-        vise_qweight tile = help_tile(q, row, rows - row < 32 ? rows - row : 32), read;
+        vise_qweight tile = vise_qweight_rows(q, row, rows - row < 32 ? rows - row : 32), read;
         vise_qweight_carve(&read, &entry->scheme, entry->dtype, tile.rows, cols, block);
         OK(vise_store_read_codes(store, 0, row, &read, pool, &help_error));
         assert_memory_equal(read.codes, tile.codes, (size_t)(tile.rows * cols));
         size_t grid = weight->scheme.granularity == VISE_PER_TENSOR ? 1 : (size_t)(tile.rows * q->groups);
+        if (weight->scheme.granularity == VISE_PER_FLAT)
+            grid = (size_t)((tile.flat + tile.rows * cols - 1) / weight->scheme.group -
+                            tile.flat / weight->scheme.group + 1);
         assert_memory_equal(read.scales, tile.scales, grid * sizeof(float));
+        if (weight->scheme.dq)
+            assert_memory_equal(read.scale_codes, tile.scale_codes, grid);
         if (weight->scheme.asym)
             assert_memory_equal(read.zeros, tile.zeros, grid);
     }

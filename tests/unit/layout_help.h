@@ -9,8 +9,6 @@
 
 /* Codes, scales of the dtype and zeros for the whole weight; the block is freed with free. */
 void *help_weight(const vise_spelling *weight, vise_dtype scale_dtype, vise_qweight *q);
-/* Rows [row0, row0 + rows) of q, sharing its storage. */
-vise_qweight help_tile(const vise_qweight *q, int64_t row0, int64_t rows);
 /* folder/m: a model of this weight alone, stored in tiles of `step` rows, the last first. */
 void help_write_model(const vise_layout *layout, const char *folder, const vise_spelling *weight,
                       const vise_qweight *q, bool pack, int64_t step);

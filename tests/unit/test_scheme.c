@@ -14,17 +14,18 @@ static void test_table(void **state)
     (void)state;
     size_t count = 0;
     const vise_weight_type *types = vise_weight_types(&count);
-    assert_int_equal(count, 7 + 16); /* int2 to int8, and GGUF's */
+    assert_int_equal(count, 7 + 3 + 16); /* int2 to int8, bitsandbytes', and GGUF's */
     for (size_t i = 0; i < count; i++) {
         vise_scheme scheme;
         char text[VISE_SCHEME_TEXT_MAX];
         assert_int_equal(vise_scheme_parse(types[i].name, &scheme, NULL), VISE_OK);
         assert_ptr_equal(scheme.type, &types[i]);
         assert_int_equal(scheme.granularity, types[i].default_granularity);
-        assert_int_equal(scheme.type->blocks != NULL, i >= 7);
-        if (scheme.type->blocks == NULL)
+        assert_int_equal(scheme.type->blocks == NULL && scheme.type->codebook == NULL, i < 7);
+        assert_true(types[i].grains >> types[i].default_granularity & 1);
+        if (i < 7)
             assert_int_equal(scheme.type->bits, (int)i + 2);
-        else
+        else if (scheme.type->blocks != NULL)
             assert_int_equal(scheme.group, scheme.type->blocks->values);
         /* The canonical text reads back as the same scheme. */
         vise_scheme again;
@@ -53,6 +54,10 @@ static void test_parse(void **state)
         {"int8+int8-token", "int8-channel+int8-token", 8, VISE_PER_CHANNEL, 0, false, "int8-token"},
         {"int8-channel+int8-token", "int8-channel+int8-token", 8, VISE_PER_CHANNEL, 0, false, "int8-token"},
         {"int8-tensor+int8-token", "int8-tensor+int8-token", 8, VISE_PER_TENSOR, 0, false, "int8-token"},
+        {"nf4", "nf4-b64", 4, VISE_PER_FLAT, 64, false, NULL},
+        {"nf4-b4096-dq", "nf4-b4096-dq", 4, VISE_PER_FLAT, 4096, false, NULL},
+        {"fp4-dq", "fp4-b64-dq", 4, VISE_PER_FLAT, 64, false, NULL},
+        {"llm-int8", "llm-int8-channel", 8, VISE_PER_CHANNEL, 0, false, NULL},
         {"int7-g65536", "int7-g65536", 7, VISE_PER_GROUP, 65536, false, NULL},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -84,8 +89,14 @@ static void test_refuse(void **state)
         {"fp8-e4m3", VISE_EUNSUPPORTED, "fp8-e4m3 is not in this version"},
         {"fp8-e4m3-128x128+fp8-e4m3-g128", VISE_EUNSUPPORTED, "fp8-e4m3 is not in this version"},
         {"fp8-e5m2-tensor", VISE_EUNSUPPORTED, "fp8-e5m2"},
-        {"nf4-b64-dq", VISE_EUNSUPPORTED, "nf4"},
-        {"fp4", VISE_EUNSUPPORTED, "fp4"},
+        {"nf4-g64", VISE_EUNSUPPORTED, "it has bN"},
+        {"nf4-b48", VISE_EUSAGE, "flat blocks have"},
+        {"nf4-b16", VISE_EUSAGE, "flat blocks have"},
+        {"nf4-dq-b64", VISE_EUSAGE, "before -asym and -dq"},
+        {"nf4-asym", VISE_EUNSUPPORTED, "no zero points"},
+        {"nf4+int8-token", VISE_EUNSUPPORTED, "int8 weights"},
+        {"llm-int8-g64", VISE_EUNSUPPORTED, "it has channel"},
+        {"llm-int8+int8-token", VISE_EUNSUPPORTED, "int8 weights"},
         {"mxfp8", VISE_EUNSUPPORTED, "mxfp8"},
         {"nvfp4-g16", VISE_EUNSUPPORTED, "nvfp4"},
         {"int4-128x128", VISE_EUNSUPPORTED, "128x128"},

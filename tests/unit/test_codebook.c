@@ -1,0 +1,196 @@
+/* tensor/codebook.c: the golden vectors of bitsandbytes' types, flat blocks across rows and in parts, double
+ * quantization. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/rng.h"
+#include "tensor/scheme.h"
+
+static vise_scheme parsed(const char *text)
+{
+    vise_scheme scheme;
+    vise_error err = {0};
+    if (vise_scheme_parse(text, &scheme, &err) != VISE_OK)
+        fail_msg("%s: %s", text, err.message);
+    return scheme;
+}
+
+static void *carved(vise_qweight *q, const char *text, int64_t rows, int64_t cols)
+{
+    vise_scheme scheme = parsed(text);
+    void *block = malloc(vise_qweight_bytes(&scheme, rows, cols));
+    assert_non_null(block);
+    vise_qweight_carve(q, &scheme, VISE_DTYPE_F32, rows, cols, block);
+    return block;
+}
+
+static void test_golden_codes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *scheme, *codes;
+    } rows[] = {
+        {"nf4", "00000111111112222233344445556667788899AAABBBCCCCDDDDEEEEEEEFFFFF"},
+        {"fp4", "BBBBBBAAAAAAAADDDDDCCCCFFEEEE99911166667744445555522222222333333"},
+    };
+    float values[64], decoded[64];
+    for (int i = 0; i < 64; i++)
+        values[i] = ((float)i - 31.5f) / 32.0f;
+    for (size_t r = 0; r < 2; r++) {
+        vise_qweight q;
+        void *block = carved(&q, rows[r].scheme, 4, 16);
+        vise_encode(values, VISE_CLIP_NONE, 0, 0, &q);
+        assert_true(q.scales[0] == 0.984375f);
+        for (int i = 0; i < 64; i++)
+            assert_int_equal("0123456789ABCDEF"[q.codes[i]], rows[r].codes[i]);
+        vise_decode(&q, decoded);
+        for (int i = 0; i < 64; i++) /* no value is nearer than the one chosen, but for fp4's odd smallest */
+            assert_true(fabsf(decoded[i] - values[i]) <= 0.17f * 0.984375f);
+        free(block);
+    }
+}
+
+static void test_golden_int8(void **state)
+{
+    (void)state;
+    static const float values[8] = {1, -0.5f, 0.25f, -2, 0.0078125f, 1.5f, -1.984375f, 0};
+    static const int wanted[8] = {64, -32, 16, -127, 0, 95, -126, 0};
+    float decoded[8];
+    vise_qweight q;
+    void *block = carved(&q, "llm-int8", 1, 8);
+    vise_encode(values, VISE_CLIP_NONE, 0, 0, &q);
+    vise_decode(&q, decoded);
+    assert_true(q.scales[0] == 2.0f);
+    for (int i = 0; i < 8; i++) {
+        assert_int_equal((int)q.codes[i] - 128, wanted[i]);
+        assert_true(decoded[i] == (float)wanted[i] * 2.0f / 127.0f);
+    }
+    free(block);
+}
+
+/* The table against its published checksum (CRC-32 of its bytes), and the golden scales. */
+static void test_golden_nested(void **state)
+{
+    (void)state;
+    static const float absmax[8] = {0.5f, 0.25f, 0.125f, 0.0625f, 0.75f, 0.375f, 0.9375f, 1};
+    static const uint8_t codes[8] = {127, 35, 17, 8, 219, 53, 246, 255};
+    static const uint32_t restored[8] = {0x3F000000, 0x3E7F999A, 0x3DFC0000, 0x3D74CCD0,
+                                         0x3F40199A, 0x3EC0999A, 0x3F70B333, 0x3F800000};
+    uint32_t crc = 0xFFFFFFFFu;
+    for (size_t i = 0; i < sizeof vise_nested_map; i++) {
+        crc ^= ((const uint8_t *)vise_nested_map)[i];
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320u : 0);
+    }
+    assert_int_equal(~crc, 0x1b137aeb);
+    float values[8 * 64] = {0};
+    for (int b = 0; b < 8; b++)
+        values[b * 64 + b] = b % 2 ? -absmax[b] : absmax[b];
+    vise_qweight q;
+    void *block = carved(&q, "nf4-dq", 8, 64);
+    q.offset = (float)(vise_flat_scale_sum(&vise_codebook_nf4, values, 8 * 64, 64) / 8);
+    assert_true(q.offset == 0.5f);
+    vise_encode(values, VISE_CLIP_NONE, 0, 0, &q);
+    assert_true(q.nested[0] == 0.5f);
+    assert_memory_equal(q.scale_codes, codes, sizeof codes);
+    assert_memory_equal(q.scales, restored, sizeof restored);
+    for (int b = 0; b < 8; b++)
+        assert_int_equal(q.codes[b * 64 + b], b % 2 ? 0 : 15); /* by the scale before it was rounded */
+    free(block);
+}
+
+/* Scales that are all equal, and zeros: no quotient of zeros. */
+static void test_nothing(void **state)
+{
+    (void)state;
+    static const char *const schemes[] = {"nf4", "fp4", "nf4-dq", "llm-int8", "fp4-b32-dq"};
+    for (size_t s = 0; s < sizeof schemes / sizeof *schemes; s++)
+        for (int one = 0; one < 2; one++) {
+            float values[4 * 64] = {0}, decoded[4 * 64];
+            vise_qweight q;
+            void *block = carved(&q, schemes[s], 4, 64);
+            for (int i = 0; i < 4 * 64 && one; i++)
+                values[i] = i % 2 ? 1.0f : -1.0f;
+            q.offset = (float)one;
+            vise_encode(values, VISE_CLIP_NONE, 0, 0, &q);
+            vise_decode(&q, decoded);
+            for (int i = 0; i < 4 * 64; i++)
+                assert_true(fabsf(decoded[i] - values[i]) < 1e-6f);
+            if (q.scheme.dq)
+                assert_true(q.nested[0] == 0.0f && q.scale_codes[0] == 127);
+            if (!one && q.scheme.type->codebook == &vise_codebook_nf4)
+                assert_int_equal(q.codes[0], 7);
+            free(block);
+        }
+}
+
+/* A weight encoded as a whole equals one encoded in tiles of vise_scheme_tile_rows, and decodes the same from any row
+ * on. */
+static void test_tiles(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *scheme;
+        int64_t rows, cols;
+    } rows[] = {
+        {"nf4", 96, 64},     {"nf4", 70, 48},      {"nf4-b128", 64, 33},  {"fp4-b32", 40, 100},
+        {"nf4-dq", 256, 96}, {"fp4-dq", 512, 160}, {"llm-int8", 64, 100},
+    };
+    for (size_t s = 0; s < sizeof rows / sizeof *rows; s++) {
+        const int64_t n = rows[s].rows, cols = rows[s].cols;
+        const size_t count = (size_t)(n * cols);
+        float *values = malloc(count * 4), *decoded = malloc(count * 4), *again = malloc(count * 4);
+        vise_qweight whole, tiles;
+        void *a = carved(&whole, rows[s].scheme, n, cols), *b = carved(&tiles, rows[s].scheme, n, cols);
+        assert_true(values && decoded && again);
+        vise_rng rng;
+        vise_rng_init(&rng, 5, rows[s].scheme);
+        for (size_t i = 0; i < count; i++)
+            values[i] = (float)vise_rng_normal(&rng);
+        whole.offset = tiles.offset = 2.5f;
+        vise_encode(values, VISE_CLIP_NONE, 0, 0, &whole);
+        vise_decode(&whole, decoded);
+        int64_t step = vise_scheme_tile_rows(&whole.scheme, cols);
+        for (int64_t r = 0; r < n; r += step) {
+            vise_qweight tile = vise_qweight_rows(&tiles, r, n - r < step ? n - r : step);
+            assert_int_equal(tile.flat, whole.scheme.granularity == VISE_PER_FLAT ? r * cols : 0);
+            vise_encode(values + r * cols, VISE_CLIP_NONE, 0, 0, &tile);
+        }
+        assert_memory_equal(whole.codes, tiles.codes, count);
+        vise_decode(&tiles, again);
+        assert_memory_equal(decoded, again, count * 4);
+        for (int64_t r = 0; r < n; r++) {
+            vise_qweight tile = vise_qweight_rows(&whole, r, n - r < 3 ? n - r : 3);
+            vise_decode(&tile, again);
+            assert_memory_equal(again, decoded + r * cols, (size_t)(tile.rows * cols) * 4);
+        }
+        double error = 0, signal = 0;
+        for (size_t i = 0; i < count; i++) {
+            error += pow(decoded[i] - values[i], 2);
+            signal += pow(values[i], 2);
+        }
+        assert_true(error < 0.03 * signal);
+        free(values);
+        free(decoded);
+        free(again);
+        free(a);
+        free(b);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_golden_codes),  cmocka_unit_test(test_golden_int8),
+        cmocka_unit_test(test_golden_nested), cmocka_unit_test(test_nothing),
+        cmocka_unit_test(test_tiles),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

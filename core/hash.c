@@ -100,6 +100,22 @@ void vise_sha256_add(vise_sha256 *hash, const void *bytes, size_t n)
         memcpy(hash->block, at, n % BLOCK);
 }
 
+void vise_sha256_add_pair(vise_sha256 *a, const void *bytes_a, size_t n_a, vise_sha256 *b,
+                          const void *bytes_b, size_t n_b)
+{
+    vise_sha256_pair fast = vise_cpu() == VISE_CPU_REF ? NULL : vise_sha256_pair_fast();
+    const uint8_t *at_a = bytes_a, *at_b = bytes_b;
+    if (fast != NULL && a->length % BLOCK == 0 && b->length % BLOCK == 0) {
+        size_t blocks = (n_a < n_b ? n_a : n_b) / BLOCK, n = blocks * BLOCK;
+        fast(a->state, at_a, b->state, at_b, blocks);
+        a->length += n, b->length += n;
+        at_a += n, at_b += n;
+        n_a -= n, n_b -= n;
+    }
+    vise_sha256_add(a, at_a, n_a);
+    vise_sha256_add(b, at_b, n_b);
+}
+
 void vise_sha256_hex(vise_sha256 *hash, char hex[VISE_SHA256_HEX_MAX])
 {
     /* 0x80, zeros, and the length in bits as the last eight bytes of a block. */

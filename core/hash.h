@@ -18,6 +18,9 @@ typedef struct vise_sha256 {
 
 void vise_sha256_init(vise_sha256 *hash);
 void vise_sha256_add(vise_sha256 *hash, const void *bytes, size_t n);
+/* The same for two hashes, in little more time than one takes where the processor has the SHA extensions. */
+void vise_sha256_add_pair(vise_sha256 *a, const void *bytes_a, size_t n_a, vise_sha256 *b,
+                          const void *bytes_b, size_t n_b);
 void vise_sha256_hex(vise_sha256 *hash, char hex[VISE_SHA256_HEX_MAX]); /* ends the hash */
 VISE_MUST_USE vise_status vise_sha256_file(const char *path, char hex[VISE_SHA256_HEX_MAX], vise_error *err);
 

@@ -87,6 +87,7 @@ vise_status vise_sink_open(const vise_sink_options *options, vise_sink **out, vi
     sink->max_shard_bytes = options->max_shard_bytes;
     sink->gguf = options->gguf;
     sink->pool = options->pool;
+    sink->hasher = options->hasher;
     const char *identity = options->identity ? options->identity : "";
     VISE_TRY_TO(failed, vise_arena_strdup(sink->arena, identity, strlen(identity), &sink->identity, err));
     VISE_TRY_TO(failed, set_paths(sink, options->path, err));
@@ -125,7 +126,6 @@ void vise_sink_close(vise_sink *sink, bool discard)
     if (!sink)
         return;
     for (size_t i = 0; i < sink->n_shards; i++) {
-        vise_sink_hasher_free(sink->shards[i].hasher);
         if (sink->shards[i].is_open)
             vise_file_close(&sink->shards[i].file);
     }

@@ -24,6 +24,7 @@
 #include <stdint.h>
 
 #include "core/err.h"
+#include "core/hasher.h"
 #include "core/mem.h"
 #include "tensor/dtype.h"
 #include "tensor/gguf.h"
@@ -36,9 +37,10 @@ typedef struct vise_sink_options {
     bool resume;      /* continue a partial folder with the same identity; another identity is VISE_EUSAGE */
     bool pack;        /* lossless packed shards */
     uint64_t max_shard_bytes; /* of unpacked tensor bytes; 0: one shard */
-    const char *identity; /* equal in a run that is continued: recipe, input hashes, CPU level, BLAS core... */
+    const char *identity; /* equal in a run that is continued: recipe, CPU level, BLAS core... */
     const struct vise_gguf_values *gguf; /* not NULL: GGUF files with this metadata, which outlives the sink */
     vise_pool *pool;
+    vise_hasher *hasher; /* hashes plain shards while they grow, outlives the sink; NULL: they are read again */
 } vise_sink_options;
 
 VISE_MUST_USE vise_status vise_sink_open(const vise_sink_options *options, vise_sink **out, vise_error *err);

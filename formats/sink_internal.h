@@ -11,7 +11,6 @@
 #include "formats/packed.h"
 #include "formats/safetensors.h"
 #include "formats/sink.h"
-#include "formats/sink_hash.h"
 #include "formats/source.h"
 
 typedef struct sink_chunk {
@@ -38,7 +37,7 @@ typedef struct sink_tensor {
     int64_t heads;              /* GGUF: rows go in pairs within each; 0: in order */
     int unit;
     size_t shard;
-    uint64_t begin, end; /* within the shard's data; packed: filled in as the payload is committed */
+    uint64_t begin, end;      /* within the shard's data; packed: filled in as the payload is committed */
     _Atomic uint64_t written; /* counted before the bytes are in the file */
     _Atomic uint64_t stored;  /* plain: counted when they are */
     /* packed shards */
@@ -59,7 +58,7 @@ typedef struct sink_shard {
     bool kept;             /* done by the run that is continued */
     _Atomic uint64_t left; /* plain: bytes not yet written */
     size_t final_tensors;  /* plain: that many, in order of their offsets, are whole; under the sink's lock */
-    sink_hasher *hasher;   /* plain: follows the final tensors; NULL before the first */
+    vise_hashed_file *hashed; /* plain: follows the final tensors; NULL before the first */
     /* packed: the commit point */
     uint64_t room, end;   /* reserved for the header: 8 + N; end of the data so far */
     size_t commit_tensor; /* index within the shard */
@@ -88,7 +87,8 @@ struct vise_sink {
     uint64_t max_shard_bytes;
     const struct vise_gguf_values *gguf; /* NULL: safetensors */
     vise_pool *pool;
-    int lock_fd; /* of the partial folder, locked against a second run; -1 */
+    vise_hasher *hasher; /* borrowed; NULL: none */
+    int lock_fd;         /* of the partial folder, locked against a second run; -1 */
 
     sink_tensor *tensors;
     size_t n_tensors, tensors_capacity;

@@ -38,10 +38,10 @@ vise_status vise_sink_complete(vise_sink *sink, sink_shard *shard, vise_error *e
     char sha256[VISE_SHA256_HEX_MAX], *path = NULL;
     VISE_TRY(vise_sink_shard_path(sink, shard, &path, err));
     vise_file_start_sync(&shard->file); /* the disk writes while we hash */
-    vise_status status = shard->hasher ? vise_sink_hasher_finish(shard->hasher, bytes, sha256, err)
-                                       : vise_sha256_file(path, sha256, err);
-    vise_sink_hasher_free(shard->hasher);
-    shard->hasher = NULL;
+    if (shard->hashed)
+        vise_hasher_end(shard->hashed, bytes);
+    vise_status status =
+        shard->hashed ? vise_hasher_wait(shard->hashed, sha256, err) : vise_sha256_file(path, sha256, err);
     vise_free(path);
     VISE_TRY(status);
     VISE_TRY(vise_file_sync(&shard->file, err));
@@ -73,6 +73,8 @@ static vise_status advance_hash(vise_sink *sink, sink_shard *shard, vise_error *
 {
     char *path = NULL;
     vise_status status = VISE_OK;
+    if (sink->hasher == NULL)
+        return VISE_OK;
     pthread_mutex_lock(&sink->lock);
     uint64_t final = 0;
     for (; shard->final_tensors < shard->count; shard->final_tensors++) {
@@ -81,13 +83,13 @@ static vise_status advance_hash(vise_sink *sink, sink_shard *shard, vise_error *
             break;
         final = shard->header_bytes + tensor->end;
     }
-    if (final > 0 && shard->hasher == NULL) {
+    if (final > 0 && shard->hashed == NULL) {
         status = vise_sink_shard_path(sink, shard, &path, err);
         if (status == VISE_OK)
-            status = vise_sink_hasher_start(path, &shard->hasher, err);
+            status = vise_hasher_add_growing(sink->hasher, path, &shard->hashed, err);
     }
     if (final > 0 && status == VISE_OK)
-        vise_sink_hasher_advance(shard->hasher, final);
+        vise_hasher_advance(shard->hashed, final);
     pthread_mutex_unlock(&sink->lock);
     vise_free(path);
     return status;
@@ -102,7 +104,8 @@ static vise_status write_paired(const sink_shard *shard, const sink_tensor *tens
     for (size_t done = 0; done < n; done += (size_t)row_bytes) {
         uint64_t row = (offset + done) / row_bytes, place = row % head;
         uint64_t stored = row - place + place % half * 2 + place / half;
-        VISE_TRY(vise_file_write_at(&shard->file, start + stored * row_bytes, bytes + done, (size_t)row_bytes, err));
+        VISE_TRY(vise_file_write_at(&shard->file, start + stored * row_bytes, bytes + done, (size_t)row_bytes,
+                                    err));
     }
     return VISE_OK;
 }
@@ -122,7 +125,8 @@ vise_status vise_sink_write(vise_sink *sink, size_t id, uint64_t offset, const v
     if (tensor->heads > 0)
         VISE_TRY(write_paired(shard, tensor, offset, bytes, n, err));
     else
-        VISE_TRY(vise_file_write_at(&shard->file, shard->header_bytes + tensor->begin + offset, bytes, n, err));
+        VISE_TRY(
+            vise_file_write_at(&shard->file, shard->header_bytes + tensor->begin + offset, bytes, n, err));
     if (atomic_fetch_add(&tensor->stored, n) + n == tensor->bytes)
         VISE_TRY(advance_hash(sink, shard, err));
     /* Before the bytes are counted: after that another thread may complete the shard and close the file. */

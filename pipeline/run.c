@@ -341,19 +341,26 @@ done:
     return status;
 }
 
-/* ---- the whole
- * ------------------------------------------------------------------------------------------------------------------
- */
+/* ---- the whole --------------------------------------------------------------------------------------------------- */
 
-static vise_status finish(vise_walk *walk, vise_report *report, vise_input_hash *hash, double start,
-                          vise_error *err)
+/* Hashes the input's weight files while the run goes on. */
+static vise_status hash_inputs(vise_walk *walk, vise_error *err)
+{
+    const vise_source *source = vise_store_source(walk->plan->model->store);
+    const size_t files = vise_source_files(source);
+    VISE_TRY(vise_calloc(files + 1, sizeof *walk->inputs, (void **)&walk->inputs, err));
+    for (size_t i = 0; i < files; i++)
+        VISE_TRY(vise_hasher_add(walk->hasher, vise_source_file_at(source, i)->path, &walk->inputs[i], err));
+    return VISE_OK;
+}
+
+static vise_status finish(vise_walk *walk, vise_report *report, double start, vise_error *err)
 {
     vise_plan *plan = walk->plan;
     VISE_TRY(put_side_files(plan, walk->sink, err));
     VISE_TRY(vise_sink_finish(walk->sink, err));
     VISE_TRY(evaluate(walk, report, err));
-    VISE_TRY(vise_input_hash_wait(hash, err));
-    VISE_TRY(vise_report_run(report, walk, hash, err));
+    VISE_TRY(vise_report_run(report, walk, err));
     vise_status goals = vise_report_goals(report, &plan->request->goals, err);
     if (goals != VISE_OK && goals != VISE_EGOAL)
         return goals;
@@ -370,7 +377,6 @@ static vise_status run_session(vise_plan *plan, vise_session *session, vise_repo
     const vise_request *request = plan->request;
     vise_walk walk = {.plan = plan, .session = session};
     vise_buf identity = {0};
-    vise_input_hash *hash = NULL;
     bool begun = false;
     vise_status status = VISE_OK;
     VISE_TRY_TO(done, identity_of(plan, session, &identity, err));
@@ -385,6 +391,7 @@ static vise_status run_session(vise_plan *plan, vise_session *session, vise_repo
                                        text->samples == VISE_UNSET_INT ? 128 : (size_t)text->samples,
                                        &walk.calibration, err));
     }
+    VISE_TRY_TO(done, vise_hasher_new(&walk.hasher, err));
     vise_sink_options options = {.path = request->output.path,
                                  .replace = request->output.replace,
                                  .resume = request->output.resume,
@@ -392,17 +399,17 @@ static vise_status run_session(vise_plan *plan, vise_session *session, vise_repo
                                  .max_shard_bytes = request->output.max_shard_bytes,
                                  .identity = identity.data,
                                  .gguf = vise_plan_gguf_values(plan),
-                                 .pool = session->pool};
+                                 .pool = session->pool,
+                                 .hasher = walk.hasher};
     VISE_TRY_TO(done, vise_sink_open(&options, &walk.sink, err));
     VISE_TRY_TO(done, vise_plan_declare(plan, walk.sink, err));
     VISE_TRY_TO(done, vise_sink_seal(walk.sink, err));
     VISE_TRY_TO(done, open_finished(&walk, err));
-    VISE_TRY_TO(done, vise_input_hash_start(vise_store_source(plan->model->store), &hash, err));
+    VISE_TRY_TO(done, hash_inputs(&walk, err));
     begun = true;
     VISE_TRY_TO(done, with_passes(&walk, err));
-    status = finish(&walk, report, hash, start, err);
-done:
-    vise_input_hash_free(hash);
+    status = finish(&walk, report, start, err);
+done:;
     /* What an earlier run has finished stays until work on it begins; after a full disk, what this one has. */
     const bool resumable = status == VISE_EINTERRUPTED || (request->output.resume && !begun) ||
                            (status == VISE_ERESOURCE && any_finished(&walk));
@@ -411,6 +418,8 @@ done:
     vise_model_close(walk.finished);
     vise_windows_deinit(&walk.calibration);
     vise_buf_deinit(&identity);
+    vise_hasher_free(walk.hasher);
+    vise_free(walk.inputs);
     vise_free(walk.outcomes);
     return status;
 }

@@ -2,99 +2,12 @@
 #include "pipeline/run_report.h"
 
 #include <math.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <string.h>
 
 #include "core/cpu.h"
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/json.h"
-
-/* ---- hashing the input ----------------------------------------------------------------------------- */
-
-#define HASH_BYTES ((size_t)1 << 18)
-
-struct vise_input_hash {
-    const vise_source *source;
-    pthread_t thread;
-    bool running;
-    atomic_bool stop;
-    vise_status status;
-    vise_error error;
-    char (*hex)[VISE_SHA256_HEX_MAX]; /* [files] */
-    uint8_t bytes[HASH_BYTES];
-};
-
-static vise_status hash_file(vise_input_hash *hash, size_t index, vise_error *err)
-{
-    vise_file file;
-    vise_sha256 sha;
-    VISE_TRY(vise_file_open(vise_source_file_at(hash->source, index)->path, &file, err));
-    vise_sha256_init(&sha);
-    vise_status status = VISE_OK;
-    for (uint64_t at = 0; at < file.bytes && status == VISE_OK && !atomic_load(&hash->stop);
-         at += HASH_BYTES) {
-        size_t n = file.bytes - at < HASH_BYTES ? (size_t)(file.bytes - at) : HASH_BYTES;
-        status = vise_file_read_at(&file, at, hash->bytes, n, err);
-        if (status == VISE_OK)
-            vise_sha256_add(&sha, hash->bytes, n);
-    }
-    vise_sha256_hex(&sha, hash->hex[index]);
-    vise_file_close(&file);
-    return status;
-}
-
-static void *hash_files(void *context)
-{
-    vise_input_hash *hash = context;
-    for (size_t i = 0;
-         i < vise_source_files(hash->source) && hash->status == VISE_OK && !atomic_load(&hash->stop); i++)
-        hash->status = hash_file(hash, i, &hash->error);
-    return NULL;
-}
-
-vise_status vise_input_hash_start(const vise_source *source, vise_input_hash **out, vise_error *err)
-{
-    vise_input_hash *hash;
-    VISE_TRY(vise_calloc(1, sizeof *hash, (void **)&hash, err));
-    hash->source = source;
-    vise_status status =
-        vise_calloc(vise_source_files(source) + 1, sizeof *hash->hex, (void **)&hash->hex, err);
-    if (status == VISE_OK && pthread_create(&hash->thread, NULL, hash_files, hash) != 0)
-        status = VISE_FAIL(err, VISE_ERESOURCE, "cannot start a thread to hash the input");
-    hash->running = status == VISE_OK;
-    if (status != VISE_OK) {
-        vise_input_hash_free(hash);
-        hash = NULL;
-    }
-    *out = hash;
-    return status;
-}
-
-vise_status vise_input_hash_wait(vise_input_hash *hash, vise_error *err)
-{
-    if (hash->running)
-        pthread_join(hash->thread, NULL);
-    hash->running = false;
-    return hash->status == VISE_OK ? VISE_OK : VISE_FAIL(err, hash->status, "%s", hash->error.message);
-}
-
-const char *vise_input_hash_of(const vise_input_hash *hash, size_t file)
-{
-    return hash->hex[file];
-}
-
-void vise_input_hash_free(vise_input_hash *hash)
-{
-    if (hash == NULL)
-        return;
-    atomic_store(&hash->stop, true);
-    if (hash->running)
-        pthread_join(hash->thread, NULL);
-    vise_free(hash->hex);
-    vise_free(hash);
-}
 
 /* ---- texts ------------------------------------------------------------------------------------------------------- */
 
@@ -126,9 +39,9 @@ static const char *role_text(vise_role role)
 
 /* ---- models ------------------------------------------------------------------------------------------------------ */
 
-static vise_status fill_input(vise_report *report, const vise_plan *plan, const vise_input_hash *hash,
-                              vise_error *err)
+static vise_status fill_input(vise_report *report, const vise_walk *walk, vise_error *err)
 {
+    const vise_plan *plan = walk->plan;
     const vise_source *source = vise_store_source(plan->model->store);
     vise_report_model *input = &report->input;
     VISE_TRY(keep(report, plan->request->input, &input->path, err));
@@ -145,7 +58,7 @@ static vise_status fill_input(vise_report *report, const vise_plan *plan, const 
         const vise_source_file *file = vise_source_file_at(source, i);
         VISE_TRY(keep(report, file->name, &input->files[i].name, err));
         input->files[i].bytes = file->bytes;
-        memcpy(input->files[i].sha256, vise_input_hash_of(hash, i), VISE_SHA256_HEX_MAX);
+        VISE_TRY(vise_hasher_wait(walk->inputs[i], input->files[i].sha256, err));
     }
     return VISE_OK;
 }
@@ -202,7 +115,8 @@ static vise_status fill_pass(vise_report *report, const vise_walk *walk, size_t 
         const vise_planned *planned = &plan->planned[i];
         const vise_logical *tensor = planned->bound->tensor;
         const char *note = planned->note != NULL && planned->note_pass == (int)index ? planned->note : NULL;
-        if (walk->outcomes[i].note != NULL && run->method->group != NULL && (planned->passes >> index & 1) != 0)
+        if (walk->outcomes[i].note != NULL && run->method->group != NULL &&
+            (planned->passes >> index & 1) != 0)
             note = walk->outcomes[i].note;
         if (note != NULL)
             VISE_TRY(vise_arena_strfmt(report->arena, &pass->fallbacks[pass->n_fallbacks++], err, "%s: %s",
@@ -313,8 +227,7 @@ static void fill_memory(vise_report *report, const vise_walk *walk)
             (uint64_t)(2 * config->layers * config->kv_heads * config->head_dim * 2);
 }
 
-vise_status vise_report_run(vise_report *report, const vise_walk *walk, const vise_input_hash *hash,
-                            vise_error *err)
+vise_status vise_report_run(vise_report *report, const vise_walk *walk, vise_error *err)
 {
     const vise_plan *plan = walk->plan;
     const vise_backend *backend = walk->session->backend;
@@ -323,7 +236,7 @@ vise_status vise_report_run(vise_report *report, const vise_walk *walk, const vi
     VISE_TRY(keep(report, vise_blas_text(), &report->tool.blas, err));
     report->tool.threads = vise_workers_count(walk->session->workers);
     report->tool.seed = plan->request->seed;
-    VISE_TRY(fill_input(report, plan, hash, err));
+    VISE_TRY(fill_input(report, walk, err));
     VISE_TRY(fill_output(report, walk, err));
     VISE_TRY(vise_arena_take(report->arena, (plan->n_runs + 1) * sizeof *report->passes,
                              (void **)&report->passes, err));

@@ -7,17 +7,8 @@
 #include "pipeline/report.h"
 #include "pipeline/run_walk.h"
 
-/* SHA-256 of the input's weight files, computed by a thread of its own while the run goes on. */
-typedef struct vise_input_hash vise_input_hash;
-VISE_MUST_USE vise_status vise_input_hash_start(const vise_source *source, vise_input_hash **out,
-                                                vise_error *err);
-VISE_MUST_USE vise_status vise_input_hash_wait(vise_input_hash *hash, vise_error *err);
-const char *vise_input_hash_of(const vise_input_hash *hash, size_t file);
-void vise_input_hash_free(vise_input_hash *hash); /* stops it when it still runs; NULL is fine */
-
-/* tool, input, output, passes, weights, size, memory. */
-VISE_MUST_USE vise_status vise_report_run(vise_report *report, const vise_walk *walk,
-                                          const vise_input_hash *hash, vise_error *err);
+/* tool, input, output, passes, weights, size, memory. Waits for the input's hashes. */
+VISE_MUST_USE vise_status vise_report_run(vise_report *report, const vise_walk *walk, vise_error *err);
 /* accuracy; reference and divergence may be NULL. */
 VISE_MUST_USE vise_status vise_report_accuracy(vise_report *report, const char *text, size_t length,
                                                const vise_quality *quality, const vise_quality *reference,

@@ -18,7 +18,9 @@ typedef struct vise_walk {
     vise_plan *plan;
     vise_session *session;
     vise_sink *sink;
-    vise_model *finished; /* blocks that an interrupted run has finished, as a model; NULL: none */
+    vise_hasher *hasher;
+    vise_hashed_file **inputs; /* of the input's weight files, in the source's order; they are the hasher's */
+    vise_model *finished;      /* blocks that an interrupted run has finished, as a model; NULL: none */
     vise_windows calibration;
     vise_outcome *outcomes; /* [plan->count] */
     double pass_seconds[VISE_PASSES_MAX];

@@ -86,6 +86,33 @@ static void test_sha256_fast_is_reference(void **state)
     }
 }
 
+/* Two hashes side by side are those of each alone: of lengths that differ, and begun within a block. */
+static void test_sha256_pair(void **state)
+{
+    (void)state;
+    vise_cpu_level before = vise_cpu();
+    for (int fast = 0; fast < 2; fast++) {
+        vise_cpu_force(fast ? vise_cpu_highest() : VISE_CPU_REF);
+        for (size_t held = 0; held < 3; held++)
+            for (size_t n = 0; n < 700; n += 61) {
+                vise_sha256 hash[4];
+                char hex[4][VISE_SHA256_HEX_MAX];
+                for (int i = 0; i < 4; i++) {
+                    vise_sha256_init(&hash[i]);
+                    vise_sha256_add(&hash[i], data + i % 2, i % 2 ? held * 32 : held * 64);
+                }
+                vise_sha256_add_pair(&hash[0], data + 7, n, &hash[1], data + 1000, 640 - n / 2);
+                vise_sha256_add(&hash[2], data + 7, n);
+                vise_sha256_add(&hash[3], data + 1000, 640 - n / 2);
+                for (int i = 0; i < 4; i++)
+                    vise_sha256_hex(&hash[i], hex[i]);
+                assert_string_equal(hex[0], hex[2]);
+                assert_string_equal(hex[1], hex[3]);
+            }
+    }
+    vise_cpu_force(before);
+}
+
 /* However the bytes are cut into pieces, the hash is the same. */
 static void test_sha256_pieces(void **state)
 {
@@ -171,8 +198,8 @@ static void test_xxh64_is_zstds(void **state)
     for (size_t length = 0; length <= DATA; length += length < 200 ? 1 : 997) {
         size_t size = ZSTD_compress2(context, frame, sizeof frame, data, length);
         assert_false(ZSTD_isError(size));
-        uint32_t sum = (uint32_t)frame[size - 4] | (uint32_t)frame[size - 3] << 8 | (uint32_t)frame[size - 2] << 16 |
-                       (uint32_t)frame[size - 1] << 24;
+        uint32_t sum = (uint32_t)frame[size - 4] | (uint32_t)frame[size - 3] << 8 |
+                       (uint32_t)frame[size - 2] << 16 | (uint32_t)frame[size - 1] << 24;
         assert_int_equal((uint32_t)vise_xxh64(data, length, 0), sum);
     }
     ZSTD_freeCCtx(context);
@@ -182,8 +209,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sha256_vectors), cmocka_unit_test(test_sha256_fast_is_reference),
-        cmocka_unit_test(test_sha256_pieces),  cmocka_unit_test(test_sha256_file),
-        cmocka_unit_test(test_xxh64_vectors),  cmocka_unit_test(test_xxh64_is_zstds),
+        cmocka_unit_test(test_sha256_pair),    cmocka_unit_test(test_sha256_pieces),
+        cmocka_unit_test(test_sha256_file),    cmocka_unit_test(test_xxh64_vectors),
+        cmocka_unit_test(test_xxh64_is_zstds),
     };
     return cmocka_run_group_tests(tests, fill_data, NULL);
 }

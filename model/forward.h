@@ -87,10 +87,17 @@ typedef struct vise_block_stats {
 } vise_block_stats;
 
 void vise_block_stats_deinit(vise_block_stats *stats);
-/* Pool bytes of the statistics of one block, all inputs. */
-uint64_t vise_stats_bytes(const vise_model *model, unsigned wanted);
+/* Pool bytes of the statistics of one block: of the inputs in `inputs` (bit i: vise_input i). */
+uint64_t vise_stats_bytes(const vise_model *model, unsigned wanted, unsigned inputs);
 
 /* ---- running ------------------------------------------------------------------------------------------------- */
+
+/* Which part of a block is run. The attention half ends with the residual stream that the MLP half begins with, so
+ * that a caller who compresses the block's linears in the order of their inputs runs what is finished only once. */
+typedef enum vise_half { VISE_BOTH_HALVES, VISE_ATTENTION_HALF, VISE_MLP_HALF } vise_half;
+
+/* False where attention and MLP read the same input: such a block has no halves. */
+bool vise_block_splits(const vise_model *model);
 
 /* Runs the block over the stream without changing it and gathers statistics (VISE_STAT_*) of the inputs in `inputs`
  * (bit i: vise_input i). Work that no statistic needs is left out. A non-finite activation is VISE_EFORMAT naming layer
@@ -98,9 +105,16 @@ uint64_t vise_stats_bytes(const vise_model *model, unsigned wanted);
 VISE_MUST_USE vise_status vise_block_measure(const vise_model *model, const vise_block *block, vise_stream *stream,
                                              vise_backend *backend, unsigned wanted, unsigned inputs,
                                              vise_block_stats *stats, vise_error *err);
-/* Runs the block and replaces the stream by its output. */
+/* The same for a part of the block. The attention half measures the MLP's input (or, with inputs 0, nothing) and
+ * replaces the stream by its output; the MLP half begins with that output and leaves it as it is. */
+VISE_MUST_USE vise_status vise_block_measure_half(const vise_model *model, const vise_block *block, vise_half half,
+                                                  vise_stream *stream, vise_backend *backend, unsigned wanted,
+                                                  unsigned inputs, vise_block_stats *stats, vise_error *err);
+/* Runs the block and replaces the stream by its output. Both halves one after the other give the same bits. */
 VISE_MUST_USE vise_status vise_block_forward(const vise_model *model, const vise_block *block, vise_stream *stream,
                                              vise_backend *backend, vise_error *err);
+VISE_MUST_USE vise_status vise_block_forward_half(const vise_model *model, const vise_block *block, vise_half half,
+                                                  vise_stream *stream, vise_backend *backend, vise_error *err);
 /* Pool bytes of scratch that forward, and measure, take for windows of at most `length` with `workers` threads. */
 uint64_t vise_forward_scratch_bytes(const vise_model *model, size_t length, int workers);
 uint64_t vise_measure_scratch_bytes(const vise_model *model, size_t length, int workers);

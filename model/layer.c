@@ -389,18 +389,20 @@ static vise_status finish_tile(const vise_layer_run *run, const vise_layer_scrat
     if (residual == VISE_RESIDUAL_PARALLEL) /* the MLP reads what attention read */
         VISE_TRY(enter_half(run, mlp_norm, n, x, mlp_place, s->norm, &input, err));
 
-    bool post = run->norm[VISE_ROLE_ATTENTION_POST_NORM] != NULL;
-    const vise_product o = vise_product_of(VISE_ROLE_O, post ? 0.0f : 1.0f, post ? s->branch : x, hidden);
-    VISE_TRY(vise_layer_multiply(run, s, n, attention, &o, 1, err));
-    VISE_TRY(join(run, VISE_ROLE_ATTENTION_POST_NORM, n, s->branch, x, err));
-    if (residual == VISE_RESIDUAL_POST)
-        VISE_TRY(vise_layer_normalize(run, VISE_ROLE_ATTENTION_NORM, n, x, x, err));
+    if (run->half != VISE_MLP_HALF) {
+        bool post = run->norm[VISE_ROLE_ATTENTION_POST_NORM] != NULL;
+        const vise_product o = vise_product_of(VISE_ROLE_O, post ? 0.0f : 1.0f, post ? s->branch : x, hidden);
+        VISE_TRY(vise_layer_multiply(run, s, n, attention, &o, 1, err));
+        VISE_TRY(join(run, VISE_ROLE_ATTENTION_POST_NORM, n, s->branch, x, err));
+        if (residual == VISE_RESIDUAL_POST)
+            VISE_TRY(vise_layer_normalize(run, VISE_ROLE_ATTENTION_NORM, n, x, x, err));
+    }
     if (!input)
         VISE_TRY(enter_half(run, VISE_ROLE_MLP_NORM, n, x, mlp_place, s->norm, &input, err));
     if (run->last == VISE_INPUT_MLP)
         return VISE_OK;
 
-    post = run->norm[VISE_ROLE_MLP_POST_NORM] != NULL;
+    bool post = run->norm[VISE_ROLE_MLP_POST_NORM] != NULL;
     if (post)
         memset(s->branch, 0, (size_t)(n * hidden) * sizeof(float));
     VISE_TRY(vise_layer_mlp(run, s, n, input, capture, post ? s->branch : x, err));
@@ -410,12 +412,17 @@ static vise_status finish_tile(const vise_layer_run *run, const vise_layer_scrat
     return residual == VISE_RESIDUAL_POST ? vise_layer_normalize(run, VISE_ROLE_MLP_NORM, n, x, x, err) : VISE_OK;
 }
 
+bool vise_block_splits(const vise_model *model)
+{
+    return model->config.residual != VISE_RESIDUAL_PARALLEL;
+}
+
 static float *offset(float *base, int64_t elements)
 {
     return base ? base + elements : NULL;
 }
 
-/* From the output of attention to that of the block, tile by tile. */
+/* From the output of attention (NULL: of the attention half, in x) to that of the block, tile by tile. */
 static vise_status finish(const vise_layer_run *run, const vise_layer_scratch *s, int64_t t, float *x,
                           const float *attention, const vise_capture *capture, vise_error *err)
 {
@@ -431,8 +438,8 @@ static vise_status finish(const vise_layer_run *run, const vise_layer_scratch *s
             .expert_down = offset(capture->input[VISE_INPUT_EXPERT_DOWN], choice * config->expert_ffn),
             .routes = capture->routes ? capture->routes + choice : NULL,
         };
-        VISE_TRY(finish_tile(run, s, n, x + first * hidden, attention + first * q_width, offset(mlp, first * hidden),
-                             &tile, err));
+        VISE_TRY(finish_tile(run, s, n, x + first * hidden, attention ? attention + first * q_width : NULL,
+                             offset(mlp, first * hidden), &tile, err));
     }
     if (capture->input[VISE_INPUT_EXPERT] && mlp != capture->input[VISE_INPUT_EXPERT])
         memcpy(capture->input[VISE_INPUT_EXPERT], mlp, (size_t)(t * hidden) * sizeof *mlp);
@@ -455,20 +462,24 @@ vise_status vise_layer_run_window(const vise_layer_run *run, size_t window, int 
 
     /* The window where it is, unless it lies in the file or is about to be changed and must not be. */
     float *x = vise_stream_window(stream, window);
-    bool changes = run->last > VISE_INPUT_O, keeps = run->last != VISE_INPUT_NONE;
+    bool changes = run->last > VISE_INPUT_O;
+    bool keeps = run->last != VISE_INPUT_NONE && run->half != VISE_ATTENTION_HALF;
     if (!x || (changes && keeps)) {
         VISE_TRY(vise_stream_read(stream, token0, tokens, s.x, err));
         x = s.x;
     }
 
     int64_t t = (int64_t)tokens;
-    VISE_TRY(project(run, &s, t, x, capture->input[VISE_INPUT_ATTENTION], err));
-    if (run->last == VISE_INPUT_ATTENTION)
-        return VISE_OK;
-    float *attention = capture->input[VISE_INPUT_O] ? capture->input[VISE_INPUT_O] : s.attention;
-    VISE_TRY(attend(run, &s, window, t, attention, err));
-    if (run->last == VISE_INPUT_O)
-        return VISE_OK;
+    float *attention = NULL;
+    if (run->half != VISE_MLP_HALF) {
+        VISE_TRY(project(run, &s, t, x, capture->input[VISE_INPUT_ATTENTION], err));
+        if (run->last == VISE_INPUT_ATTENTION)
+            return VISE_OK;
+        attention = capture->input[VISE_INPUT_O] ? capture->input[VISE_INPUT_O] : s.attention;
+        VISE_TRY(attend(run, &s, window, t, attention, err));
+        if (run->last == VISE_INPUT_O)
+            return VISE_OK;
+    }
     VISE_TRY(finish(run, &s, t, x, attention, capture, err));
     if (keeps)
         return VISE_OK;
@@ -491,8 +502,16 @@ static vise_status forward_window(void *context, size_t window, int worker, vise
 vise_status vise_block_forward(const vise_model *model, const vise_block *block, vise_stream *stream,
                                vise_backend *backend, vise_error *err)
 {
+    return vise_block_forward_half(model, block, VISE_BOTH_HALVES, stream, backend, err);
+}
+
+vise_status vise_block_forward_half(const vise_model *model, const vise_block *block, vise_half half,
+                                    vise_stream *stream, vise_backend *backend, vise_error *err)
+{
     vise_layer_run run;
-    vise_status status = vise_layer_run_init(&run, model, block, stream, backend, VISE_INPUT_NONE, err);
+    const vise_input last = half == VISE_ATTENTION_HALF ? VISE_INPUT_MLP : VISE_INPUT_NONE;
+    vise_status status = vise_layer_run_init(&run, model, block, stream, backend, last, err);
+    run.half = half;
     if (status == VISE_OK)
         status = vise_parallel(backend->workers, stream->windows, forward_window, &run, err);
     vise_layer_run_deinit(&run);

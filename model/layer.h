@@ -19,6 +19,7 @@ typedef struct vise_layer_run {
     vise_stream *stream;
     vise_backend *backend;
     vise_input last; /* the block is run up to this input; VISE_INPUT_NONE: to its end */
+    vise_half half;  /* the attention half ends with last == VISE_INPUT_MLP */
     unsigned flags;  /* VISE_LAYER_* of the block */
     int64_t rows[VISE_ROLE_COUNT], cols[VISE_ROLE_COUNT]; /* of the block's matrices */
     const float *norm[VISE_ROLE_COUNT];                   /* weights of norms, as they multiply */
@@ -43,7 +44,8 @@ typedef struct vise_capture {
     int32_t *routes; /* [length, experts_per_token]: the experts of each token; NULL when no expert's input is wanted */
 } vise_capture;
 
-/* Runs one window. The stream changes only if the block is run to its end. Called from vise_parallel's tasks. */
+/* Runs one window. The stream changes only if the block, or its attention half, is run to its end. Called from
+ * vise_parallel's tasks. */
 VISE_MUST_USE vise_status vise_layer_run_window(const vise_layer_run *run, size_t window, int worker,
                                                 const vise_capture *capture, vise_error *err);
 

@@ -59,10 +59,12 @@ uint64_t vise_measure_scratch_bytes(const vise_model *model, size_t length, int 
 
 /* ---- the statistics of a block ------------------------------------------------------------------------------- */
 
-uint64_t vise_stats_bytes(const vise_model *model, unsigned wanted)
+uint64_t vise_stats_bytes(const vise_model *model, unsigned wanted, unsigned inputs)
 {
     uint64_t bytes = 0;
     for (int i = 0; i < VISE_INPUT_COUNT; i++) {
+        if (!(inputs >> i & 1u))
+            continue;
         uint64_t width = (uint64_t)vise_input_width(model, -1, (vise_input)i), times = instances(model, i);
         bytes += wanted & VISE_STAT_NORMS ? times * width * sizeof(double) : 0;
         bytes += wanted & VISE_STAT_GRAM ? times * width * width * sizeof(float) : 0;
@@ -257,6 +259,13 @@ vise_status vise_block_measure(const vise_model *model, const vise_block *block,
                                vise_backend *backend, unsigned wanted, unsigned inputs, vise_block_stats *stats,
                                vise_error *err)
 {
+    return vise_block_measure_half(model, block, VISE_BOTH_HALVES, stream, backend, wanted, inputs, stats, err);
+}
+
+vise_status vise_block_measure_half(const vise_model *model, const vise_block *block, vise_half half,
+                                    vise_stream *stream, vise_backend *backend, unsigned wanted, unsigned inputs,
+                                    vise_block_stats *stats, vise_error *err)
+{
     batch job = {0};
     size_t batch_size = batch_windows(model, stream->longest);
     size_t windows = batch_size < stream->windows ? batch_size : stream->windows;
@@ -276,7 +285,9 @@ vise_status vise_block_measure(const vise_model *model, const vise_block *block,
         VISE_TRY_TO(done, vise_pool_take(block->pool, bytes, "captured activations", &memory, err));
         job.captured[i] = memory;
     }
-    if (last < 0 || wanted == 0)
+    if (half == VISE_ATTENTION_HALF)
+        last = VISE_INPUT_MLP;
+    else if (last < 0 || wanted == 0)
         goto done;
     if (last >= VISE_INPUT_EXPERT) {
         size_t choices = tokens * (size_t)model->config.experts_per_token;
@@ -287,6 +298,7 @@ vise_status vise_block_measure(const vise_model *model, const vise_block *block,
         job.gathered = memory;
     }
     VISE_TRY_TO(done, vise_layer_run_init(&job.run, model, block, stream, backend, (vise_input)last, err));
+    job.run.half = half;
     for (job.first = 0; job.first < stream->windows; job.first += job.count) {
         job.count = stream->windows - job.first < batch_size ? stream->windows - job.first : batch_size;
         VISE_TRY_TO(done, vise_parallel(backend->workers, job.count, capture_window, &job, err));

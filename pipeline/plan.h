@@ -115,6 +115,9 @@ uint64_t vise_plan_stored_bytes(const vise_plan *plan, size_t index);
 int64_t vise_tile_rows(const vise_planned *planned);
 /* Pool bytes of one worker's tile of weight i, and of copying one. */
 size_t vise_plan_tile_bytes(const vise_plan *plan, size_t index);
+/* True if the stream goes on to the output of the attention half when `input` of the layer is measured: at the MLP's
+ * input, if anything behind it is left to do. */
+bool vise_plan_finishes_half(const vise_plan *plan, int layer, vise_input input);
 /* Fills plan->operations. */
 void vise_plan_count_operations(vise_plan *plan);
 /* Fills plan->memory. */

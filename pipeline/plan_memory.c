@@ -142,7 +142,10 @@ void vise_plan_measure_memory(vise_plan *plan)
         uint64_t measure = vise_measure_scratch_bytes(plan->model, plan->calibration_length, plan->threads);
         uint64_t forward = vise_forward_scratch_bytes(plan->model, plan->calibration_length, plan->threads);
         uint64_t held = vise_block_bytes(plan->model) + block_results(plan);
-        uint64_t with_stats = vise_stats_bytes(plan->model, plan->needs) + max_u64(measure, group);
+        uint64_t stats = 0; /* of one input at a time */
+        for (int input = 0; input < VISE_INPUT_COUNT; input++)
+            stats = max_u64(stats, vise_stats_bytes(plan->model, plan->needs, plan->inputs & 1u << input));
+        uint64_t with_stats = stats + max_u64(measure, group);
         memory->block = held + packers + max_u64(with_stats, max_u64(forward, streaming));
         memory->activations = vise_stream_bytes(plan->model, samples, plan->calibration_length);
     }

@@ -10,19 +10,55 @@ static double share_of(const vise_plan *plan, const vise_bound *bound)
                : 1.0;
 }
 
-/* A block is measured up to the last input that a statistic wants: the linears that read it are not run. */
-static double skipped_when_measuring(const vise_plan *plan, double tokens)
+bool vise_plan_finishes_half(const vise_plan *plan, int layer, vise_input input)
 {
-    int last = -1;
-    for (int input = 0; input < VISE_INPUT_COUNT; input++)
-        if ((plan->inputs >> input & 1) != 0)
-            last = input;
+    return input == VISE_INPUT_MLP && vise_block_splits(plan->model) &&
+           (layer < plan->last_calibrated || plan->inputs >> VISE_INPUT_MLP != 0);
+}
+
+/* Operations of the linears that read inputs [first, end) of a layer, and of attention where it lies between. */
+static double running(const double linears[VISE_INPUT_COUNT], double attention, int first, int end)
+{
+    double operations = first == VISE_INPUT_ATTENTION && end > VISE_INPUT_ATTENTION ? attention : 0.0;
+    for (int input = first; input < end; input++)
+        operations += linears[input];
+    return operations;
+}
+
+/* The layer as the executor runs it: up to each input that is measured, and on to the next layer. */
+static double calibrating(const vise_plan *plan, int layer, const double linears[VISE_INPUT_COUNT], double attention)
+{
     double operations = 0.0;
-    for (size_t i = 0; i < plan->count; i++) {
-        const vise_bound *bound = &plan->model->bound[i];
-        if (bound->layer >= 0 && bound->layer <= plan->last_calibrated && !bound->is_bias && (int)bound->input == last)
-            operations += 2.0 * tokens * share_of(plan, bound) * (double)bound->tensor->elements;
+    int first = VISE_INPUT_ATTENTION;
+    for (int input = 0; input < VISE_INPUT_COUNT; input++) {
+        const bool finishes = vise_plan_finishes_half(plan, layer, (vise_input)input);
+        if ((plan->inputs >> input & 1) != 0 || finishes)
+            operations += running(linears, attention, first, input);
+        first = finishes ? VISE_INPUT_MLP : first;
     }
+    return operations +
+           (layer < plan->last_calibrated ? running(linears, attention, first, VISE_INPUT_COUNT) : 0.0);
+}
+
+static double calibrating_all(const vise_plan *plan, double tokens)
+{
+    const vise_config *config = &plan->model->config;
+    double attention = vise_forward_operations(plan->model, tokens, plan->calibration_length);
+    double operations = 0.0;
+    for (int pass = 0; pass < 2; pass++) /* what the linears leave of all operations is attention's */
+        for (int layer = 0; layer < (int)config->layers; layer++) {
+            double linears[VISE_INPUT_COUNT] = {0};
+            for (size_t slot = 0; slot < vise_config_slots(config); slot++) {
+                size_t i = vise_model_slot(plan->model, slot, layer);
+                if (i != SIZE_MAX && plan->model->bound[i].input < VISE_INPUT_COUNT)
+                    linears[plan->model->bound[i].input] += 2.0 * tokens * share_of(plan, &plan->model->bound[i]) *
+                                                            (double)plan->model->bound[i].tensor->elements;
+            }
+            if (pass == 0)
+                attention -= running(linears, 0.0, 0, VISE_INPUT_COUNT);
+            else if (layer <= plan->last_calibrated)
+                operations += calibrating(plan, layer, linears, attention / (double)config->layers);
+        }
     return operations;
 }
 
@@ -60,9 +96,7 @@ void vise_plan_count_operations(vise_plan *plan)
         return;
     double samples = request->calibration.samples == VISE_UNSET_INT ? 128.0 : (double)request->calibration.samples;
     double tokens = samples * (double)plan->calibration_length;
-    double layer = vise_forward_operations(plan->model, tokens, plan->calibration_length) /
-                   (double)plan->model->config.layers;
-    plan->operations = layer * (2.0 * plan->last_calibrated + 1.0) - skipped_when_measuring(plan, tokens);
+    plan->operations = calibrating_all(plan, tokens);
     if ((plan->needs & VISE_NEED_GRAM) != 0)
         plan->operations += solving(plan, tokens);
 }

@@ -177,17 +177,25 @@ static bool works_on(const block_work *work, size_t slot, const vise_pass_run *r
     return work->worked[slot] && (work->weights[slot].plan->passes >> run->index & 1) != 0;
 }
 
-static vise_status run_group_hook(block_work *work, vise_pass_run *run, vise_error *err)
+/* The input whose statistics the slot's weight waits for; VISE_INPUT_NONE: for none. */
+static vise_input awaited(const block_work *work, size_t slot)
+{
+    const vise_input input = work->weights[slot].plan->bound->input;
+    return input < VISE_INPUT_NONE && (work->walk->plan->inputs >> input & 1) != 0 ? input : VISE_INPUT_NONE;
+}
+
+static vise_status run_group_hook(block_work *work, vise_pass_run *run, vise_input kind, vise_error *err)
 {
     for (size_t input = 0; input < work->stats.inputs; input++) {
         vise_group group = {.layer = work->block.layer,
+                            .input = kind,
                             .stats = &work->stats.input[input],
                             .stats_shared = groups_follow(work->walk->plan, (size_t)run->index),
                             .weights = work->members};
         for (size_t slot = 0; slot < work->slots; slot++) {
-            if (!works_on(work, slot, run) || vise_bound_input(work->weights[slot].plan->bound) != input)
+            if (!works_on(work, slot, run) || awaited(work, slot) != kind ||
+                vise_bound_input(work->weights[slot].plan->bound) != input)
                 continue;
-            group.input = work->weights[slot].plan->bound->input;
             work->members[group.count++] = &work->weights[slot];
         }
         if (group.count > 0)
@@ -197,20 +205,21 @@ static vise_status run_group_hook(block_work *work, vise_pass_run *run, vise_err
     return VISE_OK;
 }
 
-static vise_status run_pass(block_work *work, vise_pass_run *run, vise_error *err)
+static vise_status run_pass(block_work *work, vise_pass_run *run, vise_input input, vise_error *err)
 {
     double start = vise_seconds();
-    if (run->method->group != NULL)
-        VISE_TRY(run_group_hook(work, run, err));
+    if (run->method->group != NULL && input != VISE_INPUT_NONE)
+        VISE_TRY(run_group_hook(work, run, input, err));
     for (size_t slot = 0; slot < work->slots; slot++)
-        if (run->method->group == NULL && run->method->weight != NULL && works_on(work, slot, run))
+        if (run->method->group == NULL && run->method->weight != NULL && works_on(work, slot, run) &&
+            awaited(work, slot) == input)
             VISE_TRY(run_weight_hook(work, run, &work->weights[slot], err));
     work->walk->pass_seconds[run->index] += vise_seconds() - start;
     return VISE_OK;
 }
 
-/* Weights that stay floats are rounded as they will be stored, so that what the next block sees is what a
- * reader will compute. */
+/* Weights that stay floats are rounded as they will be stored, so that what is behind them sees what a reader will
+ * compute. */
 typedef struct round_job {
     vise_weight *weight;
     int64_t tile_rows;
@@ -236,11 +245,12 @@ static vise_status round_rows(void *context, size_t index, int worker, vise_erro
     return VISE_OK;
 }
 
-static vise_status round_plain(block_work *work, vise_error *err)
+static vise_status round_plain(block_work *work, vise_input input, vise_error *err)
 {
     for (size_t slot = 0; slot < work->slots; slot++) {
         vise_weight *weight = &work->weights[slot];
-        if (!work->worked[slot] || weight->q != NULL || weight->plan->scheme.type != NULL)
+        if (!work->worked[slot] || weight->q != NULL || weight->plan->scheme.type != NULL ||
+            awaited(work, slot) != input)
             continue;
         round_job job = {weight, vise_tile_rows(weight->plan)};
         size_t tiles = (size_t)((weight->rows + job.tile_rows - 1) / job.tile_rows);
@@ -295,20 +305,40 @@ static vise_status store_block(block_work *work, size_t from, size_t to, vise_er
     return VISE_OK;
 }
 
+/* All passes over the weights that wait for one input. */
+static vise_status run_passes(block_work *work, vise_input input, vise_error *err)
+{
+    vise_plan *plan = work->walk->plan;
+    for (size_t p = 0; p < plan->n_runs; p++)
+        VISE_TRY(run_pass(work, &plan->runs[p], input, err));
+    return round_plain(work, input, err);
+}
+
+/* Linears go in the order of their inputs, and each input is measured behind the linears that were compressed before
+ * it (GPTQ's --true-sequential). The attention half is finished when the MLP's input is measured; from there the
+ * stream holds its output. */
 static vise_status work_on_block(block_work *work, vise_stream *stream, size_t from, size_t to,
                                  vise_error *err)
 {
     vise_walk *walk = work->walk;
     vise_plan *plan = walk->plan;
-    const int layer = work->block.layer;
-    VISE_TRY(vise_block_measure(plan->model, &work->block, stream, walk->session->backend, plan->needs,
-                                plan->inputs, &work->stats, err));
-    for (size_t p = 0; p < plan->n_runs; p++)
-        VISE_TRY(run_pass(work, &plan->runs[p], err));
-    vise_block_stats_deinit(&work->stats);
-    VISE_TRY(round_plain(work, err));
-    if (layer < plan->last_calibrated)
-        VISE_TRY(vise_block_forward(plan->model, &work->block, stream, walk->session->backend, err));
+    vise_backend *backend = walk->session->backend;
+    const bool moves_on = work->block.layer < plan->last_calibrated;
+    vise_half half = VISE_BOTH_HALVES;
+    VISE_TRY(run_passes(work, VISE_INPUT_NONE, err));
+    for (int input = 0; input < VISE_INPUT_COUNT; input++) {
+        const unsigned wanted = plan->inputs & 1u << input;
+        const bool finishes = vise_plan_finishes_half(plan, work->block.layer, (vise_input)input);
+        if (wanted == 0 && !finishes)
+            continue;
+        VISE_TRY(vise_block_measure_half(plan->model, &work->block, finishes ? VISE_ATTENTION_HALF : half, stream,
+                                         backend, plan->needs, wanted, &work->stats, err));
+        half = finishes ? VISE_MLP_HALF : half;
+        VISE_TRY(run_passes(work, (vise_input)input, err));
+        vise_block_stats_deinit(&work->stats);
+    }
+    if (moves_on)
+        VISE_TRY(vise_block_forward_half(plan->model, &work->block, half, stream, backend, err));
     return store_block(work, from, to, err);
 }
 

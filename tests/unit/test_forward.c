@@ -349,6 +349,57 @@ static void test_statistics_bits(void **state)
 
 /* ---- bits ---------------------------------------------------------------------------------------------------- */
 
+/* The two halves of a block, one after the other, do what the whole does, to the bit: output and statistics. */
+static void test_halves(void **state)
+{
+    (void)state;
+    static const uint64_t ram[] = {UINT64_MAX, 3000};
+    for (size_t s = 0; s < SHAPES; s++)
+        for (size_t r = 0; r < 2; r++) {
+            tiny_llama llama = shapes[s];
+            machine m;
+            vise_stream *whole, *parts;
+            vise_block block;
+            vise_block_stats all, one;
+            tiny_llama_make(&llama, 90 + s);
+            start(&m, &llama, s, 2);
+            assert_true(vise_block_splits(m.model));
+            must(vise_stream_open(m.model, &m.windows, ram[r], m.workers, m.pool, &whole, &m.err), &m.err);
+            must(vise_stream_open(m.model, &m.windows, ram[r], m.workers, m.pool, &parts, &m.err), &m.err);
+            for (int layer = 0; layer < (int)llama.layers; layer++) {
+                must(vise_block_load(m.model, layer, m.workers, m.pool, &block, &m.err), &m.err);
+                must(vise_block_measure(m.model, &block, whole, m.backend, VISE_STAT_GRAM, 0xf, &all, &m.err), &m.err);
+                must(vise_block_forward(m.model, &block, whole, m.backend, &m.err), &m.err);
+                for (int input = 0; input < INPUTS; input++) {
+                    vise_half half = input < VISE_INPUT_MLP    ? VISE_BOTH_HALVES
+                                     : input == VISE_INPUT_MLP ? VISE_ATTENTION_HALF
+                                                               : VISE_MLP_HALF;
+                    must(vise_block_measure_half(m.model, &block, half, parts, m.backend, VISE_STAT_GRAM, 1u << input,
+                                                 &one, &m.err),
+                         &m.err);
+                    size_t width = (size_t)all.input[input].width;
+                    assert_int_equal(one.input[input].width, width);
+                    assert_memory_equal(one.input[input].gram, all.input[input].gram, width * width * sizeof(float));
+                    vise_block_stats_deinit(&one);
+                }
+                must(vise_block_forward_half(m.model, &block, VISE_MLP_HALF, parts, m.backend, &m.err), &m.err);
+                vise_block_stats_deinit(&all);
+                vise_block_unload(&block);
+            }
+            size_t n = vise_stream_tokens(whole) * (size_t)whole->hidden;
+            float *a = malloc(n * sizeof *a), *b = malloc(n * sizeof *b);
+            must(vise_stream_read(whole, 0, vise_stream_tokens(whole), a, &m.err), &m.err);
+            must(vise_stream_read(parts, 0, vise_stream_tokens(parts), b, &m.err), &m.err);
+            assert_memory_equal(a, b, n * sizeof *a);
+            free(a);
+            free(b);
+            vise_stream_close(whole);
+            vise_stream_close(parts);
+            stop(&m);
+            tiny_llama_drop(&llama);
+        }
+}
+
 static void test_same_bits(void **state)
 {
     (void)state;
@@ -545,7 +596,7 @@ static void test_scratch_bytes(void **state)
                                   4 * m.windows.length * (uint64_t)llama.head_dim + 64);
         must(vise_block_measure(m.model, &block, stream, m.backend, VISE_STAT_GRAM, 0xf, &stats, &m.err), &m.err);
         uint64_t stats_bytes = vise_pool_used(m.pool) - before;
-        assert_true(stats_bytes <= vise_stats_bytes(m.model, VISE_STAT_GRAM) + 64 * 8);
+        assert_true(stats_bytes <= vise_stats_bytes(m.model, VISE_STAT_GRAM, 0xf) + 64 * 8);
         assert_true(vise_measure_scratch_bytes(m.model, m.windows.length, 2) >
                     vise_forward_scratch_bytes(m.model, m.windows.length, 2));
         vise_block_stats_deinit(&stats);
@@ -564,7 +615,7 @@ int main(void)
         cmocka_unit_test(test_statistics_bits), cmocka_unit_test(test_same_bits),
         cmocka_unit_test(test_sets),            cmocka_unit_test(test_bad_windows),
         cmocka_unit_test(test_nonfinite),       cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_scratch_bytes),
+        cmocka_unit_test(test_scratch_bytes),   cmocka_unit_test(test_halves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,7 +32,7 @@ static int code_of(float value, float scale, int zero, int max_code)
 
 void vise_encode_group_ref(const float *values, size_t n, float scale, int zero, int max_code, uint8_t *codes)
 {
-    if (!(scale > 0.0f)) {
+    if (scale == 0.0f) {
         memset(codes, zero, n);
         return;
     }
@@ -114,11 +114,11 @@ static void encode(const vise_tensor_kernels *kernels, const float *values, vise
             int64_t at = r * q->cols + g * width, s = r * q->groups + g;
             float min, max;
             kernels->range(values + at, (size_t)width, &min, &max);
-            if (clip == VISE_CLIP_MSE)
-                vise_grid_search(kernels, &rule, values + at, NULL, (size_t)width, min, max, &q->scales[s],
-                                 &zero);
-            else
+            if (clip == VISE_CLIP_NONE)
                 vise_grid_solve(&rule, min, max, &q->scales[s], &zero);
+            else
+                vise_grid_search(kernels, &rule, values + at, clip, NULL, (size_t)width, min, max, &q->scales[s],
+                                 &zero);
             if (q->zeros)
                 q->zeros[s] = (uint8_t)zero;
             kernels->encode(values + at, (size_t)width, q->scales[s], zero, rule.max_code, q->codes + at);

@@ -82,7 +82,7 @@ VISE_INLINE VISE_TARGET_AVX2 __m256i codes_of(const grid256 *grid, __m256 a, __m
 VISE_TARGET_AVX2 void vise_encode_group_avx2(const float *values, size_t n, float scale, int zero,
                                              int max_code, uint8_t *codes)
 {
-    if (!(scale > 0.0f)) {
+    if (scale == 0.0f) {
         memset(codes, zero, n);
         return;
     }

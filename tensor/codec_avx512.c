@@ -90,7 +90,7 @@ VISE_INLINE VISE_TARGET_AVX512 __m512i codes_of(const grid512 *grid, __m512 a, _
 VISE_TARGET_AVX512 void vise_encode_group_avx512(const float *values, size_t n, float scale, int zero,
                                                  int max_code, uint8_t *codes)
 {
-    if (!(scale > 0.0f)) {
+    if (scale == 0.0f) {
         memset(codes, zero, n);
         return;
     }

@@ -104,10 +104,11 @@ void vise_f32_to_f16_avx512(const float *source, void *target, size_t n);
 void vise_count_cast_avx512(const float *before, const float *after, size_t n, vise_cast_stats *stats);
 size_t vise_count_nonfinite_avx512(const float *values, size_t n);
 
-/* grid.c: the grid with the smallest error among shrunken ranges (VISE_CLIP_MSE) */
+/* grid.c: the grid with the smallest error among shrunken ranges (VISE_CLIP_MSE, VISE_CLIP_SIGNED) */
 #define VISE_CLIP_STEPS 80
 void vise_grid_search(const vise_tensor_kernels *kernels, const vise_grid_rule *rule, const float *values,
-                      const float *weights, size_t n, float min, float max, float *scale, int *zero);
+                      vise_clip clip, const float *weights, size_t n, float min, float max, float *scale,
+                      int *zero);
 
 /* codec.c, codec_avx2.c, codec_avx512.c */
 void vise_range_ref(const float *values, size_t n, float *min, float *max);

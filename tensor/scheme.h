@@ -6,7 +6,8 @@
  * A logical quantized weight of shape [rows, cols] (out features, in features) has
  *
  *   codes   [rows, cols]    unsigned u in [0, 2^bits)
- *   scales  [rows, groups]  float32 values that are exactly representable in scale_dtype
+ *   scales  [rows, groups]  float32 values that are exactly representable in scale_dtype; positive, 0 for a group
+ *                           of zeros, negative where a search chose so (VISE_CLIP_SIGNED)
  *   zeros   [rows, groups]  unsigned zero points, only when the scheme is asymmetric
  *
  *   value = (u - z) * scale        with z = 2^(bits-1) for symmetric schemes, product in float32
@@ -137,11 +138,14 @@ void vise_qweight_carve(vise_qweight *q, const vise_scheme *scheme, vise_dtype s
 
 typedef enum vise_clip {
     VISE_CLIP_NONE, /* the range as it is */
-    VISE_CLIP_MSE   /* the best of 80 ranges, 1.00 0.99 ... 0.21 of it, by the smallest sum |error|^2.5 */
+    VISE_CLIP_MSE,  /* the best of 80 ranges, 1.00 0.99 ... 0.21 of it, by the smallest sum |error|^2.5 */
+    /* The same, and for symmetric schemes with scales of either sign: the one code more that lies below zero serves
+     * the side that needs it, which counts in 2 and 3 bits. Ranges of positive scales win ties. */
+    VISE_CLIP_SIGNED
 } vise_clip;
 
 /* scale and zero point of n values with stride 1; `weights` (may be NULL) are importances per value for
- * VISE_CLIP_MSE. zero may be NULL when the scheme is symmetric. Reference order of operations as documented
+ * the searches. zero may be NULL when the scheme is symmetric. Reference order of operations as documented
  * above: equal bits on every CPU level. That is why the search's exponent is not GPTQ's 2.4 (`mse`): |e|^2.5
  * = e^2 sqrt(|e|) needs only operations that IEEE 754 rounds correctly, where powf's bits depend on the libm
  * and the processor; the two choose nearly the same ranges. */

@@ -284,8 +284,10 @@ static void test_levels_agree_clipped(void **state)
     for (size_t s = 0; s < sizeof few / sizeof *few; s++)
         for (int bits = 2; bits <= 8; bits += 2)
             for (int asym = 0; asym <= 1; asym++)
-                for (int kind = 0; kind < DATA_KINDS; kind++)
+                for (int kind = 0; kind < DATA_KINDS; kind++) {
                     compare_levels(&few[s], bits, asym != 0, VISE_DTYPE_BF16, (data_kind)kind, VISE_CLIP_MSE);
+                    compare_levels(&few[s], bits, asym != 0, VISE_DTYPE_BF16, (data_kind)kind, VISE_CLIP_SIGNED);
+                }
 }
 
 /* A grid that does not fit its values (as the solvers use it): codes are clamped, a scale of 0 gives the zero
@@ -387,6 +389,40 @@ static void test_clip(void **state)
     }
 }
 
+/* Weights whose greater side is positive: a negative scale gives it the code more. */
+static void test_signed_clip(void **state)
+{
+    (void)state;
+    enum { N = 64 };
+    for (int bits = 2; bits <= 4; bits++) {
+        vise_scheme scheme = scheme_of(bits, VISE_PER_GROUP, N, false);
+        const float top = (float)(1 << (bits - 1));
+        float values[N], back[N], scale, mse;
+        uint8_t codes[N + 64];
+        for (int i = 0; i < N; i++) /* just the grid of a negative scale */
+            values[i] = 0.5f * (float)(i % (1 << bits) + 1 - (1 << (bits - 1)));
+        vise_grid_fit(&scheme, VISE_DTYPE_F32, VISE_CLIP_MSE, values, NULL, N, &mse, NULL);
+        assert_true(mse > 0.0f);
+        FOR_EACH_LEVEL(level)
+        {
+            use_level(level);
+            vise_grid_fit(&scheme, VISE_DTYPE_F32, VISE_CLIP_SIGNED, values, NULL, N, &scale, NULL);
+            assert_true(scale < 0.0f && fabsf(scale + 0.5f) < 0.02f * top);
+            scale = -0.5f;
+            vise_qweight q = {.scheme = scheme, .scale_dtype = VISE_DTYPE_F32, .rows = 1, .cols = N, .groups = 1,
+                              .codes = codes, .scales = &scale};
+            vise_encode_on_grid(values, &q);
+            vise_decode(&q, back);
+            for (int i = 0; i < N; i++)
+                assert_true(values[i] == back[i]); /* zeros of either sign */
+        }
+        for (int i = 0; i < N; i++) /* the greater side is negative: the scale stays positive */
+            values[i] = -values[i];
+        vise_grid_fit(&scheme, VISE_DTYPE_F32, VISE_CLIP_SIGNED, values, NULL, N, &scale, NULL);
+        assert_true(scale > 0.0f);
+    }
+}
+
 /* ---- from stored floats to packed words ---------------------------------------------------------------- */
 
 static void compare_packed(const shape *s, int bits, bool asym, vise_dtype scale_dtype,
@@ -464,6 +500,7 @@ int main(void)
         cmocka_unit_test(test_reference),    cmocka_unit_test(test_by_hand),
         cmocka_unit_test(test_levels_agree), cmocka_unit_test(test_levels_agree_clipped),
         cmocka_unit_test(test_foreign_grid), cmocka_unit_test(test_clip),
+        cmocka_unit_test(test_signed_clip),
         cmocka_unit_test(test_packed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

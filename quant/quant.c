@@ -32,16 +32,25 @@ static const vise_option quant_options[] = {
     {.name = "clip",
      .type = VISE_OPTION_CHOICE,
      .offset = offsetof(vise_quant_config, clip),
-     .choices = "none|mse",
-     .initial = "none",
+     .choices = "auto|none|mse|signed",
+     .initial = "auto",
      .value = "HOW",
-     .help = "shrink the range of each group to the least error, or take it as it is"},
+     .help = "take the range of each group as it is, shrink it to the least error (mse), or let symmetric scales be "
+             "negative too (signed); auto: signed for gptq below 4 bits, else none"},
+    {.name = "sweeps",
+     .type = VISE_OPTION_INT,
+     .offset = offsetof(vise_quant_config, sweeps),
+     .min = 0,
+     .max = 32,
+     .value = "N",
+     .help = "gptq: visit every weight N times again when all others are known, and fit the scales of groups to the "
+             "codes (default: 8 below 4 bits, else 0)"},
     {.name = "damp",
      .type = VISE_OPTION_NUMBER,
      .offset = offsetof(vise_quant_config, damp),
      .min = 0.0,
      .max = 1.0,
-     .initial = "0.01",
+     .initial = "0.05",
      .value = "F",
      .help = "gptq: fraction of the mean diagonal added to the Gram matrix"},
     {.name = "actorder",
@@ -78,9 +87,13 @@ static const vise_option quant_options[] = {
 
 static const vise_method *const quant_methods[] = {&vise_method_rtn, &vise_method_gptq, NULL};
 
-vise_clip vise_quant_clip(const vise_quant_config *config)
+vise_clip vise_quant_clip(const vise_quant_config *config, const vise_scheme *scheme, bool feedback)
 {
-    return strcmp(config->clip, "mse") == 0 ? VISE_CLIP_MSE : VISE_CLIP_NONE;
+    if (strcmp(config->clip, "auto") == 0)
+        return feedback && scheme->type->bits < VISE_QUANT_FEW_BITS ? VISE_CLIP_SIGNED : VISE_CLIP_NONE;
+    return strcmp(config->clip, "signed") == 0 ? VISE_CLIP_SIGNED
+           : strcmp(config->clip, "mse") == 0  ? VISE_CLIP_MSE
+                                               : VISE_CLIP_NONE;
 }
 
 static vise_status quant_choose(const void *config, bool calibrated, const vise_method **method,

@@ -6,12 +6,16 @@
 
 extern const vise_pass vise_pass_quant;
 
+/* Below so many bits a weight the searches and sweeps that cost time are worth it by default. */
+#define VISE_QUANT_FEW_BITS 4
+
 typedef struct vise_quant_config {
     const char *scheme;
     const char *method;
     const char *otherwise;
     const char *imatrix;  /* file of importances, for GGUF types; NULL: none */
-    const char *clip;     /* "none", "mse" */
+    const char *clip;     /* "auto", "none", "mse", "signed" */
+    int64_t sweeps;       /* VISE_UNSET_INT: by the bits of the scheme */
     const char *range;    /* "original", "updated" */
     const char *actorder; /* "static", "none" */
     double damp;
@@ -22,7 +26,8 @@ typedef struct vise_quant_config {
 extern const vise_method vise_method_rtn;
 extern const vise_method vise_method_gptq;
 
-vise_clip vise_quant_clip(const vise_quant_config *config);
+/* What --clip means for a scheme. */
+vise_clip vise_quant_clip(const vise_quant_config *config, const vise_scheme *scheme, bool feedback);
 /* Plans every selected weight: scheme, or --otherwise for those that it cannot hold. */
 VISE_MUST_USE vise_status vise_quant_plan(vise_pass_run *run, vise_error *err);
 

@@ -123,7 +123,7 @@ static vise_status rtn_weight(vise_pass_run *run, vise_weight *tile, void *scrat
         vise_gguf_encode(blocks, tile->values, vise_imatrix_of(state->imatrix, tile->plan->index), tile->rows,
                          tile->cols, tile->q->codes);
     else
-        vise_encode(tile->values, vise_quant_clip(run->config), range.min, range.max, tile->q);
+        vise_encode(tile->values, vise_quant_clip(run->config, &tile->q->scheme, false), range.min, range.max, tile->q);
     vise_decode(tile->q, tile->values);
     tile->quantized = true;
     return VISE_OK;

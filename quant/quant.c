@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "pipeline/selector.h"
+#include "core/event.h"
 #include "quant/mixture.h"
+#include "quant/rules.h"
 
 static const vise_option quant_options[] = {
     {.name = "scheme",
@@ -69,6 +71,11 @@ static const vise_option quant_options[] = {
      .value = "OF",
      .help = "gptq: take group ranges from the original weights, or from those updated so far (with "
              "--actorder none)"},
+    {.name = "set",
+     .type = VISE_OPTION_LIST,
+     .offset = offsetof(vise_quant_config, set),
+     .value = "SELECTOR=SCHEME",
+     .help = "another scheme for these modules, or \"float\"; may be given again, the last that names a weight counts"},
     {.name = "allow-requantize",
      .type = VISE_OPTION_FLAG,
      .offset = offsetof(vise_quant_config, allow_requantize),
@@ -128,6 +135,8 @@ static vise_status plan_weight(vise_pass_run *run, size_t index, const vise_sche
     vise_planned *planned = &run->planned[index];
     const vise_logical *tensor = planned->bound->tensor;
     char text[VISE_SCHEME_TEXT_MAX], other[VISE_SCHEME_TEXT_MAX];
+    if (scheme->type == NULL)
+        return VISE_OK; /* a rule says float */
     if (planned->scheme.type != NULL && !config->allow_requantize)
         return VISE_FAIL(
             err, VISE_EUSAGE,
@@ -183,7 +192,8 @@ static vise_scheme scheme_of(const vise_gguf_type *blocks)
 
 /* A mixture gives every weight what llama.cpp gives it, embeddings and head included, whatever the selectors'
  * default. */
-static vise_status plan_mixture(vise_pass_run *run, const vise_mixture *mixture, vise_error *err)
+static vise_status plan_mixture(vise_pass_run *run, const vise_mixture *mixture, vise_quant_rules *rules,
+                                vise_error *err)
 {
     const vise_quant_config *config = run->config;
     if (run->model->arch == NULL)
@@ -200,9 +210,9 @@ static vise_status plan_mixture(vise_pass_run *run, const vise_mixture *mixture,
         const vise_gguf_type *type = vise_mixture_type(mixture, run->model, bound, &fell_back);
         if (!wanted || type == NULL)
             continue;
-        const vise_scheme scheme = scheme_of(type);
-        VISE_TRY(plan_weight(run, i, &scheme, &scheme, false, err));
-        if (fell_back) {
+        const vise_scheme given = scheme_of(type), *rule = vise_quant_rules_find(rules, run->model, bound);
+        VISE_TRY(plan_weight(run, i, rule != NULL ? rule : &given, &given, false, err));
+        if (fell_back && rule == NULL) {
             planned->note_pass = run->index;
             VISE_TRY(
                 vise_arena_strfmt(run->arena, &planned->note, err,
@@ -211,6 +221,26 @@ static vise_status plan_mixture(vise_pass_run *run, const vise_mixture *mixture,
         }
     }
     return VISE_OK;
+}
+
+/* Runtimes that fuse q, k and v, or gate and up, into one matrix want one scheme for all of it. */
+static void warn_of_split_inputs(const vise_pass_run *run)
+{
+    for (size_t i = 0; i < run->model->count; i++) {
+        const vise_planned *first = &run->planned[i];
+        if (first->bound->layer < 0 || first->bound->input >= VISE_INPUT_COUNT || !run->selected[i])
+            continue;
+        for (size_t j = i + 1; j < run->model->count; j++) {
+            const vise_planned *other = &run->planned[j];
+            if (other->bound->layer != first->bound->layer || other->bound->input != first->bound->input ||
+                !run->selected[j] || vise_scheme_equal(&other->scheme, &first->scheme))
+                continue;
+            vise_warn("%s and %s read the same input and get different schemes; runtimes that fuse them, such as "
+                      "vLLM, will not load this",
+                      first->bound->tensor->module, other->bound->tensor->module);
+            return;
+        }
+    }
 }
 
 static vise_status quant_output(const void *config, vise_output *output, vise_error *err)
@@ -228,8 +258,12 @@ vise_status vise_quant_plan(vise_pass_run *run, vise_error *err)
     const vise_quant_config *config = run->config;
     vise_scheme scheme, otherwise = {0};
     const vise_mixture *mixture = vise_mixture_find(config->scheme);
-    if (mixture != NULL)
-        return plan_mixture(run, mixture, err);
+    vise_quant_rules rules;
+    VISE_TRY(vise_quant_rules_parse(&config->set, run->arena, &rules, err));
+    if (mixture != NULL) {
+        VISE_TRY(plan_mixture(run, mixture, &rules, err));
+        return vise_quant_rules_check(&rules, err);
+    }
     VISE_TRY(vise_scheme_parse(config->scheme, &scheme, err));
     if (config->imatrix != NULL && scheme.type->blocks == NULL)
         return VISE_FAIL(err, VISE_EUSAGE, "--imatrix goes with GGUF's types, not with %s", config->scheme);
@@ -240,10 +274,14 @@ vise_status vise_quant_plan(vise_pass_run *run, vise_error *err)
         return VISE_FAIL(err, VISE_EUSAGE,
                          "--range updated goes with --actorder none: ranges of updated weights follow the "
                          "order of columns");
-    for (size_t i = 0; i < run->model->count; i++)
-        if (run->selected[i])
-            VISE_TRY(plan_weight(run, i, &scheme, &otherwise, has_otherwise, err));
-    return VISE_OK;
+    for (size_t i = 0; i < run->model->count; i++) {
+        if (!run->selected[i])
+            continue;
+        const vise_scheme *rule = vise_quant_rules_find(&rules, run->model, &run->model->bound[i]);
+        VISE_TRY(plan_weight(run, i, rule != NULL ? rule : &scheme, &otherwise, has_otherwise, err));
+    }
+    warn_of_split_inputs(run);
+    return vise_quant_rules_check(&rules, err);
 }
 
 const vise_pass vise_pass_quant = {

@@ -20,6 +20,7 @@ typedef struct vise_quant_config {
     const char *actorder; /* "static", "none" */
     double damp;
     bool allow_requantize;
+    vise_texts set; /* "SELECTOR=SCHEME": the last that names a weight counts */
     vise_texts include, exclude;
 } vise_quant_config;
 

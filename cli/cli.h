@@ -10,6 +10,7 @@
 #include "core/buf.h"
 #include "core/err.h"
 #include "core/mem.h"
+#include "pipeline/device_map.h"
 #include "pipeline/option.h"
 #include "pipeline/pass.h"
 #include "pipeline/plan.h"
@@ -29,6 +30,13 @@ typedef struct vise_cli_output {
     uint64_t max_shard_size; /* VISE_UNSET_SIZE: not given */
 } vise_cli_output;
 
+/* What `vise plan` is asked for, of a recipe, a model or a pass. */
+typedef struct vise_plan_options {
+    const char *device_map;
+    int64_t context, batch; /* VISE_UNSET_INT: not given */
+    bool json;
+} vise_plan_options;
+
 typedef struct vise_cli {
     const struct vise_command *command;
     vise_arena *arena;
@@ -37,8 +45,9 @@ typedef struct vise_cli {
     vise_cli_output output;
     vise_text_values windows; /* calibration text of passes, evaluation text of eval */
     void *own;                /* the command's struct, or the pass's configuration */
-    bool plan, plan_json;     /* `vise plan PASS ...`: plan instead of working */
-    uint64_t memory_bytes;    /* --memory for the process; 0: no bound */
+    bool plan;                /* `vise plan PASS ...`: plan instead of working */
+    vise_plan_options planning;
+    vise_memory_bounds memory; /* --memory; its cpu bounds the process (0: no bound) */
 } vise_cli;
 
 typedef struct vise_command {
@@ -69,6 +78,10 @@ bool vise_command_find(const char *name, vise_command *command);
  * NULL. */
 bool vise_is_later(const char *command, const char *name);
 
+/* The rows of `vise plan`, which `vise plan PASS` takes too. */
+extern const vise_option vise_plan_rows[];
+extern const size_t vise_plan_row_count;
+
 /* THE list of passes, NULL-terminated (cli/passes.c). */
 extern const vise_pass *const vise_passes[];
 
@@ -85,8 +98,10 @@ VISE_MUST_USE vise_status vise_help_man(vise_arena *arena, vise_buf *out, vise_e
 VISE_MUST_USE vise_status vise_cli_print(const vise_buf *text, vise_error *err);
 /* Exactly n arguments that are no options; `what` names them: "MODEL". */
 VISE_MUST_USE vise_status vise_cli_expect(const vise_cli *cli, size_t n, const char *what, vise_error *err);
-/* "300MB", or "cpu=16GiB,gpu0=8GiB". */
-VISE_MUST_USE vise_status vise_cli_memory(const char *text, uint64_t *bytes, vise_error *err);
+/* "300MB", or "cpu=16GiB,gpu0=8GiB". GPUs are refused unless it is `elsewhere`: for a plan, which may be of another
+ * machine. */
+VISE_MUST_USE vise_status vise_cli_memory(const char *text, bool elsewhere, vise_memory_bounds *bounds,
+                                          vise_error *err);
 /* --seed, or 0. */
 uint64_t vise_cli_seed(const vise_cli *cli);
 
@@ -108,9 +123,6 @@ vise_status vise_cmd_report(vise_cli *cli, vise_error *err);
 typedef struct vise_inspect_options {
     bool json, architectures, schemes, layouts, roles, devices;
 } vise_inspect_options;
-typedef struct vise_plan_options {
-    bool json;
-} vise_plan_options;
 typedef struct vise_eval_command_options {
     const char *text, *ids, *reference, *save_logits;
     double max_perplexity_ratio;

@@ -246,7 +246,7 @@ static vise_status evaluate(const vise_cli *cli, evaluation *e, vise_error *err)
     VISE_TRY(load_windows(cli, e, err));
     e->least = vise_eval_bytes(e->model, e->reference, e->length, threads);
     VISE_TRY(
-        vise_session_open(cli->common.device, threads, cli->memory_bytes, e->least, true, &e->session, err));
+        vise_session_open(cli->common.device, threads, cli->memory.cpu, e->least, true, &e->session, err));
     VISE_TRY(measure(e, err));
     describe(cli, e, vise_seconds() - start);
     met = vise_report_goals(&e->report, &goals, err);

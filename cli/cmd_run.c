@@ -40,12 +40,11 @@ static bool is_recipe(const char *path)
 
 vise_status vise_cmd_plan(vise_cli *cli, vise_error *err)
 {
-    const vise_plan_options *own = cli->own;
     vise_request request;
 
     VISE_TRY(vise_cli_expect(cli, 1, "RECIPE, MODEL or PASS", err));
     cli->plan = true;
-    cli->plan_json = own->json;
+    cli->planning = *(const vise_plan_options *)cli->own;
     if (is_recipe(cli->arguments.items[0])) {
         VISE_TRY(vise_recipe_load(cli->arguments.items[0], vise_passes, cli->arena, &request, err));
     } else {

@@ -32,12 +32,34 @@ static const vise_option inspect_rows[] = {
      .help = "list the devices of this machine"},
 };
 
-static const vise_option plan_rows[] = {
+const vise_option vise_plan_rows[] = {
+    {.name = "device-map",
+     .type = VISE_OPTION_PATH,
+     .offset = offsetof(vise_plan_options, device_map),
+     .value = "FILE",
+     .help = "write where accelerate and transformers should put each module, within --memory gpu0=8GiB,cpu=16GiB"},
+    {.name = "context",
+     .type = VISE_OPTION_INT,
+     .offset = offsetof(vise_plan_options, context),
+     .min = 0,
+     .max = 1e9,
+     .value = "N",
+     .help = "tokens of a sequence that devices keep room for (default: the model's positions, at most 2048); 0 "
+             "counts weights alone"},
+    {.name = "batch",
+     .type = VISE_OPTION_INT,
+     .offset = offsetof(vise_plan_options, batch),
+     .min = 1,
+     .max = 1e6,
+     .initial = "1",
+     .value = "N",
+     .help = "sequences at a time that devices keep room for"},
     {.name = "json",
      .type = VISE_OPTION_FLAG,
      .offset = offsetof(vise_plan_options, json),
      .help = "one JSON document on stdout"},
 };
+const size_t vise_plan_row_count = COUNT(vise_plan_rows);
 
 static const vise_option eval_rows[] = {
     {.name = "text",
@@ -128,10 +150,11 @@ static const vise_command commands[] = {
     {.name = "plan",
      .group = LOOK,
      .summary = "show what a run would do, to the byte; reads no weights",
-     .usage = "plan RECIPE | MODEL | PASS ARGUMENTS... [--json]",
+     .usage = "plan RECIPE | MODEL | PASS ARGUMENTS... [--json]\n"
+              "plan RECIPE | MODEL | PASS ARGUMENTS... --memory gpu0=8GiB,cpu=16GiB --device-map FILE",
      .example = "vise plan quant MODEL --scheme int4-g128",
-     .rows = plan_rows,
-     .n_rows = COUNT(plan_rows),
+     .rows = vise_plan_rows,
+     .n_rows = COUNT(vise_plan_rows),
      .own_size = sizeof(vise_plan_options),
      .run = vise_cmd_plan},
     {.name = "run",
@@ -235,7 +258,7 @@ static const struct later {
     const char *name;
 } later[] = {
     {NULL, "distill"},        {NULL, "generate"},     {"eval", "labels"},
-    {"eval", "min-accuracy"}, {"plan", "device-map"}, {"convert", "offload-folder"},
+    {"eval", "min-accuracy"}, {"convert", "offload-folder"},
     {"quant", "target-bits"},
     {"quant", "target-size"}, {"quant", "target"},    {"quant", "kv-scheme"},
     {"prune", "layers"},      {"prune", "width"},

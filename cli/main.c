@@ -125,16 +125,12 @@ static vise_status refuse_later(const char *command, int argc, char **argv, vise
     return VISE_OK;
 }
 
-/* `vise plan PASS ARGUMENTS...` is the pass's command with a plan in place of the work: takes PASS and --json out
- * of argv. */
+/* `vise plan PASS ARGUMENTS...` is the pass's command with a plan in place of the work: takes PASS out of argv. */
 static void turn_into_pass(vise_cli *cli, vise_command *command, int *argc, char **argv)
 {
-    bool found = false, ended = false;
-    int kept = 0;
-
     if (strcmp(command->name, "plan") != 0)
         return;
-    for (int i = 0; i < *argc && strcmp(argv[i], "--") != 0 && !found; i++) {
+    for (int i = 0; i < *argc && strcmp(argv[i], "--") != 0; i++) {
         vise_command pass;
 
         if (argv[i][0] == '-' || !vise_command_find(argv[i], &pass) || !pass.pass)
@@ -142,29 +138,20 @@ static void turn_into_pass(vise_cli *cli, vise_command *command, int *argc, char
         *command = pass;
         memmove(argv + i, argv + i + 1, (size_t)(*argc - i - 1) * sizeof *argv);
         --*argc;
-        found = true;
-    }
-    if (!found)
+        cli->plan = true;
         return;
-    cli->plan = true;
-    for (int i = 0; i < *argc; i++) {
-        ended = ended || strcmp(argv[i], "--") == 0;
-        if (!ended && strcmp(argv[i], "--json") == 0)
-            cli->plan_json = true;
-        else
-            argv[kept++] = argv[i];
     }
-    *argc = kept;
 }
 
 static vise_status run_command(vise_cli *cli, vise_command *command, int argc, char **argv, vise_error *err)
 {
     vise_options tables[VISE_CLI_TABLES_MAX];
-    bool help = false;
+    bool help = false, plans;
     vise_status status;
     size_t count;
 
     turn_into_pass(cli, command, &argc, argv);
+    plans = cli->plan || strcmp(command->name, "plan") == 0;
     cli->command = command;
     VISE_TRY(vise_arena_take(cli->arena, command->own_size + 1, &cli->own, err));
     cli->windows =
@@ -177,7 +164,7 @@ static vise_status run_command(vise_cli *cli, vise_command *command, int argc, c
     if (status == VISE_OK && help)
         return print_command_help(command, cli->arena, err);
     if (status == VISE_OK)
-        status = vise_cli_memory(cli->common.memory, &cli->memory_bytes, err);
+        status = vise_cli_memory(cli->common.memory, plans, &cli->memory, err);
     VISE_TRY(status);
     vise_progress_start(cli->common.progress, cli->common.quiet);
     status = command->run(cli, err);

@@ -1,5 +1,6 @@
 /* The options that several commands share, and what follows from them. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -108,6 +109,8 @@ size_t vise_cli_tables(vise_cli *cli, vise_options tables[VISE_CLI_TABLES_MAX])
                                          command->calibrates ? NULL : "Windows", &cli->windows};
     if (command->writes)
         tables[count++] = (vise_options){output_rows, COUNT(output_rows), "Output", &cli->output};
+    if (cli->plan && command->pass)
+        tables[count++] = (vise_options){vise_plan_rows, vise_plan_row_count, "Plan", (void *)&cli->planning};
     tables[count++] = (vise_options){common_rows, COUNT(common_rows), "Common", &cli->common};
     return count;
 }
@@ -116,25 +119,52 @@ size_t vise_cli_tables(vise_cli *cli, vise_options tables[VISE_CLI_TABLES_MAX])
 
 #define PART_MAX 64
 
-static vise_status take_part(const char *part, uint64_t *bytes, vise_error *err)
+static vise_status take_gpu(const char *part, const char *equals, uint64_t bytes, vise_memory_bounds *bounds,
+                            vise_error *err)
 {
-    const char *equals = strchr(part, '=');
-    vise_error inner = {0};
+    char *end = NULL;
+    long index = strtol(part + 3, &end, 10);
+    size_t at = bounds->n_gpus;
 
-    if (equals && strncmp(part, "gpu", 3) == 0)
-        return VISE_FAIL(err, VISE_EUNSUPPORTED, "--memory %s: there is no such device here", part);
-    if (equals && strncmp(part, "cpu=", 4) != 0)
-        return VISE_FAIL(err, VISE_EUSAGE, "--memory %s: write cpu=SIZE or gpuN=SIZE", part);
-    if (vise_parse_size(equals ? equals + 1 : part, bytes, &inner) != VISE_OK)
-        return VISE_FAIL(err, VISE_EUSAGE, "--memory: %s", inner.message);
-    if (*bytes == 0)
-        return VISE_FAIL(err, VISE_EUSAGE, "--memory: the bound must be more than nothing");
+    if (end != equals || end == part + 3 || index < 0 || index > 999)
+        return VISE_FAIL(err, VISE_EUSAGE, "--memory %s: write gpu0=SIZE", part);
+    if (bounds->n_gpus == VISE_GPUS_MAX)
+        return VISE_FAIL(err, VISE_EUSAGE, "--memory: more than %d GPUs", VISE_GPUS_MAX);
+    for (; at > 0 && bounds->gpus[at - 1].index >= index; at--) {
+        if (bounds->gpus[at - 1].index == index)
+            return VISE_FAIL(err, VISE_EUSAGE, "--memory: gpu%ld is given twice", index);
+        bounds->gpus[at] = bounds->gpus[at - 1];
+    }
+    bounds->gpus[at].index = (int)index;
+    bounds->gpus[at].bytes = bytes;
+    bounds->n_gpus++;
     return VISE_OK;
 }
 
-vise_status vise_cli_memory(const char *text, uint64_t *bytes, vise_error *err)
+static vise_status take_part(const char *part, bool elsewhere, vise_memory_bounds *bounds, vise_error *err)
 {
-    *bytes = 0;
+    const char *equals = strchr(part, '=');
+    bool gpu = equals && strncmp(part, "gpu", 3) == 0;
+    vise_error inner = {0};
+    uint64_t bytes = 0;
+
+    if (gpu && !elsewhere)
+        return VISE_FAIL(err, VISE_EUNSUPPORTED, "--memory %s: there is no such device here", part);
+    if (equals && !gpu && strncmp(part, "cpu=", 4) != 0)
+        return VISE_FAIL(err, VISE_EUSAGE, "--memory %s: write cpu=SIZE or gpuN=SIZE", part);
+    if (vise_parse_size(equals ? equals + 1 : part, &bytes, &inner) != VISE_OK)
+        return VISE_FAIL(err, VISE_EUSAGE, "--memory: %s", inner.message);
+    if (bytes == 0)
+        return VISE_FAIL(err, VISE_EUSAGE, "--memory: the bound must be more than nothing");
+    if (gpu)
+        return take_gpu(part, equals, bytes, bounds, err);
+    bounds->cpu = bytes;
+    return VISE_OK;
+}
+
+vise_status vise_cli_memory(const char *text, bool elsewhere, vise_memory_bounds *bounds, vise_error *err)
+{
+    memset(bounds, 0, sizeof *bounds);
     while (text && *text) {
         size_t length = strcspn(text, ",");
         char part[PART_MAX];
@@ -143,7 +173,7 @@ vise_status vise_cli_memory(const char *text, uint64_t *bytes, vise_error *err)
             return VISE_FAIL(err, VISE_EUSAGE, "--memory: '%.60s' is no size", text);
         memcpy(part, text, length);
         part[length] = '\0';
-        VISE_TRY(take_part(part, bytes, err));
+        VISE_TRY(take_part(part, elsewhere, bounds, err));
         text += length + (text[length] == ',');
     }
     return VISE_OK;

@@ -3,7 +3,9 @@
 
 #include "cli/cli.h"
 #include "cli/progress.h"
+#include "core/file.h"
 #include "core/json.h"
+#include "pipeline/apart.h"
 #include "pipeline/recipe.h"
 #include "pipeline/run.h"
 #include "pipeline/run_report.h"
@@ -26,7 +28,7 @@ void vise_cli_fill_request(const vise_cli *cli, vise_request *request)
         request->output.max_shard_bytes = output->max_shard_size;
     request->device = cli->common.device;
     request->threads = cli->common.threads == VISE_UNSET_INT ? 0 : (int)cli->common.threads;
-    request->memory_bytes = cli->memory_bytes;
+    request->memory_bytes = cli->memory.cpu;
     if (cli->common.seed != VISE_UNSET_INT) {
         request->seed = vise_cli_seed(cli);
         request->calibration.seed = request->seed;
@@ -34,17 +36,48 @@ void vise_cli_fill_request(const vise_cli *cli, vise_request *request)
     }
 }
 
+/* Places the modules when devices are named or a map is asked for; *found false: neither. */
+static vise_status map_devices(const vise_cli *cli, const vise_plan *plan, vise_device_map *map, bool *found,
+                               vise_error *err)
+{
+    const vise_plan_options *own = &cli->planning;
+    const char *file = own->device_map;
+    vise_status status;
+    vise_buf text;
+
+    *found = file || cli->memory.n_gpus > 0;
+    if (!*found)
+        return VISE_OK;
+    if (cli->memory.n_gpus == 0 && cli->memory.cpu == 0)
+        return VISE_FAIL(err, VISE_EUSAGE,
+                         "--device-map needs --memory with what each device has: gpu0=8GiB,cpu=16GiB");
+    VISE_TRY(vise_device_map_make(plan, &cli->memory, own->context, own->batch, map, err));
+    if (!file)
+        return VISE_OK;
+    VISE_TRY(vise_check_apart_from_model(file, plan->model, err));
+    vise_buf_init(&text, TEXT_BYTES_MAX);
+    vise_device_map_json(map, &text);
+    status = vise_buf_check(&text, "the device map", err);
+    if (status == VISE_OK)
+        status = vise_file_write_atomic(file, text.data, text.length, err);
+    vise_buf_deinit(&text);
+    return status;
+}
+
 static vise_status print_plan(const vise_cli *cli, const vise_request *request, vise_error *err)
 {
     vise_plan *plan = NULL;
+    vise_device_map map;
+    bool mapped = false;
     vise_status status;
     vise_buf text;
 
     VISE_TRY(vise_plan_make(request, &plan, err));
     vise_buf_init(&text, TEXT_BYTES_MAX);
-    status = vise_plan_print(plan, cli->plan_json, &text, err);
-    if (status == VISE_OK)
-        status = vise_cli_print(&text, err);
+    VISE_TRY_TO(cleanup, map_devices(cli, plan, &map, &mapped, err));
+    VISE_TRY_TO(cleanup, vise_plan_print(plan, mapped ? &map : NULL, cli->planning.json, &text, err));
+    status = vise_cli_print(&text, err);
+cleanup:
     vise_buf_deinit(&text);
     vise_plan_free(plan);
     return status;

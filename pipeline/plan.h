@@ -123,7 +123,9 @@ void vise_plan_count_operations(vise_plan *plan);
 /* Fills plan->memory. */
 void vise_plan_measure_memory(vise_plan *plan);
 
-/* For `vise plan`: a table for people, or one JSON document. */
-VISE_MUST_USE vise_status vise_plan_print(vise_plan *plan, bool json, vise_buf *out, vise_error *err);
+struct vise_device_map;
+/* For `vise plan`: a table for people, or one JSON document; with a device map (pipeline/device_map.h) unless NULL. */
+VISE_MUST_USE vise_status vise_plan_print(vise_plan *plan, const struct vise_device_map *map, bool json, vise_buf *out,
+                                          vise_error *err);
 
 #endif

@@ -1,6 +1,7 @@
 /* Printing a plan: what each pass does to each weight, shards and their bytes, memory. */
 #include <stdio.h>
 
+#include "pipeline/device_map.h"
 #include "pipeline/plan.h"
 
 /* Weights of one role that meet the same fate, as one line. */
@@ -170,7 +171,7 @@ static void print_weight(const vise_plan *plan, size_t index, vise_json_writer *
     vise_json_object_end(json);
 }
 
-static void print_json(const vise_plan *plan, vise_sink *sink, vise_buf *out)
+static void print_json(const vise_plan *plan, const vise_device_map *map, vise_sink *sink, vise_buf *out)
 {
     vise_json_writer json;
     vise_json_begin(&json, out, 2);
@@ -210,6 +211,8 @@ static void print_json(const vise_plan *plan, vise_sink *sink, vise_buf *out)
     vise_json_object_end(&json);
     vise_json_key(&json, "operations");
     vise_json_put_double(&json, plan->operations);
+    if (map != NULL)
+        vise_device_map_put(map, &json);
     vise_json_key(&json, "weights");
     vise_json_array(&json);
     for (size_t k = 0; k < plan->count; k++)
@@ -219,7 +222,7 @@ static void print_json(const vise_plan *plan, vise_sink *sink, vise_buf *out)
     vise_buf_add_char(out, '\n');
 }
 
-vise_status vise_plan_print(vise_plan *plan, bool json, vise_buf *out, vise_error *err)
+vise_status vise_plan_print(vise_plan *plan, const vise_device_map *map, bool json, vise_buf *out, vise_error *err)
 {
     vise_sink *sink;
     fate *fates = NULL;
@@ -230,9 +233,11 @@ vise_status vise_plan_print(vise_plan *plan, bool json, vise_buf *out, vise_erro
     VISE_TRY_TO(done, vise_sink_seal(sink, err));
     VISE_TRY_TO(done, gather_fates(plan, &fates, &n, err));
     if (json)
-        print_json(plan, sink, out);
+        print_json(plan, map, sink, out);
     else
         print_text(plan, fates, n, sink, out);
+    if (!json && map != NULL)
+        vise_device_map_print(map, out);
     status = vise_buf_check(out, "the plan", err);
 done:
     vise_free(fates);

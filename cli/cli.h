@@ -124,8 +124,8 @@ typedef struct vise_inspect_options {
     bool json, architectures, schemes, layouts, roles, devices;
 } vise_inspect_options;
 typedef struct vise_eval_command_options {
-    const char *text, *ids, *reference, *save_logits;
-    double max_perplexity_ratio;
+    const char *text, *ids, *labels, *reference, *save_logits;
+    double max_perplexity_ratio, min_accuracy;
     bool weights_only, json;
 } vise_eval_command_options;
 typedef struct vise_size_options {

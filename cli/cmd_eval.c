@@ -1,8 +1,9 @@
-/* vise eval: perplexity of a text, and the distance to a reference model. */
+/* vise eval: perplexity of a text or accuracy on labels, and the distance to a reference model. */
 #include <math.h>
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/eval_tasks.h"
 #include "cli/progress.h"
 #include "core/cpu.h"
 #include "core/file.h"
@@ -27,6 +28,7 @@ typedef struct evaluation {
     vise_windows one;   /* of --text */
     vise_windows *sets; /* of --ids, or &one */
     size_t n_sets;
+    vise_eval_task task; /* of --labels */
     size_t length;  /* of the longest window */
     uint64_t least; /* pool bytes that the evaluation takes at least */
     vise_report report;
@@ -59,6 +61,11 @@ static vise_status load_text(const vise_cli *cli, evaluation *e, vise_error *err
 
 static vise_status load_windows(const vise_cli *cli, evaluation *e, vise_error *err)
 {
+    if (vise_eval_task_asked(e->own)) {
+        VISE_TRY(vise_eval_task_open(cli, e->model, e->reference, &e->task, err));
+        e->length = vise_eval_task_length(&e->task);
+        return VISE_OK;
+    }
     if (e->own->text)
         VISE_TRY(load_text(cli, e, err));
     else
@@ -123,6 +130,8 @@ static vise_status measure(evaluation *e, vise_error *err)
     vise_divergence divergence;
     const char *text = e->own->text ? e->own->text : e->own->ids;
 
+    if (vise_eval_task_asked(e->own))
+        return vise_eval_task_run(&e->task, options, &e->report, err);
     if (!predicts(e->model)) {
         options.first_token = pools_first_token(e->path);
         return vise_save_logits(e->model, &options, e->own->save_logits, err);
@@ -200,10 +209,14 @@ cleanup:
 static vise_status check_usage(const vise_cli *cli, const vise_eval_command_options *own, vise_error *err)
 {
     VISE_TRY(vise_cli_expect(cli, 1, "MODEL", err));
-    if (!own->text && !own->ids)
-        return VISE_FAIL(err, VISE_EUSAGE, "nothing to evaluate on: give --text FILE or --ids FILE");
-    if (own->text && own->ids)
-        return VISE_FAIL(err, VISE_EUSAGE, "--text and --ids exclude each other");
+    if (!own->text && !own->ids && !own->labels)
+        return VISE_FAIL(err, VISE_EUSAGE, "nothing to evaluate on: give --text FILE, --labels FILE or --ids FILE");
+    if ((own->text != NULL) + (own->ids != NULL) + (own->labels != NULL) > 1)
+        return VISE_FAIL(err, VISE_EUSAGE, "--text, --ids and --labels exclude each other");
+    if (!isnan(own->max_perplexity_ratio) && vise_eval_task_asked(own))
+        return VISE_FAIL(err, VISE_EUSAGE, "--max-perplexity-ratio is about --text or --ids");
+    if (!isnan(own->min_accuracy) && !own->labels)
+        return VISE_FAIL(err, VISE_EUSAGE, "--min-accuracy is about --labels FILE");
     if (!isnan(own->max_perplexity_ratio) && !own->reference)
         return VISE_FAIL(err, VISE_EUSAGE, "--max-perplexity-ratio needs --reference MODEL to compare with");
     return VISE_OK;
@@ -219,7 +232,7 @@ static vise_status check_logits_path(const evaluation *e, vise_error *err)
     VISE_TRY(vise_check_apart_from_model(path, e->model, err));
     if (e->reference)
         VISE_TRY(vise_check_apart_from_model(path, e->reference, err));
-    return vise_check_apart(path, e->own->text ? e->own->text : e->own->ids, err);
+    return vise_check_apart(path, e->own->text ? e->own->text : e->own->labels ? e->own->labels : e->own->ids, err);
 }
 
 static vise_status evaluate(const vise_cli *cli, evaluation *e, vise_error *err)
@@ -228,6 +241,7 @@ static vise_status evaluate(const vise_cli *cli, evaluation *e, vise_error *err)
                               .max_perplexity = NAN,
                               .max_kl = NAN,
                               .min_top1_agreement = NAN,
+                              .min_accuracy = e->own->min_accuracy,
                               .max_bytes = VISE_UNSET_SIZE};
     int threads = cli->common.threads == VISE_UNSET_INT ? vise_cpu_usable_cores() : (int)cli->common.threads;
     double start = vise_seconds();
@@ -239,7 +253,7 @@ static vise_status evaluate(const vise_cli *cli, evaluation *e, vise_error *err)
         VISE_TRY(vise_model_open(e->own->reference, &e->reference, err));
         VISE_TRY(vise_model_need_forward(e->reference, "eval --reference", err));
     }
-    if (!e->own->save_logits || e->reference)
+    if (!vise_eval_task_asked(e->own) && (!e->own->save_logits || e->reference))
         VISE_TRY(vise_model_need_tokens(e->model, "perplexity", err));
     if (e->own->save_logits)
         VISE_TRY(check_logits_path(e, err));
@@ -269,6 +283,7 @@ vise_status vise_cmd_eval(vise_cli *cli, vise_error *err)
     status = evaluate(cli, &e, err);
     vise_report_collect(NULL);
     free_windows(&e);
+    vise_eval_task_close(&e.task);
     vise_model_close(e.reference); /* before the session: decoders draw from its pool */
     vise_model_close(e.model);
     vise_session_close(&e.session);

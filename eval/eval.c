@@ -237,7 +237,7 @@ vise_status vise_evaluate(const vise_model *model, const vise_model *reference, 
         goto done;
     for (size_t r = 0; r < n; r++) {
         VISE_TRY_TO(done, vise_model_need_tokens(models[r], "perplexity", err));
-        total += vise_eval_run_operations(models[r], options) +
+        total += vise_eval_operations(models[r], options) +
                  2.0 * (double)s.tokens * (double)models[r]->config.vocab * (double)models[r]->config.hidden;
     }
     if (reference && reference->config.vocab != model->config.vocab) {

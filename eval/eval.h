@@ -1,6 +1,6 @@
 /* How good a network is: perplexity of a text, and, against a reference model on the same windows, KL divergence and
  * top-1 agreement. One block of one model is resident at a time; nothing the size of the logits of the whole text is
- * kept, only one number per token.
+ * kept, only one number per token. Classifiers: eval/classify.h.
  */
 #ifndef VISE_EVAL_EVAL_H
 #define VISE_EVAL_EVAL_H
@@ -55,6 +55,8 @@ VISE_MUST_USE vise_status vise_evaluate(const vise_model *model, const vise_mode
 VISE_MUST_USE vise_status vise_save_logits(const vise_model *model, const vise_eval_options *options,
                                            const char *path, vise_error *err);
 
+/* Multiply-add operations x 2 of the model on options' windows, head excluded; for progress. */
+double vise_eval_operations(const vise_model *model, const vise_eval_options *options);
 /* Pool bytes that an evaluation takes at least, streams spilled and heads read in tiles. reference may be NULL. */
 uint64_t vise_eval_bytes(const vise_model *model, const vise_model *reference, size_t length, int workers);
 

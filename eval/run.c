@@ -12,7 +12,7 @@ size_t vise_eval_sets(const vise_eval_options *options)
     return options->sets ? options->sets : 1;
 }
 
-double vise_eval_run_operations(const vise_model *model, const vise_eval_options *options)
+double vise_eval_operations(const vise_model *model, const vise_eval_options *options)
 {
     double operations = 0.0;
     for (size_t s = 0; s < vise_eval_sets(options); s++) {
@@ -40,7 +40,7 @@ vise_status vise_eval_run_blocks(vise_eval_run *run, const vise_model *model, co
     VISE_TRY(vise_model_need_forward(model, "evaluation", err));
     VISE_TRY(vise_stream_open_sets(model, options->windows, vise_eval_sets(options), options->stream_ram_bytes,
                                    options->workers, options->pool, &run->stream, err));
-    double per_block = vise_eval_run_operations(model, options) / (double)model->config.layers;
+    double per_block = vise_eval_operations(model, options) / (double)model->config.layers;
     for (int layer = 0; layer < (int)model->config.layers; layer++) {
         VISE_TRY(run_block(run, layer, options, err));
         *done += per_block;
@@ -92,6 +92,11 @@ vise_status vise_eval_run_heads(vise_eval_run *const *runs, size_t n, const vise
         per_token += batch_bytes(runs[r]->model, 1, true);
     }
     bool keep = room == UINT64_MAX || resident + batches <= room;
+    if (runs[0]->model->config.head != VISE_HEAD_LM && !keep) {
+        /* A small head, which one window after the other goes through: vise_eval_bytes counts it. */
+        keep = true;
+        *batch = BATCH_TOKENS_MIN;
+    }
     if (!keep) {
         /* The heads are read anew for every batch: as many tokens as fit into three quarters of what is left. */
         uint64_t tokens = room > spread ? (room - spread) / 4 * 3 / per_token : 0;
@@ -133,7 +138,10 @@ static uint64_t least(const vise_model *model, size_t length, int workers, uint6
     uint64_t reading = (uint64_t)workers * READ_SCRATCH_BYTES;
     uint64_t blocks = vise_block_bytes(model) + larger(reading, vise_forward_scratch_bytes(model, length, workers));
     uint64_t embedding = ((uint64_t)19 << 20) + reading + vise_embed_tables_bytes(model, length);
-    *head += batch_bytes(model, BATCH_TOKENS_MIN, false) + vise_head_small_bytes(model) + rotary + reading;
+    if (model->config.head == VISE_HEAD_LM)
+        *head += batch_bytes(model, BATCH_TOKENS_MIN, false) + vise_head_small_bytes(model) + rotary + reading;
+    else
+        *head += batch_bytes(model, BATCH_TOKENS_MIN, true) + vise_head_bytes(model) + rotary + reading;
     return rotary + larger(blocks, embedding);
 }
 

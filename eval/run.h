@@ -22,8 +22,6 @@ size_t vise_eval_sets(const vise_eval_options *options);
 VISE_MUST_USE vise_status vise_eval_run_blocks(vise_eval_run *run, const vise_model *model,
                                                const vise_eval_options *options, double *done, double total,
                                                vise_error *err);
-/* Operations of vise_eval_run_blocks. */
-double vise_eval_run_operations(const vise_model *model, const vise_eval_options *options);
 
 /* Opens the heads of n runs on the same windows and takes room for the logits of *batch tokens each, as the pool
  * allows: resident heads first, then enough tokens. */

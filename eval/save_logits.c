@@ -78,7 +78,7 @@ vise_status vise_save_logits(const vise_model *model, const vise_eval_options *o
                              options->windows[s].length);
         rows += options->windows[s].count;
     }
-    total = vise_eval_run_operations(model, options) +
+    total = vise_eval_operations(model, options) +
             2.0 * (double)rows * (double)length * (double)model->config.vocab * (double)model->config.hidden;
     VISE_TRY(vise_strfmt(&partial, err, "%s.vise-partial", path));
     VISE_TRY_TO(done, vise_file_create(partial, &file, err));

@@ -19,14 +19,14 @@ static vise_status load_rows(const vise_model *model, vise_role role, int64_t ro
     return vise_weight_read_all(model, index, 0, rows, workers, pool, *out, err);
 }
 
-vise_status vise_embed_tables_load(const vise_model *model, const vise_stream *stream, vise_workers *workers,
-                                   vise_embed_tables *tables, vise_error *err)
+vise_status vise_embed_tables_load(const vise_model *model, const vise_stream *stream, int64_t n_types,
+                                   vise_workers *workers, vise_embed_tables *tables, vise_error *err)
 {
     vise_pool *pool = stream->pool;
     int64_t positions = (int64_t)stream->longest + model->config.position_offset;
     *tables = (vise_embed_tables){.pool = pool};
     VISE_TRY(load_rows(model, VISE_ROLE_POSITION_EMBEDDING, positions, workers, pool, &tables->positions, err));
-    VISE_TRY(load_rows(model, VISE_ROLE_TYPE_EMBEDDING, 1, workers, pool, &tables->type, err));
+    VISE_TRY(load_rows(model, VISE_ROLE_TYPE_EMBEDDING, n_types, workers, pool, &tables->types, err));
     VISE_TRY(load_rows(model, VISE_ROLE_EMBEDDING_NORM, 1, workers, pool, &tables->norm, err));
     size_t bias = vise_model_bias(model, VISE_ROLE_EMBEDDING_NORM, -1);
     void *memory = NULL;
@@ -40,7 +40,7 @@ vise_status vise_embed_tables_load(const vise_model *model, const vise_stream *s
 void vise_embed_tables_free(vise_embed_tables *tables)
 {
     vise_pool_give(tables->pool, tables->positions);
-    vise_pool_give(tables->pool, tables->type);
+    vise_pool_give(tables->pool, tables->types);
     vise_pool_give(tables->pool, tables->norm);
     vise_pool_give(tables->pool, tables->bias);
     *tables = (vise_embed_tables){0};
@@ -48,7 +48,8 @@ void vise_embed_tables_free(vise_embed_tables *tables)
 
 uint64_t vise_embed_tables_bytes(const vise_model *model, size_t length)
 {
-    uint64_t rows = 3;
+    const int64_t types = model->config.types;
+    uint64_t rows = 2 + (uint64_t)(types < 1 ? 1 : types > UINT8_MAX ? UINT8_MAX + 1 : types);
     if (model->config.position == VISE_POSITION_LEARNED)
         rows += length + (uint64_t)model->config.position_offset;
     return rows * (uint64_t)model->config.hidden * sizeof(float);
@@ -58,6 +59,7 @@ typedef struct finish_job {
     const vise_model *model;
     const vise_stream *stream;
     const vise_embed_tables *tables;
+    const uint8_t *types; /* [n], or NULL */
     size_t token0, n;
     float *x;
 } finish_job;
@@ -107,8 +109,11 @@ static vise_status finish_tokens(void *context, size_t tile, int worker, vise_er
             window++;
         size_t row = token - job->stream->start[window] + (size_t)config->position_offset;
         const float *position = tables->positions ? tables->positions + row * (size_t)config->hidden : NULL;
+        const float *type = tables->types;
+        if (type && job->types)
+            type += job->types[i] * (size_t)config->hidden;
         for (int64_t j = 0; j < config->hidden; j++)
-            x[j] = x[j] * scale + (position ? position[j] : 0.0f) + (tables->type ? tables->type[j] : 0.0f);
+            x[j] = x[j] * scale + (position ? position[j] : 0.0f) + (type ? type[j] : 0.0f);
         if (tables->norm)
             normalize(config, tables, x);
     }
@@ -116,10 +121,11 @@ static vise_status finish_tokens(void *context, size_t tile, int worker, vise_er
 }
 
 vise_status vise_embed_finish(const vise_model *model, const vise_stream *stream, const vise_embed_tables *tables,
-                              vise_workers *workers, size_t token0, size_t n, float *x, vise_error *err)
+                              const uint8_t *types, vise_workers *workers, size_t token0, size_t n, float *x,
+                              vise_error *err)
 {
-    if (!tables->positions && !tables->type && !tables->norm && model->config.embedding_scale == 0.0)
+    if (!tables->positions && !tables->types && !tables->norm && model->config.embedding_scale == 0.0)
         return VISE_OK;
-    finish_job job = {model, stream, tables, token0, n, x};
+    finish_job job = {model, stream, tables, types, token0, n, x};
     return vise_parallel(workers, (n + FINISH_TOKENS - 1) / FINISH_TOKENS, finish_tokens, &job, err);
 }

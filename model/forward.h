@@ -62,6 +62,9 @@ VISE_MUST_USE vise_status vise_stream_open_sets(const vise_model *model, const v
                                                 vise_stream **out, vise_error *err);
 void vise_stream_close(vise_stream *stream);
 size_t vise_stream_tokens(const vise_stream *stream);
+/* Leaves only the tokens that keep [tokens] marks, one after the other: what a head that is asked for the logits of
+ * some tokens needs. The stream's windows are lost; no block runs on it any more. */
+VISE_MUST_USE vise_status vise_stream_keep(vise_stream *stream, const uint8_t *keep, vise_error *err);
 uint64_t vise_stream_bytes(const vise_model *model, size_t windows, size_t length);
 /* Pool bytes that a stream takes beside the activations, for windows of at most `length` in `sets` sets. */
 uint64_t vise_stream_table_bytes(const vise_model *model, size_t sets, size_t length);

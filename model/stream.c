@@ -260,29 +260,35 @@ static vise_status make_room(vise_stream *stream, uint64_t ram_bytes, vise_error
     return vise_file_reserve(&stream->file, (uint64_t)(all - resident) * token_bytes(stream), err);
 }
 
-static vise_status embed_tokens(const vise_model *model, const vise_embed_tables *tables, const int32_t *ids,
-                                vise_workers *workers, const vise_stream *stream, size_t token, size_t n, float *out,
+/* The ids of all sets, one after the other, and what is added to their embeddings. */
+typedef struct embedding {
+    const vise_model *model;
+    vise_workers *workers;
+    int32_t *ids;   /* [tokens] */
+    uint8_t *types; /* [tokens], or NULL */
+    vise_embed_tables tables;
+} embedding;
+
+static vise_status embed_tokens(const embedding *e, const vise_stream *stream, size_t token, size_t n, float *out,
                                 vise_error *err)
 {
-    VISE_TRY(vise_embed(model, ids + token, n, workers, stream->pool, out, err));
-    return vise_embed_finish(model, stream, tables, workers, token, n, out, err);
+    VISE_TRY(vise_embed(e->model, e->ids + token, n, e->workers, stream->pool, out, err));
+    return vise_embed_finish(e->model, stream, &e->tables, e->types ? e->types + token : NULL, e->workers, token, n,
+                             out, err);
 }
 
-static vise_status embed_resident(const vise_model *model, const vise_embed_tables *tables, const int32_t *ids,
-                                  vise_workers *workers, vise_stream *stream, vise_error *err)
+static vise_status embed_resident(const embedding *e, vise_stream *stream, vise_error *err)
 {
     size_t resident = stream->start[stream->resident_windows];
     for (size_t token = 0; token < resident;) {
         size_t n = resident - token < EMBED_TOKENS_MAX ? resident - token : EMBED_TOKENS_MAX;
-        VISE_TRY(embed_tokens(model, tables, ids, workers, stream, token, n,
-                              stream->resident + token * (size_t)stream->hidden, err));
+        VISE_TRY(embed_tokens(e, stream, token, n, stream->resident + token * (size_t)stream->hidden, err));
         token += n;
     }
     return VISE_OK;
 }
 
-static vise_status embed_spilled(const vise_model *model, const vise_embed_tables *tables, const int32_t *ids,
-                                 vise_workers *workers, vise_stream *stream, vise_error *err)
+static vise_status embed_spilled(const embedding *e, vise_stream *stream, vise_error *err)
 {
     size_t token = stream->start[stream->resident_windows], all = vise_stream_tokens(stream);
     if (token == all)
@@ -295,7 +301,7 @@ static vise_status embed_spilled(const vise_model *model, const vise_embed_table
     vise_status status = VISE_OK;
     while (status == VISE_OK && token < all) {
         size_t n = all - token < step ? all - token : step;
-        status = embed_tokens(model, tables, ids, workers, stream, token, n, buffer, err);
+        status = embed_tokens(e, stream, token, n, buffer, err);
         if (status == VISE_OK)
             status = vise_stream_write(stream, token, n, buffer, err);
         token += n;
@@ -304,27 +310,53 @@ static vise_status embed_spilled(const vise_model *model, const vise_embed_table
     return status;
 }
 
-/* The ids of all sets, one after the other. */
+/* Types are kept where a set has them and the model knows them: some tokenizers number the texts of a pair for models
+ * without types. *n_types is one more than the largest. */
+static vise_status gather(const vise_windows *sets, size_t count, size_t tokens, embedding *e, int64_t *n_types,
+                          vise_error *err)
+{
+    bool typed = false;
+    void *memory = NULL;
+    VISE_TRY(vise_alloc(tokens * sizeof(int32_t), &memory, err));
+    e->ids = memory;
+    for (size_t s = 0; s < count; s++)
+        typed = typed || (sets[s].types && sets[s].count * sets[s].length > 0);
+    if (typed && vise_model_role(e->model, VISE_ROLE_TYPE_EMBEDDING, -1) != SIZE_MAX) {
+        VISE_TRY(vise_calloc(tokens, sizeof(uint8_t), &memory, err));
+        e->types = memory;
+    }
+    *n_types = 1;
+    for (size_t s = 0, token = 0; s < count; s++) {
+        size_t n = sets[s].count * sets[s].length;
+        if (n > 0)
+            memcpy(e->ids + token, sets[s].ids, n * sizeof *e->ids);
+        for (size_t i = 0; e->types && sets[s].types && i < n; i++) {
+            e->types[token + i] = sets[s].types[i];
+            *n_types = sets[s].types[i] < *n_types ? *n_types : sets[s].types[i] + 1;
+        }
+        token += n;
+    }
+    if (e->types && *n_types > e->model->config.types)
+        return VISE_FAIL(err, VISE_EUSAGE, "a token is of type %lld, but the model has %lld types of tokens",
+                         (long long)*n_types - 1, (long long)e->model->config.types);
+    return VISE_OK;
+}
+
 static vise_status embed_sets(const vise_model *model, const vise_windows *sets, size_t count, vise_workers *workers,
                               vise_stream *stream, vise_error *err)
 {
-    void *memory = NULL;
-    VISE_TRY(vise_alloc(vise_stream_tokens(stream) * sizeof(int32_t), &memory, err));
-    int32_t *ids = memory, *next = ids;
-    for (size_t s = 0; s < count; s++) {
-        size_t n = sets[s].count * sets[s].length;
-        if (n > 0)
-            memcpy(next, sets[s].ids, n * sizeof *next);
-        next += n;
-    }
-    vise_embed_tables tables;
-    vise_status status = vise_embed_tables_load(model, stream, workers, &tables, err);
+    embedding e = {.model = model, .workers = workers};
+    int64_t n_types;
+    vise_status status = gather(sets, count, vise_stream_tokens(stream), &e, &n_types, err);
     if (status == VISE_OK)
-        status = embed_resident(model, &tables, ids, workers, stream, err);
+        status = vise_embed_tables_load(model, stream, n_types, workers, &e.tables, err);
     if (status == VISE_OK)
-        status = embed_spilled(model, &tables, ids, workers, stream, err);
-    vise_embed_tables_free(&tables);
-    vise_free(ids);
+        status = embed_resident(&e, stream, err);
+    if (status == VISE_OK)
+        status = embed_spilled(&e, stream, err);
+    vise_embed_tables_free(&e.tables);
+    vise_free(e.types);
+    vise_free(e.ids);
     return status;
 }
 
@@ -372,6 +404,31 @@ vise_status vise_stream_open(const vise_model *model, const vise_windows *window
                              vise_workers *workers, vise_pool *pool, vise_stream **out, vise_error *err)
 {
     return vise_stream_open_sets(model, windows, 1, ram_bytes, workers, pool, out, err);
+}
+
+vise_status vise_stream_keep(vise_stream *stream, const uint8_t *keep, vise_error *err)
+{
+    size_t all = vise_stream_tokens(stream), resident = stream->start[stream->resident_windows], n = 0;
+    void *row = NULL;
+    VISE_TRY(vise_alloc(token_bytes(stream), &row, err));
+    vise_status status = VISE_OK;
+    for (size_t token = 0; status == VISE_OK && token < all; token++) {
+        if (!keep[token])
+            continue;
+        if (token != n) {
+            status = vise_stream_read(stream, token, 1, row, err);
+            if (status == VISE_OK)
+                status = vise_stream_write(stream, n, 1, row, err);
+        }
+        n++;
+    }
+    vise_free(row);
+    /* What is in memory and what is not, as a window each: there were as many. */
+    stream->resident_windows = resident > 0;
+    stream->start[1] = resident > 0 && resident < n ? resident : n;
+    stream->windows = resident > 0 && resident < n ? 2 : 1;
+    stream->start[stream->windows] = n;
+    return status;
 }
 
 void vise_stream_close(vise_stream *stream)

@@ -55,16 +55,19 @@ VISE_MUST_USE vise_status vise_embed(const vise_model *model, const int32_t *ids
 /* What a token's embedding needs besides its id: positions, types, norm, scale (model/embed_tables.c). */
 typedef struct vise_embed_tables {
     float *positions;     /* [longest, hidden], or NULL */
-    float *type;          /* [hidden], or NULL */
+    float *types;         /* [types asked for, hidden], or NULL */
     float *norm, *bias;   /* [hidden], or NULL */
     vise_pool *pool;
 } vise_embed_tables;
 
-VISE_MUST_USE vise_status vise_embed_tables_load(const vise_model *model, const vise_stream *stream,
+/* n_types: how many rows of token types are needed. */
+VISE_MUST_USE vise_status vise_embed_tables_load(const vise_model *model, const vise_stream *stream, int64_t n_types,
                                                  vise_workers *workers, vise_embed_tables *tables, vise_error *err);
 void vise_embed_tables_free(vise_embed_tables *tables);
-/* Finishes the embeddings [n, hidden] of tokens [token0, token0 + n), counted over all windows. */
+/* Finishes the embeddings [n, hidden] of tokens [token0, token0 + n), counted over all windows. types [n], below
+ * n_types; NULL: all 0. */
 VISE_MUST_USE vise_status vise_embed_finish(const vise_model *model, const vise_stream *stream,
-                                            const vise_embed_tables *tables, vise_workers *workers, size_t token0,
-                                            size_t n, float *x, vise_error *err);
+                                            const vise_embed_tables *tables, const uint8_t *types,
+                                            vise_workers *workers, size_t token0, size_t n, float *x,
+                                            vise_error *err);
 #endif

@@ -31,6 +31,7 @@ typedef struct vise_goals { /* NaN or VISE_UNSET_SIZE: not asked */
     double max_perplexity;
     double max_kl;
     double min_top1_agreement;
+    double min_accuracy; /* of labels or choices */
     uint64_t max_bytes;
 } vise_goals;
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/event.h"
+#include "pipeline/report_tasks.h"
 
 vise_status vise_report_init(vise_report *report, vise_error *err)
 {
@@ -24,6 +25,7 @@ vise_status vise_report_init(vise_report *report, vise_error *err)
     report->accuracy.kl.mean = report->accuracy.kl.p50 = report->accuracy.kl.p90 = NAN;
     report->accuracy.kl.p99 = report->accuracy.kl.max = NAN;
     report->accuracy.top1_agreement = NAN;
+    vise_report_tasks_init(report);
     report->seconds = NAN;
     return VISE_OK;
 }

@@ -57,6 +57,23 @@ typedef struct vise_report_pair {
     double before, after, ratio, stderr_;
 } vise_report_pair;
 
+typedef struct vise_report_class { /* a label of a classifier */
+    const char *name;
+    uint64_t n, predicted;
+    double precision, recall, f1;
+} vise_report_class;
+
+/* What eval found on rows, one text each; n VISE_UNSET_SIZE: it was not asked. */
+typedef struct vise_report_labels {
+    uint64_t n, truncated;
+    vise_report_pair accuracy, macro_f1;
+    vise_report_pair f1; /* of label 1, where there are two */
+    double agreement;    /* texts that get the reference's label */
+    vise_report_class *classes; /* those that a text has or was given */
+    size_t n_classes;
+    const uint64_t *confusion; /* [n_classes, n_classes]: texts by their label and the one given; NULL: too large */
+} vise_report_labels;
+
 typedef struct vise_report_goal {
     const char *name;
     double limit, value;
@@ -93,6 +110,7 @@ typedef struct vise_report {
             double mean, p50, p90, p99, max;
         } kl;
         double top1_agreement;
+        vise_report_labels labels;
     } accuracy;
     vise_report_goal *goals;
     size_t n_goals;

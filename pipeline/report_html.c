@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "pipeline/report_plot.h"
+#include "pipeline/report_tasks.h"
 #include "pipeline/report_view.h"
 
 static const char style[] =
@@ -149,6 +150,20 @@ static void put_accuracy_tiles(const cJSON *json, vise_buf *out)
     }
 }
 
+static void put_task_tiles(const cJSON *json, vise_buf *out)
+{
+    vise_task_figure figures[VISE_TASK_FIGURES_MAX];
+    size_t count = vise_task_figures(vise_view(json, "accuracy"), figures);
+
+    for (size_t i = 0; i < count; i++) {
+        char value[VISE_VIEW_MAX], before[VISE_VIEW_MAX], detail[VISE_VIEW_MAX + 16] = "";
+
+        if (!isnan(figures[i].before))
+            snprintf(detail, sizeof detail, "before: %s", vise_view_share(&figures[i], figures[i].before, before));
+        put_tile(out, figures[i].label, vise_view_share(&figures[i], figures[i].after, value), detail);
+    }
+}
+
 static void put_tiles(const cJSON *json, vise_buf *out)
 {
     const cJSON *memory = vise_view(json, "memory");
@@ -159,6 +174,7 @@ static void put_tiles(const cJSON *json, vise_buf *out)
     vise_buf_add_text(out, "<div class=\"tiles\">\n");
     put_size_tiles(json, out);
     put_accuracy_tiles(json, out);
+    put_task_tiles(json, out);
     if (!isnan(budget))
         snprintf(detail, sizeof detail, "of %s allowed", vise_view_size(budget, size));
     if (!isnan(peak))

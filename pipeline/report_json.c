@@ -5,6 +5,7 @@
 #include "core/version.h"
 #include "pipeline/option.h"
 #include "pipeline/report.h"
+#include "pipeline/report_tasks.h"
 
 /* ---- members that may be absent --------------------------------------------------------------------- */
 
@@ -224,6 +225,7 @@ static void put_accuracy(vise_json_writer *to, const vise_report *report)
         vise_json_object_end(to);
     }
     put_number(to, "top1_agreement", report->accuracy.top1_agreement);
+    vise_report_put_tasks(to, report);
     vise_json_object_end(to);
 }
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "pipeline/report_tasks.h"
 #include "pipeline/report_view.h"
 
 #define WORST_MAX 10 /* weights listed by their error */
@@ -264,7 +265,7 @@ void vise_report_md(const cJSON *json, const char *name, vise_buf *out)
     vise_buf_add_text(out, "| | before | after | |\n| --- | ---: | ---: | --- |\n");
     put_sizes(json, out);
     put_accuracy(json, out);
-    if (text) {
+    if (!vise_report_md_tasks(vise_view(json, "accuracy"), out) && text) {
         vise_buf_add_text(out, "\nMeasured on ");
         vise_view_md(out, vise_view_base(text));
         vise_buf_addf(out, ": %s tokens",

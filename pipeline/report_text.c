@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "pipeline/report_tasks.h"
 #include "pipeline/report_view.h"
 
 #define LIST_MAX 5 /* lines of a list before "and N more" */
@@ -88,6 +89,8 @@ static void put_accuracy(const cJSON *json, vise_buf *out)
     const char *text = vise_view_text(accuracy, "text");
     char from[VISE_VIEW_MAX], to[VISE_VIEW_MAX], remark[128];
 
+    if (vise_report_text_tasks(accuracy, out))
+        return;
     put_perplexity(accuracy, out);
     if (!isnan(vise_view_number(bits, "after"))) {
         put_label(out, "bits/byte");

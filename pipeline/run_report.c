@@ -8,6 +8,7 @@
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/json.h"
+#include "pipeline/report_tasks.h"
 
 /* ---- texts ------------------------------------------------------------------------------------------------------- */
 
@@ -316,6 +317,9 @@ vise_status vise_report_goals(vise_report *report, const vise_goals *goals, vise
     if (!isnan(goals->min_top1_agreement))
         add_goal(&list, "min_top1_agreement", goals->min_top1_agreement, report->accuracy.top1_agreement,
                  report->accuracy.top1_agreement >= goals->min_top1_agreement);
+    if (!isnan(goals->min_accuracy))
+        add_goal(&list, "min_accuracy", goals->min_accuracy, vise_report_tasks_accuracy(report),
+                 vise_report_tasks_accuracy(report) >= goals->min_accuracy);
     if (goals->max_bytes != VISE_UNSET_SIZE && report->output.path != NULL)
         add_goal(&list, "max_bytes", (double)goals->max_bytes, (double)report->output.bytes,
                  report->output.bytes <= goals->max_bytes);

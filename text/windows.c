@@ -15,6 +15,7 @@
 void vise_windows_deinit(vise_windows *windows)
 {
     vise_free(windows->ids);
+    vise_free(windows->types);
     *windows = (vise_windows){0};
 }
 

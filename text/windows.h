@@ -14,6 +14,7 @@
 
 typedef struct vise_windows {
     int32_t *ids;     /* [count, length] */
+    uint8_t *types;   /* [count, length] token types; NULL: all 0 */
     size_t count;
     size_t length;
     uint64_t bytes;   /* of text that the windows' tokens (BOS aside) stand for; 0 when unknown */

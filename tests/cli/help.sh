@@ -40,9 +40,8 @@ check "help of an unknown command" 2 "" "unknown command 'evla'" help evla
 check "an option before the command" 2 "" "unknown option --quiet; a command comes first" --quiet eval
 check "generate is known but not there" 5 "" "generate is not in this version" generate MODEL
 check "distill is known but not there" 5 "" "distill is not in this version" distill MODEL
-check "--labels is known but not there" 5 "" "--labels is not in this version" eval "$MODEL" --labels x.tsv
 check "--offload-folder is known but not there" 5 "" "--offload-folder is not in this version" convert "$MODEL" --offload-folder=x
-for word in generate distill labels offload-folder; do
+for word in generate distill offload-folder; do
     if { "$VISE" --help; "$VISE" help eval; "$VISE" help quant; } | grep -qw -e "$word"; then
         say FAIL "help names $word, which is not there"
     fi

@@ -58,7 +58,8 @@ typedef struct vise_command {
     const char *example; /* a command line, or NULL */
     const vise_option *rows;
     size_t n_rows, own_size;
-    const vise_option *window_rows; /* VISE_TEXT_ROWS of them, or NULL */
+    const vise_option *window_rows; /* of vise_text_values, or NULL */
+    size_t n_window_rows;
     bool calibrates;                /* takes --calibration FILE */
     bool writes;                    /* writes a model */
     const vise_pass *pass;          /* of the commands that are made from passes */

@@ -14,19 +14,19 @@
 #include "pipeline/report.h"
 #include "pipeline/run_report.h"
 #include "pipeline/session.h"
+#include "pipeline/text_options.h"
 #include "text/tokenizer.h"
 #include "text/windows.h"
 
 #define TEXT_BYTES_MAX ((size_t)1 << 20)
-#define LENGTH_DEFAULT 2048
 
 typedef struct evaluation {
     const vise_eval_command_options *own;
     const char *path;
     vise_model *model, *reference;
     vise_session session;
-    vise_windows one;   /* of --text */
-    vise_windows *sets; /* of --ids, or &one */
+    vise_window_options cut; /* of --text */
+    vise_windows *sets;
     size_t n_sets;
     vise_eval_task task; /* of --labels */
     size_t length;  /* of the longest window */
@@ -36,26 +36,38 @@ typedef struct evaluation {
 
 /* ---- windows ---------------------------------------------------------------------------------------- */
 
+/* Probabilities of tokens compare only where ids mean the same. A reference without a tokenizer is taken at its
+ * word. */
+static vise_status check_same_tokens(const evaluation *e, const vise_tokenizer *tokenizer, vise_error *err)
+{
+    vise_tokenizer *other = NULL;
+    vise_status status = VISE_OK;
+    int32_t id;
+
+    if (!e->reference || !tokenizer || vise_tokenizer_open_for(".jsonl", e->own->reference, &other, NULL) != VISE_OK)
+        return VISE_OK;
+    if (other && !vise_tokenizer_same_tokens(tokenizer, other, &id))
+        status = VISE_FAIL(err, VISE_EUSAGE,
+                           "%s has another tokenizer than %s (id %ld differs): KL divergence and ratios of perplexity "
+                           "have no meaning. Evaluate each alone and compare bits per byte",
+                           e->own->reference, e->path, (long)id);
+    vise_tokenizer_close(other);
+    return status;
+}
+
 static vise_status load_text(const vise_cli *cli, evaluation *e, vise_error *err)
 {
-    const vise_text_values *values = &cli->windows;
-    int64_t positions = e->model->config.max_positions;
-    vise_window_options options = {.skip = (size_t)values->skip,
-                                   .random = strcmp(values->windows, "random") == 0,
-                                   .seed = vise_cli_seed(cli)};
+    const vise_text_source source = vise_text_source_of(&cli->windows, vise_cli_seed(cli));
     vise_tokenizer *tokenizer = NULL;
     vise_status status;
 
-    options.length = values->length != VISE_UNSET_INT              ? (size_t)values->length
-                     : positions > 0 && positions < LENGTH_DEFAULT ? (size_t)positions
-                                                                   : LENGTH_DEFAULT;
-    options.samples = values->samples == VISE_UNSET_INT ? 0 : (size_t)values->samples;
+    VISE_TRY(vise_text_windows(&source, e->model->config.max_positions, 0, &e->cut, err));
     VISE_TRY(vise_tokenizer_open_for(e->own->text, e->path, &tokenizer, err));
-    status =
-        vise_windows_load(e->own->text, tokenizer, (int32_t)e->model->config.vocab, &options, &e->one, err);
+    status = check_same_tokens(e, tokenizer, err);
+    if (status == VISE_OK)
+        status = vise_window_sets_load(e->own->text, tokenizer, (int32_t)e->model->config.vocab, &e->cut, &e->sets,
+                                       &e->n_sets, err);
     vise_tokenizer_close(tokenizer);
-    e->sets = &e->one;
-    e->n_sets = 1;
     return status;
 }
 
@@ -74,16 +86,6 @@ static vise_status load_windows(const vise_cli *cli, evaluation *e, vise_error *
         if (e->sets[i].length > e->length)
             e->length = e->sets[i].length;
     return VISE_OK;
-}
-
-static void free_windows(evaluation *e)
-{
-    if (e->sets != &e->one)
-        for (size_t i = 0; i < e->n_sets; i++)
-            vise_windows_deinit(&e->sets[i]);
-    if (e->sets != &e->one)
-        vise_free(e->sets);
-    vise_windows_deinit(&e->one);
 }
 
 /* ---- the evaluation --------------------------------------------------------------------------------- */
@@ -139,7 +141,9 @@ static vise_status measure(evaluation *e, vise_error *err)
     VISE_TRY(vise_evaluate(e->model, e->reference, &options, &quality, &reference, &divergence, err));
     VISE_TRY(vise_report_accuracy(&e->report, text, e->length, &quality, e->reference ? &reference : NULL,
                                   e->reference ? &divergence : NULL, err));
-    for (size_t i = 0; i < e->n_sets; i++)
+    if (e->own->text)
+        vise_report_protocol(&e->report, &e->cut, e->sets[0].invalid_utf8);
+    for (size_t i = 0; i < e->n_sets && e->own->ids; i++)
         if (e->sets[i].length != e->length)
             e->report.accuracy.length = VISE_UNSET_SIZE; /* rows differ: there is no one length */
     if (e->own->save_logits)
@@ -282,7 +286,7 @@ vise_status vise_cmd_eval(vise_cli *cli, vise_error *err)
     vise_report_collect(&e.report);
     status = evaluate(cli, &e, err);
     vise_report_collect(NULL);
-    free_windows(&e);
+    vise_windows_free_sets(e.sets, e.n_sets);
     vise_eval_task_close(&e.task);
     vise_model_close(e.reference); /* before the session: decoders draw from its pool */
     vise_model_close(e.model);

@@ -105,7 +105,7 @@ size_t vise_cli_tables(vise_cli *cli, vise_options tables[VISE_CLI_TABLES_MAX])
         tables[count++] =
             (vise_options){calibration_rows, COUNT(calibration_rows), "Calibration", &cli->windows};
     if (command->window_rows)
-        tables[count++] = (vise_options){command->window_rows, VISE_TEXT_ROWS,
+        tables[count++] = (vise_options){command->window_rows, command->n_window_rows,
                                          command->calibrates ? NULL : "Windows", &cli->windows};
     if (command->writes)
         tables[count++] = (vise_options){output_rows, COUNT(output_rows), "Output", &cli->output};

@@ -1,68 +1,79 @@
 #include "eval/eval.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 #include "core/event.h"
+#include "eval/figures.h"
 #include "eval/run.h"
 
 /* Rows of logits that one task scores. */
 enum { SCORE_ROWS = 32 };
+/* A resident head skips runs of so many tokens that do not count; one that is read anew for every batch does not. */
+enum { GAP_TOKENS = 64 };
 
 /* What is known of every token and window once all batches are scored. */
 typedef struct scores {
-    size_t windows, tokens;
-    int32_t *target;   /* [tokens]: the id to predict; -1 behind the last token of a window */
-    double *nll[2];    /* [windows]: sums; the model's and the reference's */
-    uint64_t *counted; /* [windows]: predictions */
-    float *kl;         /* [predictions] */
-    uint64_t predictions, agreed;
+    vise_window_sums sums;
+    size_t tokens;
+    size_t *ends;    /* [windows]: the token behind each window */
+    int32_t *target; /* [tokens]: the id to predict; -1 where none counts */
+    float *kl;       /* [predictions], NULL without a reference */
+    float *delta_p;  /* the same */
+    uint64_t bytes;  /* of text, 0: unknown */
 } scores;
 
 static void deinit_scores(scores *s)
 {
+    vise_window_sums_deinit(&s->sums);
+    vise_free(s->ends);
     vise_free(s->target);
-    vise_free(s->nll[0]);
-    vise_free(s->nll[1]);
-    vise_free(s->counted);
     vise_free(s->kl);
+    vise_free(s->delta_p);
+}
+
+/* The targets of one window, from `token` on. */
+static void set_targets(scores *s, const vise_windows *set, size_t index, size_t window, size_t *token)
+{
+    const int32_t *ids = set->ids + index * set->length;
+    for (size_t t = 1; t < set->length; t++)
+        s->target[(*token)++] = t > set->uncounted ? ids[t] : -1;
+    s->target[(*token)++] = -1;
+    s->ends[window] = *token;
+    s->sums.counted[window] = set->length - 1 > set->uncounted ? set->length - 1 - set->uncounted : 0;
+    s->sums.predictions += s->sums.counted[window];
 }
 
 static vise_status init_scores(const vise_eval_options *options, bool compares, scores *s, vise_error *err)
 {
+    size_t windows = 0;
+    bool known = true;
     *s = (scores){0};
     for (size_t i = 0; i < vise_eval_sets(options); i++) {
         const vise_windows *set = &options->windows[i];
-        s->windows += set->length > 0 ? set->count : 0;
+        windows += set->length > 0 ? set->count : 0;
         s->tokens += set->count * set->length;
+        known = known && set->bytes > 0;
+        s->bytes += set->bytes;
     }
+    s->bytes = known ? s->bytes : 0;
     void *memory = NULL;
+    VISE_TRY(vise_window_sums_init(&s->sums, windows, err));
     VISE_TRY(vise_calloc(s->tokens, sizeof *s->target, &memory, err));
     s->target = memory;
-    VISE_TRY(vise_calloc(s->windows, sizeof *s->counted, &memory, err));
-    s->counted = memory;
-    for (int side = 0; side < 2; side++) {
-        VISE_TRY(vise_calloc(s->windows, sizeof *s->nll[side], &memory, err));
-        s->nll[side] = memory;
-    }
+    VISE_TRY(vise_calloc(windows, sizeof *s->ends, &memory, err));
+    s->ends = memory;
     size_t token = 0, window = 0;
-    for (size_t i = 0; i < vise_eval_sets(options); i++) {
-        const vise_windows *set = &options->windows[i];
-        for (size_t w = 0; set->length > 0 && w < set->count; w++) {
-            const int32_t *ids = set->ids + w * set->length;
-            for (size_t t = 1; t < set->length; t++)
-                s->target[token++] = ids[t];
-            s->target[token++] = -1;
-            s->counted[window++] = set->length - 1;
-            s->predictions += set->length - 1;
-        }
-    }
-    if (s->predictions == 0)
+    for (size_t i = 0; i < vise_eval_sets(options); i++)
+        for (size_t w = 0; options->windows[i].length > 0 && w < options->windows[i].count; w++)
+            set_targets(s, &options->windows[i], w, window++, &token);
+    if (s->sums.predictions == 0)
         return VISE_FAIL(err, VISE_EUSAGE, "there is nothing to predict: windows need at least 2 tokens");
     if (!compares)
         return VISE_OK;
-    VISE_TRY(vise_calloc(s->predictions, sizeof *s->kl, &memory, err));
+    VISE_TRY(vise_calloc(s->sums.predictions, sizeof *s->kl, &memory, err));
     s->kl = memory;
+    VISE_TRY(vise_calloc(s->sums.predictions, sizeof *s->delta_p, &memory, err));
+    s->delta_p = memory;
     return VISE_OK;
 }
 
@@ -98,21 +109,40 @@ static vise_status score_rows(void *context, size_t index, int worker, vise_erro
                                           job->agree + first, err);
 }
 
-/* Adds a batch's tokens, in order, to their windows. *window is the window of the batch's first token. */
-static void collect(const batch *job, scores *s, size_t *window, size_t *prediction)
+/* Adds a batch's tokens, in order, to their windows. *window is that of the token before the batch. */
+static void collect(const batch *job, scores *s, size_t token, size_t *window, size_t *prediction)
 {
+    vise_window_sums *sums = &s->sums;
     for (size_t t = 0; t < job->tokens; t++) {
-        if (job->target[t] < 0) {
-            (*window)++;
+        if (job->target[t] < 0)
             continue;
+        while (token + t >= s->ends[*window])
+            (*window)++;
+        for (size_t r = 0; r < job->n_runs; r++) {
+            sums->nll[r][*window] += job->nll[r][t];
+            sums->squares[r] += job->nll[r][t] * job->nll[r][t];
         }
-        for (size_t r = 0; r < job->n_runs; r++)
-            s->nll[r][*window] += job->nll[r][t];
-        if (job->n_runs > 1) {
-            s->kl[(*prediction)++] = (float)job->kl[t];
-            s->agreed += job->agree[t];
-        }
+        if (job->n_runs < 2)
+            continue;
+        double delta_p = exp(-job->nll[0][t]) - exp(-job->nll[1][t]);
+        sums->kl[*window] += job->kl[t];
+        sums->delta_p[*window] += delta_p;
+        sums->agreed += job->agree[t];
+        s->kl[*prediction] = (float)job->kl[t];
+        s->delta_p[(*prediction)++] = (float)delta_p;
     }
+}
+
+/* The tokens of the next batch, from *token on: at most `step`, the first of them counting. 0: none is left. */
+static size_t next_batch(const scores *s, size_t step, bool skips, size_t *token)
+{
+    size_t n, behind = 0; /* behind: the last that counts */
+    while (*token < s->tokens && s->target[*token] < 0)
+        (*token)++;
+    for (n = 0; n < step && *token + n < s->tokens && !(skips && n - behind >= GAP_TOKENS); n++)
+        if (s->target[*token + n] >= 0)
+            behind = n + 1;
+    return behind;
 }
 
 static vise_status score(vise_eval_run *const *runs, size_t n_runs, const vise_eval_options *options, size_t step,
@@ -125,20 +155,19 @@ static vise_status score(vise_eval_run *const *runs, size_t n_runs, const vise_e
     job.nll[1] = job.nll[0] + step;
     job.kl = job.nll[1] + step;
     job.agree = (uint8_t *)(job.kl + step);
+    const bool skips = vise_head_is_resident(runs[0]->head);
+    const double blocks = *done;
     size_t window = 0, prediction = 0;
     vise_status status = VISE_OK;
-    for (size_t token = 0; token < s->tokens; token += job.tokens) {
-        job.tokens = s->tokens - token < step ? s->tokens - token : step;
+    for (size_t token = 0; (job.tokens = next_batch(s, step, skips, &token)) > 0; token += job.tokens) {
         job.target = s->target + token;
-        for (size_t r = 0; r < n_runs; r++) {
+        for (size_t r = 0; r < n_runs; r++)
             VISE_TRY_TO(done, vise_head_logits(runs[r]->head, runs[r]->stream, options->backend, token, job.tokens,
                                                runs[r]->logits, err));
-            const vise_config *config = &runs[r]->model->config;
-            *done += 2.0 * (double)job.tokens * (double)config->vocab * (double)config->hidden;
-        }
         VISE_TRY_TO(done, vise_parallel(options->workers, (job.tokens + SCORE_ROWS - 1) / SCORE_ROWS, score_rows, &job,
                                         err));
-        collect(&job, s, &window, &prediction);
+        collect(&job, s, token, &window, &prediction);
+        *done = blocks + (total - blocks) * (double)(token + job.tokens) / (double)s->tokens;
         vise_progress("evaluate", "head", *done, total);
     }
 done:
@@ -146,80 +175,12 @@ done:
     return status;
 }
 
-/* ---- figures ------------------------------------------------------------------------------------------------- */
-
-/* Standard error of sum(x) / sum(n) over windows with sums x and counts n: the ratio estimator's residuals. */
-static double standard_error(const double *x, const double *minus, const uint64_t *n, size_t windows, double mean,
-                             double all)
-{
-    double squares = 0.0;
-    size_t used = 0;
-    for (size_t w = 0; w < windows; w++) {
-        if (n[w] == 0)
-            continue;
-        double residual = x[w] - (minus ? minus[w] : 0.0) - mean * (double)n[w];
-        squares += residual * residual;
-        used++;
-    }
-    return used > 1 ? sqrt(squares * (double)used / (double)(used - 1)) / all : 0.0;
-}
-
-static vise_status summarize(const vise_model *model, const scores *s, int side, const vise_eval_options *options,
-                             vise_quality *quality, vise_error *err)
-{
-    double sum = 0.0, all = (double)s->predictions;
-    for (size_t w = 0; w < s->windows; w++)
-        sum += s->nll[side][w];
-    if (!isfinite(sum))
-        return VISE_FAIL(err, VISE_EFORMAT, "%s: its logits are not finite",
-                         vise_source_path(vise_store_source(model->store)));
-    *quality = (vise_quality){.tokens = s->predictions, .nll = sum / all};
-    quality->stderr_nll = standard_error(s->nll[side], NULL, s->counted, s->windows, quality->nll, all);
-    quality->perplexity = exp(quality->nll);
-    uint64_t bytes = 0;
-    bool known = true;
-    for (size_t i = 0; i < vise_eval_sets(options); i++) {
-        known = known && options->windows[i].bytes > 0;
-        bytes += options->windows[i].bytes;
-    }
-    if (known)
-        quality->bits_per_byte = sum / log(2.0) / (double)bytes;
-    return VISE_OK;
-}
-
-static int ascending(const void *a, const void *b)
-{
-    float x = *(const float *)a, y = *(const float *)b;
-    return (x > y) - (x < y);
-}
-
-static double percentile(const float *sorted, uint64_t n, double p)
-{
-    uint64_t rank = (uint64_t)ceil(p * (double)n);
-    return (double)sorted[rank > 0 ? rank - 1 : 0];
-}
-
-static void diverge(const scores *s, const vise_quality *model, const vise_quality *reference,
-                    vise_divergence *divergence)
-{
-    double all = (double)s->predictions, sum = 0.0;
-    for (uint64_t i = 0; i < s->predictions; i++)
-        sum += (double)s->kl[i];
-    qsort(s->kl, s->predictions, sizeof *s->kl, ascending);
-    double difference = model->nll - reference->nll;
-    *divergence = (vise_divergence){
-        .mean = sum / all,
-        .p50 = percentile(s->kl, s->predictions, 0.50),
-        .p90 = percentile(s->kl, s->predictions, 0.90),
-        .p99 = percentile(s->kl, s->predictions, 0.99),
-        .max = (double)s->kl[s->predictions - 1],
-        .top1_agreement = (double)s->agreed / all,
-        .perplexity_ratio_stderr = exp(difference) * standard_error(s->nll[0], s->nll[1], s->counted, s->windows,
-                                                                    difference, all),
-    };
-}
-
 /* ---- the whole ----------------------------------------------------------------------------------------------- */
+
+static const char *path_of(const vise_model *model)
+{
+    return vise_source_path(vise_store_source(model->store));
+}
 
 vise_status vise_evaluate(const vise_model *model, const vise_model *reference, const vise_eval_options *options,
                           vise_quality *quality, vise_quality *reference_quality, vise_divergence *divergence,
@@ -250,10 +211,10 @@ vise_status vise_evaluate(const vise_model *model, const vise_model *reference, 
         VISE_TRY_TO(done, vise_eval_run_blocks(&run[r], models[r], options, &done, total, err));
     VISE_TRY_TO(done, vise_eval_run_heads(runs, n, options, &step, err));
     VISE_TRY_TO(done, score(runs, n, options, step, &s, &done, total, err));
-    VISE_TRY_TO(done, summarize(model, &s, 0, options, quality, err));
+    VISE_TRY_TO(done, vise_quality_of(&s.sums, 0, s.bytes, path_of(model), quality, err));
     if (reference) {
-        VISE_TRY_TO(done, summarize(reference, &s, 1, options, reference_quality, err));
-        diverge(&s, quality, reference_quality, divergence);
+        VISE_TRY_TO(done, vise_quality_of(&s.sums, 1, s.bytes, path_of(reference), reference_quality, err));
+        vise_divergence_of(&s.sums, s.kl, s.delta_p, divergence);
     }
 done:
     vise_eval_run_deinit(&run[0]);

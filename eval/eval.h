@@ -17,16 +17,26 @@
 #include "text/windows.h"
 
 typedef struct vise_quality {
-    uint64_t tokens;      /* predictions counted: length - 1 of each window */
-    double nll;           /* mean, nats per token */
-    double stderr_nll;    /* standard error of the mean, from the windows' sums */
+    uint64_t tokens;          /* predictions counted: those of each window, less windows.uncounted at its front */
+    double nll;               /* mean, nats per token */
+    double stderr_nll;        /* standard error of the mean, from the windows' sums */
+    double stderr_nll_tokens; /* the same, were all predictions independent: what llama.cpp's "+/-" is made of */
     double perplexity;
-    double bits_per_byte; /* 0 when the text's bytes are unknown */
+    double bits_per_byte;     /* 0 when the text's bytes are unknown */
 } vise_quality;
 
+/* How values of tokens are spread. Percentiles lie between the ranks (i - 1) / (n - 1), as torch.quantile's. */
+typedef struct vise_spread {
+    double mean, stderr_mean; /* from the windows' sums */
+    double rms;               /* root of the mean square */
+    double min, p1, p5, p10, p25, p50, p75, p90, p95, p99, p999, max;
+} vise_spread;
+
 typedef struct vise_divergence {
-    double mean, p50, p90, p99, max; /* KL(reference || model), nats per token; percentiles are nearest ranks */
+    vise_spread kl;                  /* KL(reference || model), nats per token */
+    vise_spread delta_p;             /* what the model gives the token that follows, less what the reference gives it */
     double top1_agreement;           /* in [0, 1] */
+    double top1_stderr;              /* of a proportion */
     double perplexity_ratio_stderr;  /* of after / before, from paired differences per window */
 } vise_divergence;
 

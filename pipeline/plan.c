@@ -10,6 +10,7 @@
 #include "core/event.h"
 #include "pipeline/plan_gguf.h"
 #include "pipeline/selector.h"
+#include "pipeline/text_options.h"
 
 /* ---- passes ---------------------------------------------------------------------------------------- */
 
@@ -349,12 +350,12 @@ static vise_status plan_bytes(vise_plan *plan, vise_error *err)
  * ----------------------------------------------------------------------------------------------------------
  */
 
-static size_t window_length(const vise_plan *plan, const vise_text_source *text)
+static vise_status window_length(const vise_plan *plan, const vise_text_source *text, size_t *length, vise_error *err)
 {
-    if (text->length != VISE_UNSET_INT)
-        return (size_t)text->length;
-    int64_t positions = plan->model->config.max_positions;
-    return positions > 0 && positions < 2048 ? (size_t)positions : 2048;
+    vise_window_options options;
+    VISE_TRY(vise_text_windows(text, plan->model->config.max_positions, 0, &options, err));
+    *length = options.length;
+    return VISE_OK;
 }
 
 static vise_status check_request(const vise_plan *plan, vise_error *err)
@@ -397,8 +398,8 @@ static vise_status make(vise_plan *plan, vise_error *err)
     VISE_TRY(vise_arena_take(plan->arena, n * sizeof *plan->spelling, (void **)&plan->spelling, err));
     VISE_TRY(vise_arena_take(plan->arena, n * sizeof *plan->order, (void **)&plan->order, err));
     VISE_TRY(check_request(plan, err));
-    plan->calibration_length = window_length(plan, &request->calibration);
-    plan->evaluation_length = window_length(plan, &request->evaluation);
+    VISE_TRY(window_length(plan, &request->calibration, &plan->calibration_length, err));
+    VISE_TRY(window_length(plan, &request->evaluation, &plan->evaluation_length, err));
     plan_input(plan);
     for (size_t i = 0; i < request->n_passes; i++)
         VISE_TRY(plan_pass(plan, i, err));

@@ -24,6 +24,9 @@ typedef struct vise_text_source {
     int64_t skip;
     bool random;
     uint64_t seed;
+    const char *protocol; /* of evaluation (text/protocol.h); NULL: the contract's windows */
+    int64_t stride;       /* 0 or less: not given */
+    bool bos;             /* in front of the text */
 } vise_text_source;
 
 typedef struct vise_goals { /* NaN or VISE_UNSET_SIZE: not asked */

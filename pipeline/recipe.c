@@ -70,16 +70,16 @@ static const vise_option text_rows[] = {
 };
 
 static vise_status read_text(const reading *from, const cJSON *object, const vise_option *window_rows,
-                             const char *where, vise_text_source *source, vise_error *err)
+                             size_t n_rows, const char *where, vise_text_source *source, vise_error *err)
 {
-    vise_option rows[COUNT(text_rows) + VISE_TEXT_ROWS];
-    vise_text_values values;
-    const vise_options table = {.rows = rows, .count = COUNT(rows), .values = &values};
+    vise_option rows[COUNT(text_rows) + VISE_EVALUATION_ROWS];
+    vise_text_values values = {0};
+    const vise_options table = {.rows = rows, .count = COUNT(text_rows) + n_rows, .values = &values};
 
     if (!object)
         return VISE_OK;
     memcpy(rows, text_rows, sizeof text_rows);
-    memcpy(rows + COUNT(text_rows), window_rows, VISE_TEXT_ROWS * sizeof *rows);
+    memcpy(rows + COUNT(text_rows), window_rows, n_rows * sizeof *rows);
     VISE_TRY(read_table(from, object, &table, NULL, where, err));
     if (!values.path)
         return VISE_FAIL(err, VISE_EUSAGE, "%s: %s.text is missing: the file to read", from->name, where);
@@ -244,9 +244,9 @@ static vise_status read_top(const reading *from, const cJSON *json, vise_error *
     request->output.max_shard_bytes = values.max_shard_size;
     request->seed = (uint64_t)values.seed;
     VISE_TRY(read_text(from, cJSON_GetObjectItemCaseSensitive(json, "calibration"), vise_calibration_rows,
-                       "calibration", &request->calibration, err));
+                       VISE_CALIBRATION_ROWS, "calibration", &request->calibration, err));
     VISE_TRY(read_text(from, cJSON_GetObjectItemCaseSensitive(json, "evaluate"), vise_evaluation_rows,
-                       "evaluate", &request->evaluation, err));
+                       VISE_EVALUATION_ROWS, "evaluate", &request->evaluation, err));
     VISE_TRY(read_goals(from, cJSON_GetObjectItemCaseSensitive(json, "goals"), err));
     return read_passes(from, cJSON_GetObjectItemCaseSensitive(json, "passes"), err);
 }

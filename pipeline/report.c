@@ -9,6 +9,7 @@
 vise_status vise_report_init(vise_report *report, vise_error *err)
 {
     const vise_report_pair unknown = {NAN, NAN, NAN, NAN};
+    const vise_spread no_spread = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN};
 
     memset(report, 0, sizeof *report);
     VISE_TRY(vise_arena_new(&report->arena, err));
@@ -22,9 +23,11 @@ vise_status vise_report_init(vise_report *report, vise_error *err)
     report->accuracy.tokens = report->accuracy.length = VISE_UNSET_SIZE;
     report->accuracy.perplexity = unknown;
     report->accuracy.bits_per_byte_before = report->accuracy.bits_per_byte_after = NAN;
-    report->accuracy.kl.mean = report->accuracy.kl.p50 = report->accuracy.kl.p90 = NAN;
-    report->accuracy.kl.p99 = report->accuracy.kl.max = NAN;
-    report->accuracy.top1_agreement = NAN;
+    report->accuracy.stride = report->accuracy.invalid_utf8 = VISE_UNSET_SIZE;
+    report->accuracy.stderr_before = report->accuracy.stderr_after = report->accuracy.stderr_tokens = NAN;
+    report->accuracy.low = report->accuracy.high = NAN;
+    report->accuracy.kl = report->accuracy.delta_p = no_spread;
+    report->accuracy.top1_agreement = report->accuracy.top1_stderr = NAN;
     vise_report_tasks_init(report);
     report->seconds = NAN;
     return VISE_OK;

@@ -15,6 +15,7 @@
 #include "core/buf.h"
 #include "core/err.h"
 #include "core/mem.h"
+#include "eval/eval.h"
 #include "pipeline/option.h" /* VISE_UNSET_SIZE */
 
 typedef struct vise_report_file {
@@ -104,12 +105,16 @@ typedef struct vise_report {
     struct {
         const char *text; /* NULL: no accuracy section */
         uint64_t tokens, length;
-        vise_report_pair perplexity;
+        const char *protocol; /* NULL: rows of ids, which have none */
+        uint64_t stride, invalid_utf8;
+        bool bos_in_front;
+        vise_report_pair perplexity; /* stderr: of the ratio where there is one, else of after */
+        double stderr_before, stderr_after; /* of each perplexity */
+        double stderr_tokens;               /* of after, were all predictions independent */
+        double low, high;                   /* after is between them with a confidence of 95 % */
         double bits_per_byte_before, bits_per_byte_after;
-        struct {
-            double mean, p50, p90, p99, max;
-        } kl;
-        double top1_agreement;
+        vise_spread kl, delta_p;
+        double top1_agreement, top1_stderr;
         vise_report_labels labels;
     } accuracy;
     vise_report_goal *goals;

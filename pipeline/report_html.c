@@ -137,7 +137,12 @@ static void put_accuracy_tiles(const cJSON *json, vise_buf *out)
             snprintf(detail + strlen(detail), sizeof detail - strlen(detail), ", ± %.4f", error);
         put_tile(out, "perplexity", value, detail);
     } else if (!isnan(vise_view_number(pair, "after"))) {
-        put_tile(out, "perplexity", vise_view_short(vise_view_number(pair, "after"), value), "");
+        detail[0] = '\0';
+        if (!isnan(vise_view_number(pair, "low")))
+            snprintf(detail, sizeof detail, "95 %% within %s to %s",
+                     vise_view_short(vise_view_number(pair, "low"), from),
+                     vise_view_short(vise_view_number(pair, "high"), to));
+        put_tile(out, "perplexity", vise_view_short(vise_view_number(pair, "after"), value), detail);
     }
     if (!isnan(vise_view_number(kl, "mean"))) {
         snprintf(detail, sizeof detail, "nats per token; 99 %% below %s",

@@ -189,42 +189,74 @@ static void put_memory(vise_json_writer *to, const vise_report *report)
     vise_json_object_end(to);
 }
 
-static void put_pair(vise_json_writer *to, const char *key, double before, double after, double ratio,
-                     double stderr_)
+static void put_perplexity(vise_json_writer *to, const vise_report *report)
+{
+    const vise_report_pair *pair = &report->accuracy.perplexity;
+
+    if (!isfinite(pair->before) && !isfinite(pair->after))
+        return;
+    open_object(to, "perplexity");
+    put_number(to, "before", pair->before);
+    put_number(to, "after", pair->after);
+    put_number(to, "ratio", pair->ratio);
+    put_number(to, "stderr", pair->stderr_);
+    put_number(to, "stderr_before", report->accuracy.stderr_before);
+    put_number(to, "stderr_after", report->accuracy.stderr_after);
+    put_number(to, "stderr_tokens", report->accuracy.stderr_tokens);
+    put_number(to, "low", report->accuracy.low);
+    put_number(to, "high", report->accuracy.high);
+    vise_json_object_end(to);
+}
+
+static void put_bits(vise_json_writer *to, double before, double after)
 {
     if (!isfinite(before) && !isfinite(after))
         return;
-    open_object(to, key);
+    open_object(to, "bits_per_byte");
     put_number(to, "before", before);
     put_number(to, "after", after);
-    put_number(to, "ratio", ratio);
-    put_number(to, "stderr", stderr_);
+    vise_json_object_end(to);
+}
+
+static void put_spread(vise_json_writer *to, const char *key, const vise_spread *spread)
+{
+    const struct {
+        const char *key;
+        double value;
+    } all[] = {{"mean", spread->mean}, {"stderr", spread->stderr_mean}, {"rms", spread->rms}, {"min", spread->min},
+               {"p1", spread->p1},     {"p5", spread->p5},              {"p10", spread->p10}, {"p25", spread->p25},
+               {"p50", spread->p50},   {"p75", spread->p75},            {"p90", spread->p90}, {"p95", spread->p95},
+               {"p99", spread->p99},   {"p999", spread->p999},          {"max", spread->max}};
+
+    if (!isfinite(spread->mean))
+        return;
+    open_object(to, key);
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        put_number(to, all[i].key, all[i].value);
     vise_json_object_end(to);
 }
 
 static void put_accuracy(vise_json_writer *to, const vise_report *report)
 {
-    const vise_report_pair *perplexity = &report->accuracy.perplexity;
-
     if (!report->accuracy.text)
         return;
     open_object(to, "accuracy");
     put_text(to, "text", report->accuracy.text);
     put_size(to, "tokens", report->accuracy.tokens);
     put_size(to, "length", report->accuracy.length);
-    put_pair(to, "perplexity", perplexity->before, perplexity->after, perplexity->ratio, perplexity->stderr_);
-    put_pair(to, "bits_per_byte", report->accuracy.bits_per_byte_before, report->accuracy.bits_per_byte_after,
-             NAN, NAN);
-    if (isfinite(report->accuracy.kl.mean)) {
-        open_object(to, "kl");
-        put_number(to, "mean", report->accuracy.kl.mean);
-        put_number(to, "p50", report->accuracy.kl.p50);
-        put_number(to, "p90", report->accuracy.kl.p90);
-        put_number(to, "p99", report->accuracy.kl.p99);
-        put_number(to, "max", report->accuracy.kl.max);
-        vise_json_object_end(to);
+    put_text(to, "protocol", report->accuracy.protocol);
+    put_size(to, "stride", report->accuracy.stride);
+    if (report->accuracy.bos_in_front) {
+        vise_json_key(to, "bos");
+        vise_json_put_bool(to, true);
     }
+    put_size(to, "invalid_utf8", report->accuracy.invalid_utf8);
+    put_perplexity(to, report);
+    put_bits(to, report->accuracy.bits_per_byte_before, report->accuracy.bits_per_byte_after);
+    put_spread(to, "kl", &report->accuracy.kl);
+    put_spread(to, "delta_p", &report->accuracy.delta_p);
     put_number(to, "top1_agreement", report->accuracy.top1_agreement);
+    put_number(to, "top1_stderr", report->accuracy.top1_stderr);
     vise_report_put_tasks(to, report);
     vise_json_object_end(to);
 }

@@ -72,7 +72,7 @@ static void put_sizes(const cJSON *json, vise_buf *out)
 static void put_accuracy(const cJSON *json, vise_buf *out)
 {
     const cJSON *accuracy = vise_view(json, "accuracy"), *pair = vise_view(accuracy, "perplexity");
-    const cJSON *kl = vise_view(accuracy, "kl");
+    const cJSON *kl = vise_view(accuracy, "kl"), *delta = vise_view(accuracy, "delta_p");
     double ratio = vise_view_number(pair, "ratio"), error = vise_view_number(pair, "stderr");
     double mean = vise_view_number(kl, "mean"), agreement = vise_view_number(accuracy, "top1_agreement");
     char from[VISE_VIEW_MAX], to[VISE_VIEW_MAX], remark[128] = "";
@@ -91,6 +91,11 @@ static void put_accuracy(const cJSON *json, vise_buf *out)
                  isnan(vise_view_number(kl, "p99")) ? "" : ", 99 % below ",
                  vise_view_short(vise_view_number(kl, "p99"), from));
         put_row(out, "KL divergence", "", vise_view_short(mean, to), remark);
+    }
+    if (!isnan(vise_view_number(delta, "mean"))) {
+        snprintf(to, sizeof to, "%+.3f %%", 100.0 * vise_view_number(delta, "mean"));
+        snprintf(remark, sizeof remark, "rms %.2f %%", 100.0 * vise_view_number(delta, "rms"));
+        put_row(out, "probability of the token that follows", "", to, remark);
     }
     if (!isnan(agreement)) {
         snprintf(to, sizeof to, "%.2f %%", 100.0 * agreement);
@@ -257,7 +262,7 @@ void vise_report_md(const cJSON *json, const char *name, vise_buf *out)
 {
     const cJSON *passes = vise_view(json, "passes"), *pass;
     const char *text = vise_view_text(vise_view(json, "accuracy"), "text");
-    char number[VISE_VIEW_MAX];
+    char number[VISE_VIEW_MAX], protocol[128];
     bool titled = false;
 
     (void)name;
@@ -270,8 +275,9 @@ void vise_report_md(const cJSON *json, const char *name, vise_buf *out)
         vise_view_md(out, vise_view_base(text));
         vise_buf_addf(out, ": %s tokens",
                       vise_view_fixed(vise_view_number(vise_view(json, "accuracy"), "tokens"), 0, number));
-        vise_buf_addf(out, " in windows of %s.\n",
-                      vise_view_fixed(vise_view_number(vise_view(json, "accuracy"), "length"), 0, number));
+        vise_buf_addf(out, " in windows of %s%s.\n",
+                      vise_view_fixed(vise_view_number(vise_view(json, "accuracy"), "length"), 0, number),
+                      vise_view_protocol(vise_view(json, "accuracy"), protocol, sizeof protocol));
     }
     put_goals(json, out);
     put_passes(json, out);

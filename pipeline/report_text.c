@@ -68,14 +68,18 @@ static void put_perplexity(const cJSON *accuracy, vise_buf *out)
     const cJSON *pair = vise_view(accuracy, "perplexity");
     double ratio = vise_view_number(pair, "ratio"), error = vise_view_number(pair, "stderr");
     char from[VISE_VIEW_MAX], to[VISE_VIEW_MAX], remark[128] = "";
-    int used = 0;
+    size_t used = 0;
 
     if (isnan(vise_view_number(pair, "after")))
         return;
     if (!isnan(ratio))
-        used = snprintf(remark, sizeof remark, "x%.4f", ratio);
+        used = (size_t)snprintf(remark, sizeof remark, "x%.4f ", ratio);
     if (!isnan(error))
-        snprintf(remark + used, sizeof remark - (size_t)used, "%s+- %.2g", used ? " " : "", error);
+        used += (size_t)snprintf(remark + used, sizeof remark - used, "+- %.2g", error);
+    if (isnan(ratio) && !isnan(vise_view_number(pair, "low")))
+        snprintf(remark + used, sizeof remark - used, ", 95 %% within %s to %s",
+                 vise_view_short(vise_view_number(pair, "low"), from),
+                 vise_view_short(vise_view_number(pair, "high"), to));
     put_label(out, "perplexity");
     put_change(out, vise_view_short(vise_view_number(pair, "before"), from),
                vise_view_short(vise_view_number(pair, "after"), to), remark);
@@ -84,7 +88,7 @@ static void put_perplexity(const cJSON *accuracy, vise_buf *out)
 static void put_accuracy(const cJSON *json, vise_buf *out)
 {
     const cJSON *accuracy = vise_view(json, "accuracy"), *kl = vise_view(accuracy, "kl");
-    const cJSON *bits = vise_view(accuracy, "bits_per_byte");
+    const cJSON *bits = vise_view(accuracy, "bits_per_byte"), *delta = vise_view(accuracy, "delta_p");
     double mean = vise_view_number(kl, "mean"), agreement = vise_view_number(accuracy, "top1_agreement");
     const char *text = vise_view_text(accuracy, "text");
     char from[VISE_VIEW_MAX], to[VISE_VIEW_MAX], remark[128];
@@ -104,15 +108,23 @@ static void put_accuracy(const cJSON *json, vise_buf *out)
         put_label(out, "KL");
         put_change(out, "", vise_view_short(mean, to), remark);
     }
+    if (!isnan(vise_view_number(delta, "mean"))) {
+        snprintf(to, sizeof to, "%+.3f %%", 100.0 * vise_view_number(delta, "mean"));
+        snprintf(remark, sizeof remark, "probability of the token that follows, rms %.2f %%",
+                 100.0 * vise_view_number(delta, "rms"));
+        put_label(out, "delta p");
+        put_change(out, "", to, remark);
+    }
     if (!isnan(agreement)) {
         snprintf(to, sizeof to, "%.2f %%", 100.0 * agreement);
         put_label(out, "top 1");
         put_change(out, "", to, "of tokens have the same first choice");
     }
     if (text)
-        vise_buf_addf(out, "  %-12s %s, %s tokens, windows of %s\n", "measured on", vise_view_base(text),
+        vise_buf_addf(out, "  %-12s %s, %s tokens, windows of %s%s\n", "measured on", vise_view_base(text),
                       vise_view_fixed(vise_view_number(accuracy, "tokens"), 0, from),
-                      vise_view_fixed(vise_view_number(accuracy, "length"), 0, to));
+                      vise_view_fixed(vise_view_number(accuracy, "length"), 0, to),
+                      vise_view_protocol(accuracy, remark, sizeof remark));
 }
 
 static void put_passes(const cJSON *json, vise_buf *out)

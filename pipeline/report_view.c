@@ -7,6 +7,7 @@
 #include "core/file.h"
 #include "core/mem.h"
 #include "pipeline/report.h"
+#include "text/protocol.h"
 
 const cJSON *vise_view(const cJSON *object, const char *key)
 {
@@ -93,6 +94,21 @@ const char *vise_view_base(const char *path)
 }
 
 #define DIGITS "0123456789"
+
+const char *vise_view_protocol(const cJSON *accuracy, char *text, size_t size)
+{
+    const char *name = vise_view_text(accuracy, "protocol");
+    double stride = vise_view_number(accuracy, "stride");
+    char number[VISE_VIEW_MAX];
+    vise_protocol protocol;
+
+    text[0] = '\0';
+    if (!name || vise_protocol_find(name, &protocol, NULL) != VISE_OK)
+        return text;
+    snprintf(text, size, " by protocol %s%s%s", name, isnan(stride) ? "" : " ",
+             isnan(stride) ? "" : vise_view_fixed(stride, 0, number));
+    return text;
+}
 
 bool vise_view_alike(const char *a, const char *b)
 {

@@ -28,6 +28,9 @@ const char *vise_view_relation(const char *name);
 /* The path that a person calls the model by: its last part. NULL stays NULL. */
 const char *vise_view_base(const char *path);
 
+/* " by protocol stride 256", of an accuracy section; "" when it names none that is known. */
+const char *vise_view_protocol(const cJSON *accuracy, char *text, size_t size);
+
 /* True if two texts are the same but for whole numbers: notes on the same weight of different layers. */
 bool vise_view_alike(const char *a, const char *b);
 /* The text with numbers as '*', up to its first ": ". */

@@ -15,6 +15,7 @@
 #include "pipeline/apart.h"
 #include "pipeline/run_report.h"
 #include "pipeline/run_walk.h"
+#include "pipeline/text_options.h"
 #include "text/tokenizer.h"
 
 double vise_seconds(void)
@@ -62,20 +63,29 @@ static vise_status identity_of(const vise_plan *plan, const vise_session *sessio
     return vise_buf_check(buf, "the journal's identity", err);
 }
 
-static vise_status load_windows(const vise_plan *plan, const vise_text_source *text, size_t length,
-                                size_t samples, vise_windows *windows, vise_error *err)
+static vise_status load_windows(const vise_plan *plan, const vise_text_source *text,
+                                const vise_window_options *options, vise_windows **sets, size_t *count,
+                                vise_error *err)
 {
     vise_tokenizer *tokenizer;
     VISE_TRY(vise_tokenizer_open_for(text->path, plan->request->input, &tokenizer, err));
-    vise_window_options options = {.length = length,
-                                   .samples = samples,
-                                   .skip = (size_t)text->skip,
-                                   .random = text->random,
-                                   .seed = text->seed};
-    vise_status status =
-        vise_windows_load(text->path, tokenizer, (int32_t)plan->model->config.vocab, &options, windows, err);
+    vise_status status = vise_window_sets_load(text->path, tokenizer, (int32_t)plan->model->config.vocab, options,
+                                               sets, count, err);
     vise_tokenizer_close(tokenizer);
     return status;
+}
+
+static vise_status load_calibration(const vise_plan *plan, vise_windows *windows, vise_error *err)
+{
+    const vise_text_source *text = &plan->request->calibration;
+    vise_window_options options;
+    vise_windows *sets;
+    size_t count;
+    VISE_TRY(vise_text_windows(text, plan->model->config.max_positions, 128, &options, err));
+    VISE_TRY(load_windows(plan, text, &options, &sets, &count, err));
+    *windows = sets[0]; /* the contract's windows are all alike */
+    vise_free(sets);
+    return VISE_OK;
 }
 
 /* ---- resuming
@@ -314,30 +324,33 @@ static vise_status evaluate(vise_walk *walk, vise_report *report, vise_error *er
     vise_session *session = walk->session;
     if (text->path == NULL)
         return VISE_OK;
-    vise_windows windows = {0};
+    vise_windows *sets = NULL;
+    size_t count = 0;
+    vise_window_options cut;
     vise_model *after = NULL;
     vise_quality quality, reference;
     vise_divergence divergence;
     vise_status status = VISE_OK;
-    VISE_TRY_TO(done,
-                load_windows(plan, text, plan->evaluation_length,
-                             text->samples == VISE_UNSET_INT ? 0 : (size_t)text->samples, &windows, err));
+    VISE_TRY_TO(done, vise_text_windows(text, plan->model->config.max_positions, 0, &cut, err));
+    VISE_TRY_TO(done, load_windows(plan, text, &cut, &sets, &count, err));
     VISE_TRY_TO(done, vise_model_open(vise_sink_partial_path(walk->sink), &after, err));
     const size_t limit = vise_pool_limit(session->pool);
     uint64_t ram = limit == 0                      ? UINT64_MAX
                    : limit > plan->memory.evaluate ? (limit - plan->memory.evaluate) / 2
                                                    : 0;
-    vise_eval_options options = {.windows = &windows,
+    vise_eval_options options = {.windows = sets,
+                                 .sets = count,
                                  .stream_ram_bytes = ram,
                                  .pool = session->pool,
                                  .workers = session->workers,
                                  .backend = session->backend};
     VISE_TRY_TO(done, vise_evaluate(after, plan->model, &options, &quality, &reference, &divergence, err));
-    VISE_TRY_TO(done, vise_report_accuracy(report, text->path, windows.length, &quality, &reference,
+    VISE_TRY_TO(done, vise_report_accuracy(report, text->path, cut.length, &quality, &reference,
                                            &divergence, err));
+    vise_report_protocol(report, &cut, sets[0].invalid_utf8);
 done:
     vise_model_close(after);
-    vise_windows_deinit(&windows);
+    vise_windows_free_sets(sets, count);
     return status;
 }
 
@@ -385,12 +398,8 @@ static vise_status run_session(vise_plan *plan, vise_session *session, vise_repo
         walk.outcomes[i] = (vise_outcome){.proxy_loss = NAN, .damp = NAN};
         walk.bytes_total += (double)plan->model->bound[i].tensor->stored_bytes;
     }
-    if (plan->last_calibrated >= 0) {
-        const vise_text_source *text = &request->calibration;
-        VISE_TRY_TO(done, load_windows(plan, text, plan->calibration_length,
-                                       text->samples == VISE_UNSET_INT ? 128 : (size_t)text->samples,
-                                       &walk.calibration, err));
-    }
+    if (plan->last_calibrated >= 0)
+        VISE_TRY_TO(done, load_calibration(plan, &walk.calibration, err));
     VISE_TRY_TO(done, vise_hasher_new(&walk.hasher, err));
     vise_sink_options options = {.path = request->output.path,
                                  .replace = request->output.replace,

@@ -252,6 +252,9 @@ vise_status vise_report_run(vise_report *report, const vise_walk *walk, vise_err
 
 /* ---- accuracy and goals ------------------------------------------------------------------------------------------ */
 
+/* The standard normal distribution is between minus and plus this with a probability of 95 %. */
+#define NORMAL_95 1.959963984540054
+
 vise_status vise_report_accuracy(vise_report *report, const char *text, size_t length,
                                  const vise_quality *quality, const vise_quality *reference,
                                  const vise_divergence *divergence, vise_error *err)
@@ -260,25 +263,40 @@ vise_status vise_report_accuracy(vise_report *report, const char *text, size_t l
     report->accuracy.tokens = quality->tokens;
     report->accuracy.length = length;
     report->accuracy.perplexity.after = quality->perplexity;
-    report->accuracy.perplexity.stderr_ = quality->perplexity * quality->stderr_nll;
+    report->accuracy.stderr_after = quality->perplexity * quality->stderr_nll;
+    report->accuracy.perplexity.stderr_ = report->accuracy.stderr_after;
+    report->accuracy.stderr_tokens = quality->perplexity * quality->stderr_nll_tokens;
+    if (quality->stderr_nll > 0.0) {
+        report->accuracy.low = exp(quality->nll - NORMAL_95 * quality->stderr_nll);
+        report->accuracy.high = exp(quality->nll + NORMAL_95 * quality->stderr_nll);
+    }
     if (quality->bits_per_byte > 0.0)
         report->accuracy.bits_per_byte_after = quality->bits_per_byte;
     if (reference != NULL) {
         report->accuracy.perplexity.before = reference->perplexity;
+        report->accuracy.stderr_before = reference->perplexity * reference->stderr_nll;
         report->accuracy.perplexity.ratio = quality->perplexity / reference->perplexity;
         if (reference->bits_per_byte > 0.0)
             report->accuracy.bits_per_byte_before = reference->bits_per_byte;
     }
     if (divergence != NULL) {
         report->accuracy.perplexity.stderr_ = divergence->perplexity_ratio_stderr;
-        report->accuracy.kl.mean = divergence->mean;
-        report->accuracy.kl.p50 = divergence->p50;
-        report->accuracy.kl.p90 = divergence->p90;
-        report->accuracy.kl.p99 = divergence->p99;
-        report->accuracy.kl.max = divergence->max;
+        report->accuracy.kl = divergence->kl;
+        report->accuracy.delta_p = divergence->delta_p;
         report->accuracy.top1_agreement = divergence->top1_agreement;
+        report->accuracy.top1_stderr = divergence->top1_stderr;
     }
     return VISE_OK;
+}
+
+void vise_report_protocol(vise_report *report, const vise_window_options *options, uint64_t invalid_utf8)
+{
+    report->accuracy.protocol = vise_protocol_name(options->protocol);
+    if (options->protocol == VISE_PROTOCOL_STRIDE)
+        report->accuracy.stride = options->stride > 0 ? options->stride : options->length / 2;
+    report->accuracy.bos_in_front = options->bos_in_front;
+    if (invalid_utf8 > 0)
+        report->accuracy.invalid_utf8 = invalid_utf8;
 }
 
 typedef struct goal_list {

@@ -13,6 +13,8 @@ VISE_MUST_USE vise_status vise_report_run(vise_report *report, const vise_walk *
 VISE_MUST_USE vise_status vise_report_accuracy(vise_report *report, const char *text, size_t length,
                                                const vise_quality *quality, const vise_quality *reference,
                                                const vise_divergence *divergence, vise_error *err);
+/* How the text was cut: accuracy.protocol and what belongs to it. */
+void vise_report_protocol(vise_report *report, const vise_window_options *options, uint64_t invalid_utf8);
 /* goals: VISE_EGOAL, with an error text that names them, when one is not met. */
 VISE_MUST_USE vise_status vise_report_goals(vise_report *report, const vise_goals *goals, vise_error *err);
 /* report.json, .md and .html into the sink's folder, unless the report goes elsewhere. */

@@ -451,6 +451,18 @@ const char *vise_tokenizer_token(const vise_tokenizer *tokenizer, int32_t id)
     return id >= 0 && id < tokenizer->vocab.size ? tokenizer->vocab.tokens[id].text : NULL;
 }
 
+bool vise_tokenizer_same_tokens(const vise_tokenizer *a, const vise_tokenizer *b, int32_t *id)
+{
+    int32_t size = a->vocab.size > b->vocab.size ? a->vocab.size : b->vocab.size;
+
+    for (*id = 0; *id < size; (*id)++) {
+        const char *left = vise_tokenizer_token(a, *id), *right = vise_tokenizer_token(b, *id);
+        if ((left == NULL) != (right == NULL) || (left != NULL && strcmp(left, right) != 0))
+            return false;
+    }
+    return true;
+}
+
 bool vise_tokenizer_prepends(const vise_tokenizer *tokenizer)
 {
     return tokenizer->prepends;

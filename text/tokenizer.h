@@ -57,6 +57,8 @@ int32_t vise_tokenizer_bos(const vise_tokenizer *tokenizer);
 int32_t vise_tokenizer_size(const vise_tokenizer *tokenizer);
 /* As in the vocabulary; NULL: none. */
 const char *vise_tokenizer_token(const vise_tokenizer *tokenizer, int32_t id);
+/* True if both have the same tokens under the same ids, else *id is the first that differs. */
+bool vise_tokenizer_same_tokens(const vise_tokenizer *a, const vise_tokenizer *b, int32_t *id);
 /* Bytes of text that the token stands for; -1: that depends (the unknown token) or there is no such token. */
 int vise_tokenizer_token_bytes(const vise_tokenizer *tokenizer, int32_t id);
 /* True if a space is put in front of texts, so that the first token stands for one byte that is not there. */

@@ -21,6 +21,18 @@ check "lines of ids without a tokenizer" 0 "7 tokens, windows of 8" "" eval "$fo
 check "text without a tokenizer" 2 "" "tokenizer.json" eval "$folder/bare" --text $text -q
 check "windows longer than the text" 2 "" "examples/text/test.txt" eval "$MODEL" --text $text --length 1000000
 check "fewer windows than asked" 0 "warnings" "warning" eval "$MODEL" --text $text --length 500 --skip 90 --samples 50 --progress none
+check "a stride" 0 "windows of 64 by protocol stride 32" "" eval "$MODEL" --text $text --length 64 --protocol stride --samples 5 -q
+check "llama.cpp's rule" 0 '"protocol": "llama.cpp"' "" eval "$MODEL" --text $text --length 64 --protocol llama.cpp --samples 5 --json -q
+check "papers, BOS in front" 0 '"bos": true' "" eval "$MODEL" --text $text --length 64 --protocol papers --bos --samples 5 --json -q
+check "an interval" 0 '"high":' "" eval "$MODEL" --text $text --length 64 --samples 5 --json -q
+check "unknown protocol" 2 "" "did you mean 'papers'?" eval "$MODEL" --text $text --protocol paper
+check "a stride without its protocol" 2 "" 'a stride needs the protocol "stride"' eval "$MODEL" --text $text --stride 5
+check "bos where it is a protocol's own" 2 "" '"llama.cpp" has its own way' eval "$MODEL" --text $text --protocol llama.cpp --bos
+check "a stride that leaves tokens out" 2 "" "a stride of 65" eval "$MODEL" --text $text --protocol stride --length 64 --stride 65
+check "probabilities of the right token" 0 '"delta_p": {' "" eval "$folder/q" --text $text --samples 4 --reference "$MODEL" --json -q
+cp -r "$MODEL" "$folder/other"
+sed -i 's/"vocab": *{ *"<unk>"/"vocab": {"<unknown>"/; s/"<unk>"/"<unknown>"/g' "$folder/other/tokenizer.json"
+check "another tokenizer" 2 "" "compare bits per byte" eval "$MODEL" --text $text --samples 4 --reference "$folder/other"
 "$VISE" eval "$MODEL" --text $text --samples 8 --json -q >"$folder/two" --threads 2
 "$VISE" eval "$MODEL" --text $text --samples 8 --json -q >"$folder/one" --threads 1
 expect "one and two threads agree to the last digit" cmp "$folder/one" "$folder/two"

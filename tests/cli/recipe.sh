@@ -39,6 +39,11 @@ expect "the same bytes" cmp "$folder/first" "$folder/one/model.safetensors"
 check "--report elsewhere" 0 "$folder/report.json" "*" run "$folder/r.json" -o "$folder/out" --force --report "$folder/report.json"
 expect "it is there" test -s "$folder/report.json"
 
+recipe '{"input": "MODEL", "evaluate": {"text": "'"$PWD"'/examples/text/test.txt", "length": 64, "samples": 5, "protocol": "stride", "stride": 16}, "passes": [{"pass": "quant", "scheme": "int8"}]}'
+check "evaluation by a protocol" 0 "127 tokens, windows of 64 by protocol stride 16" "*" run "$folder/r.json" -o "$folder/out" --force
+recipe '{"input": "MODEL", "evaluate": {"text": "t.txt", "stride": 16}, "passes": [{"pass": "quant", "scheme": "int8"}]}'
+check "a stride without its protocol" 2 "" 'a stride needs the protocol "stride"' run "$folder/r.json" -o "$folder/out" --force
+
 recipe '{"input": "MODEL", "passes": [{"pass": "quant", "scheme": "int8"}], "goals": {"max_bytes": "100kB"}}'
 check "a goal that is not met" 1 "NOT MET  max_bytes" "goal not met: max_bytes" run "$folder/r.json" -o "$folder/out" --force
 check "progress as JSON" 1 "*" '{"event":"progress","phase":"compress"' run "$folder/r.json" -o "$folder/out" --force --progress json

@@ -75,6 +75,14 @@ static void fill(vise_report *report)
     report->accuracy.kl.p99 = 0.31;
     report->accuracy.kl.max = 1.5;
     report->accuracy.top1_agreement = 0.934;
+    report->accuracy.protocol = "stride";
+    report->accuracy.stride = 256;
+    report->accuracy.low = 3.2;
+    report->accuracy.high = 3.4;
+    report->accuracy.stderr_tokens = 0.02;
+    report->accuracy.kl.p95 = 0.11;
+    report->accuracy.delta_p.mean = -0.00125;
+    report->accuracy.delta_p.rms = 0.025;
     report->goals = goals;
     report->n_goals = 2;
     report->seconds = 3.5;
@@ -159,6 +167,13 @@ static void test_keys(void **state)
         {"accuracy.kl.p90", 0.05},
         {"accuracy.kl.p99", 0.31},
         {"accuracy.kl.max", 1.5},
+        {"accuracy.kl.p95", 0.11},
+        {"accuracy.perplexity.low", 3.2},
+        {"accuracy.perplexity.high", 3.4},
+        {"accuracy.perplexity.stderr_tokens", 0.02},
+        {"accuracy.stride", 256},
+        {"accuracy.delta_p.mean", -0.00125},
+        {"accuracy.delta_p.rms", 0.025},
         {"accuracy.top1_agreement", 0.934},
         {"goals.0.limit", 1.05},
         {"goals.1.value", 302144},
@@ -183,6 +198,7 @@ static void test_keys(void **state)
         {"weights.0.role", "q_proj"},
         {"weights.1.note", HOSTILE},
         {"accuracy.text", "texts/test.txt"},
+        {"accuracy.protocol", "stride"},
         {"goals.0.name", "max_perplexity_ratio"},
         {"warnings.0", "the text is short: " HOSTILE},
     };
@@ -306,8 +322,9 @@ static void test_text(void **state)
         "  packed                    254 kB     4.11x smaller\n",
         "  perplexity        3.25 -> 3.315      x1.0200 +- 0.0015\n",
         "  KL                        0.0241     nats per token, 99 % below 0.31\n",
+        "  delta p                   -0.125 %   probability of the token that follows, rms 2.50 %\n",
         "  top 1                     93.40 %    of tokens have the same first choice\n",
-        "  measured on  test.txt, 40320 tokens, windows of 512\n",
+        "  measured on  test.txt, 40320 tokens, windows of 512 by protocol stride 256\n",
         "  passes       prune wanda 2:4 ",
         "               quant gptq int4-g32 ",
         "  memory          150 MB peak of 300 MB allowed (50 %)\n",

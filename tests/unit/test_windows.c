@@ -21,6 +21,7 @@
     "{\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true},"             \
     "\"model\":{\"type\":\"BPE\",\"vocab\":{\"0\":0,\"1\":1,\"2\":2,\"3\":3,\"4\":4,\"5\":5,\"6\":6,"        \
     "\"7\":7,\"8\":8,\"9\":9,\"<s>\":10,\"\xc4\x8a\":11,\"?\":12},\"merges\":[],\"unk_token\":\"?\"}"
+/* BOS in front of each text. */
 #define WITH_BOS                                                                                             \
     ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}},"  \
     "{\"Sequence\":{\"id\":\"A\"}}],\"special_tokens\":{\"<s>\":{\"ids\":[10]}}}"
@@ -89,7 +90,7 @@ static void test_text(void **state)
     put("a.txt", "0123456789");
     load(plain, (vise_window_options){.length = 3}, &windows);
     check(&windows, all, 3);
-    assert_int_equal(windows.bytes, 9);
+    assert_int_equal(windows.bytes, 6); /* the first token of a window is not predicted */
     vise_windows_deinit(&windows);
     load(with_bos, (vise_window_options){.length = 3}, &windows);
     check(&windows, bos, 5);
@@ -109,6 +110,120 @@ static void test_text(void **state)
     assert_int_equal(windows.invalid_utf8, 1);
     assert_int_equal(windows.bytes, 0); /* an unknown token stands for who knows what */
     vise_windows_deinit(&windows);
+}
+
+/* What each protocol makes of ten digits, and what of it counts. */
+static void test_protocols(void **state)
+{
+    static const struct {
+        vise_window_options options;
+        bool bos;
+        size_t sets;
+        struct {
+            size_t count, length, uncounted;
+            uint64_t bytes;
+            int32_t ids[12];
+        } want[3];
+    } cases[] = {
+        {{.protocol = VISE_PROTOCOL_PAPERS, .length = 4}, true, 1, {{2, 4, 0, 6, {0, 1, 2, 3, 4, 5, 6, 7}}}},
+        {{.protocol = VISE_PROTOCOL_PAPERS, .length = 4, .skip = 1}, false, 1, {{1, 4, 0, 3, {4, 5, 6, 7}}}},
+        {{.protocol = VISE_PROTOCOL_PAPERS, .length = 4, .bos_in_front = true},
+         true,
+         1,
+         {{2, 4, 0, 6, {10, 0, 1, 2, 3, 4, 5, 6}}}},
+        {{.protocol = VISE_PROTOCOL_STRIDE, .length = 4, .stride = 2},
+         true,
+         2,
+         {{1, 4, 0, 3, {0, 1, 2, 3}}, {3, 4, 1, 6, {2, 3, 4, 5, 4, 5, 6, 7, 6, 7, 8, 9}}}},
+        {{.protocol = VISE_PROTOCOL_STRIDE, .length = 4, .bos_in_front = true},
+         true,
+         3,
+         {{1, 4, 0, 3, {10, 0, 1, 2}}, {3, 4, 1, 6, {1, 2, 3, 4, 3, 4, 5, 6, 5, 6, 7, 8}}, {1, 3, 1, 1, {7, 8, 9}}}},
+        {{.protocol = VISE_PROTOCOL_STRIDE, .length = 6, .stride = 5},
+         false,
+         2,
+         {{1, 6, 0, 5, {0, 1, 2, 3, 4, 5}}, {1, 5, 0, 4, {5, 6, 7, 8, 9}}}},
+        {{.protocol = VISE_PROTOCOL_STRIDE, .length = 5, .stride = 5},
+         false,
+         1,
+         {{2, 5, 0, 8, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}}}},
+        {{.protocol = VISE_PROTOCOL_STRIDE, .length = 9, .stride = 1},
+         false,
+         2,
+         {{1, 9, 0, 8, {0, 1, 2, 3, 4, 5, 6, 7, 8}}, {1, 9, 7, 1, {1, 2, 3, 4, 5, 6, 7, 8, 9}}}},
+        {{.protocol = VISE_PROTOCOL_STRIDE, .length = 16}, false, 1, {{1, 10, 0, 9, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}}}},
+        {{.protocol = VISE_PROTOCOL_STRIDE, .length = 4, .stride = 2, .samples = 2},
+         false,
+         2,
+         {{1, 4, 0, 3, {0, 1, 2, 3}}, {1, 4, 1, 2, {2, 3, 4, 5}}}},
+        {{.protocol = VISE_PROTOCOL_LLAMA_CPP, .length = 5}, true, 1, {{2, 5, 2, 4, {10, 0, 1, 2, 3, 10, 5, 6, 7, 8}}}},
+        {{.protocol = VISE_PROTOCOL_LLAMA_CPP, .length = 4},
+         false,
+         1,
+         {{2, 4, 2, 2, {0, 1, 2, 3, 4, 5, 6, 7}}}},
+    };
+
+    (void)state;
+    put("a.txt", "0123456789");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        vise_windows *sets;
+        size_t count;
+        vise_error err = {0};
+        if (vise_window_sets_load(path, cases[i].bos ? with_bos : plain, 13, &cases[i].options, &sets, &count, &err) !=
+            VISE_OK)
+            fail_msg("case %zu: %s", i, err.message);
+        if (count != cases[i].sets)
+            fail_msg("case %zu: %zu sets", i, count);
+        for (size_t s = 0; s < count; s++) {
+            if (sets[s].length != cases[i].want[s].length || sets[s].uncounted != cases[i].want[s].uncounted ||
+                sets[s].count != cases[i].want[s].count || sets[s].bytes != cases[i].want[s].bytes)
+                fail_msg("case %zu, set %zu: %zu windows of %zu, %zu uncounted, %llu bytes", i, s, sets[s].count,
+                         sets[s].length, sets[s].uncounted, (unsigned long long)sets[s].bytes);
+            assert_memory_equal(sets[s].ids, cases[i].want[s].ids,
+                                sets[s].count * sets[s].length * sizeof(int32_t));
+        }
+        vise_windows_free_sets(sets, count);
+    }
+}
+
+static void test_protocols_refused(void **state)
+{
+    static const struct {
+        vise_window_options options;
+        bool bos;
+        const char *says;
+    } cases[] = {
+        {{.protocol = VISE_PROTOCOL_LLAMA_CPP, .length = 3}, true, "at least 4"},
+        {{.protocol = VISE_PROTOCOL_STRIDE, .length = 4, .stride = 5}, true, "a stride of 5"},
+        {{.protocol = VISE_PROTOCOL_PAPERS, .length = 4, .bos_in_front = true}, false, "adds no BOS"},
+        {{.protocol = VISE_PROTOCOL_PAPERS, .length = 11}, true, "10 tokens make 0 windows of 11"},
+        {{.protocol = VISE_PROTOCOL_LLAMA_CPP, .length = 12}, true, "11 tokens make 0 windows of 12"},
+    };
+    vise_windows *sets;
+    vise_protocol protocol;
+    size_t count;
+    vise_error err = {0};
+
+    (void)state;
+    put("a.txt", "0123456789");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        err = (vise_error){0};
+        assert_int_equal(vise_window_sets_load(path, cases[i].bos ? with_bos : plain, 13, &cases[i].options, &sets,
+                                               &count, &err),
+                         VISE_EUSAGE);
+        if (strstr(err.message, cases[i].says) == NULL)
+            fail_msg("case %zu: \"%s\"", i, err.message);
+        assert_null(sets);
+    }
+    err = (vise_error){0};
+    assert_int_equal(vise_protocol_find("paper", &protocol, &err), VISE_EUSAGE);
+    assert_non_null(strstr(err.message, VISE_PROTOCOL_CHOICES));
+    for (int i = 0; i < VISE_PROTOCOL_COUNT; i++) {
+        assert_int_equal(vise_protocol_find(vise_protocol_name((vise_protocol)i), &protocol, NULL), VISE_OK);
+        assert_int_equal(protocol, i);
+    }
+    assert_int_equal(vise_protocol_length(VISE_PROTOCOL_LLAMA_CPP, 0), 512);
+    assert_int_equal(vise_protocol_length(VISE_PROTOCOL_STRIDE, 1024), 1024);
 }
 
 /* Drawn windows are windows of the text, in order, without repetition, decided by the seed; each is
@@ -254,8 +369,9 @@ static void test_rows(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_text),    cmocka_unit_test(test_random), cmocka_unit_test(test_lines),
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_text),      cmocka_unit_test(test_protocols), cmocka_unit_test(test_protocols_refused),
+        cmocka_unit_test(test_random),    cmocka_unit_test(test_lines),     cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_rows),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

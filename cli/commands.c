@@ -271,7 +271,7 @@ static const struct later {
     const char *command; /* NULL: name is a command */
     const char *name;
 } later[] = {
-    {NULL, "distill"},        {NULL, "generate"},     {"convert", "offload-folder"}, {"quant", "target-bits"},
+    {NULL, "distill"},        {NULL, "generate"},     {"quant", "target-bits"},
     {"quant", "target-size"}, {"quant", "target"},    {"quant", "kv-scheme"},
     {"prune", "layers"},      {"prune", "width"},
 };

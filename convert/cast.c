@@ -10,6 +10,7 @@ typedef struct convert_config {
     const char *dtype;
     bool dequantize;
     bool unpack;
+    const char *offload_folder;
     vise_texts include, exclude;
 } convert_config;
 
@@ -28,6 +29,11 @@ static const vise_option convert_options[] = {
      .type = VISE_OPTION_FLAG,
      .offset = offsetof(convert_config, unpack),
      .help = "write plain shards from packed ones, bit for bit"},
+    {.name = "offload-folder",
+     .type = VISE_OPTION_PATH,
+     .offset = offsetof(convert_config, offload_folder),
+     .value = "DIR",
+     .help = "write the output's weights as accelerate's disk offload too: index.json and a .dat file for each tensor"},
     {.name = "include",
      .type = VISE_OPTION_LIST,
      .offset = offsetof(convert_config, include),
@@ -93,6 +99,7 @@ static vise_status convert_output(const void *config, vise_output *output, vise_
         return VISE_FAIL(err, VISE_EUSAGE, "--pack and --unpack exclude each other; give one of them");
     output->unpack = convert->unpack;
     output->dequantize = convert->dequantize;
+    output->offload_folder = convert->offload_folder != NULL ? convert->offload_folder : output->offload_folder;
     return VISE_OK;
 }
 

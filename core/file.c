@@ -314,6 +314,11 @@ done:
     return status;
 }
 
+vise_status vise_file_link(const char *from, const char *to, vise_error *err)
+{
+    return link(from, to) == 0 ? VISE_OK : vise_file_copy(from, to, err);
+}
+
 vise_status vise_file_temporary(const char *folder, vise_file *file, vise_error *err)
 {
     *file = (vise_file){.fd = -1};

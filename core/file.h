@@ -41,6 +41,8 @@ VISE_MUST_USE vise_status vise_file_sync(const vise_file *file, vise_error *err)
 VISE_MUST_USE vise_status vise_file_write_atomic(const char *path, const void *bytes, size_t length,
                                                  vise_error *err);
 VISE_MUST_USE vise_status vise_file_copy(const char *from, const char *to, vise_error *err); /* with fsync */
+/* A second name for the same file; a copy where the file system has no links. */
+VISE_MUST_USE vise_status vise_file_link(const char *from, const char *to, vise_error *err);
 /* An unlinked temporary file in folder (NULL: $TMPDIR or /tmp), for spilled activations. */
 VISE_MUST_USE vise_status vise_file_temporary(const char *folder, vise_file *file, vise_error *err);
 

@@ -143,6 +143,7 @@ typedef struct vise_output {
     bool pack, unpack;
     bool dequantize;
     bool replace, resume;
+    const char *offload_folder; /* for accelerate's disk offload, beside the output; NULL: none */
     uint64_t max_shard_bytes; /* 0: one file */
     uint32_t gguf_file_type;  /* of a mixture of GGUF types; 0: that of most weights */
 } vise_output;

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "pipeline/device_map.h"
+#include "pipeline/offload.h"
 #include "pipeline/plan.h"
 
 /* Weights of one role that meet the same fate, as one line. */
@@ -116,6 +117,12 @@ static void print_text(const vise_plan *plan, const fate *fates, size_t n, vise_
                   vise_format_size(plan->bytes_after, b));
     if (plan->bytes_after > 0)
         vise_buf_addf(out, " (%.2fx smaller)", (double)plan->bytes_before / (double)plan->bytes_after);
+    if (plan->output.offload_folder != NULL) {
+        size_t files;
+        const uint64_t bytes = vise_offload_bytes(plan, &files);
+        vise_buf_addf(out, "\noffload   %zu files in %s, %s", files, plan->output.offload_folder,
+                      vise_format_size(bytes, a));
+    }
     vise_buf_addf(out, "\nmemory    at least %s for weights and scratch",
                   vise_format_size(plan->memory.least, a));
     if (plan->memory.activations > 0)
@@ -201,6 +208,11 @@ static void print_json(const vise_plan *plan, const vise_device_map *map, vise_s
         vise_json_object_end(&json);
     }
     vise_json_array_end(&json);
+    if (plan->output.offload_folder != NULL) {
+        size_t files;
+        put_label(&json, "offload_folder", plan->output.offload_folder);
+        put_bytes(&json, "offload_bytes", vise_offload_bytes(plan, &files));
+    }
     vise_json_key(&json, "memory");
     vise_json_object(&json);
     put_bytes(&json, "least", plan->memory.least);

@@ -13,6 +13,7 @@
 #include "core/json.h"
 #include "eval/eval.h"
 #include "pipeline/apart.h"
+#include "pipeline/offload.h"
 #include "pipeline/run_report.h"
 #include "pipeline/run_walk.h"
 #include "pipeline/text_options.h"
@@ -372,6 +373,8 @@ static vise_status finish(vise_walk *walk, vise_report *report, double start, vi
     vise_plan *plan = walk->plan;
     VISE_TRY(put_side_files(plan, walk->sink, err));
     VISE_TRY(vise_sink_finish(walk->sink, err));
+    if (plan->output.offload_folder != NULL)
+        VISE_TRY(vise_offload_write(plan, vise_sink_partial_path(walk->sink), walk->session->pool, err));
     VISE_TRY(evaluate(walk, report, err));
     VISE_TRY(vise_report_run(report, walk, err));
     vise_status goals = vise_report_goals(report, &plan->request->goals, err);
@@ -379,6 +382,8 @@ static vise_status finish(vise_walk *walk, vise_report *report, double start, vi
         return goals;
     report->seconds = vise_seconds() - start;
     VISE_TRY(vise_report_write(report, plan->request, walk->sink, err));
+    if (plan->output.offload_folder != NULL)
+        VISE_TRY(vise_offload_publish(plan, err));
     VISE_TRY(vise_sink_publish(walk->sink, err));
     vise_status beside = vise_report_write_beside(report, plan->request, err);
     return beside != VISE_OK ? beside : goals;
@@ -390,7 +395,7 @@ static vise_status run_session(vise_plan *plan, vise_session *session, vise_repo
     const vise_request *request = plan->request;
     vise_walk walk = {.plan = plan, .session = session};
     vise_buf identity = {0};
-    bool begun = false;
+    bool begun = false, offloads = false;
     vise_status status = VISE_OK;
     VISE_TRY_TO(done, identity_of(plan, session, &identity, err));
     VISE_TRY_TO(done, vise_calloc(plan->count + 1, sizeof *walk.outcomes, (void **)&walk.outcomes, err));
@@ -410,6 +415,9 @@ static vise_status run_session(vise_plan *plan, vise_session *session, vise_repo
                                  .gguf = vise_plan_gguf_values(plan),
                                  .pool = session->pool,
                                  .hasher = walk.hasher};
+    if (plan->output.offload_folder != NULL)
+        VISE_TRY_TO(done, vise_offload_begin(plan, err));
+    offloads = plan->output.offload_folder != NULL;
     VISE_TRY_TO(done, vise_sink_open(&options, &walk.sink, err));
     VISE_TRY_TO(done, vise_plan_declare(plan, walk.sink, err));
     VISE_TRY_TO(done, vise_sink_seal(walk.sink, err));
@@ -422,6 +430,8 @@ done:;
     /* What an earlier run has finished stays until work on it begins; after a full disk, what this one has. */
     const bool resumable = status == VISE_EINTERRUPTED || (request->output.resume && !begun) ||
                            (status == VISE_ERESOURCE && any_finished(&walk));
+    if (offloads)
+        vise_offload_drop(plan);
     if (walk.sink != NULL)
         vise_sink_close(walk.sink, status != VISE_OK && status != VISE_EGOAL && !resumable);
     vise_model_close(walk.finished);

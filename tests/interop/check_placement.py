@@ -10,8 +10,9 @@ from common import EXAMPLE, check, path, vise
 
 import accelerate
 import torch
-from accelerate import infer_auto_device_map
-from accelerate.utils import check_device_map
+from accelerate import disk_offload, infer_auto_device_map
+from accelerate.utils import check_device_map, load_offloaded_weight, offload_weight
+from safetensors.torch import load_file, save_file
 
 from check_architectures import LENGTH, MODELS, make, reference
 
@@ -109,6 +110,80 @@ def loaded_by(family, prefix, suffix, options):
     return off == 0.0 and agree, f"logits off by {off:.0e}; {same} of {tried} maps are accelerate's"
 
 
+# ---- offloaded -------------------------------------------------------------------------------------------------------
+
+
+def offloaded(family, prefix, suffix, options, dtype):
+    """Every tensor of the class, bit for bit, by accelerate's reader; and a model whose weights lie there alone."""
+    model = make(family, prefix, suffix, options).to(dtype)
+    folder, off = path(f"{family}{suffix}-{dtype}"), path(f"{family}{suffix}-{dtype}.off")
+    model.save_pretrained(folder)
+    vise("convert", folder, "-o", path("out"), "--offload-folder", off, "--force", "--memory", "64MB")
+    index = json.load(open(os.path.join(off, "index.json")))
+    state = model.state_dict()
+    missing = sorted(set(state) - set(index))
+    assert not missing, f"not in the index: {missing}"
+    for name, tensor in state.items():
+        got = load_offloaded_weight(os.path.join(off, f"{name}.dat"), index[name])
+        assert got.dtype == tensor.dtype and got.shape == tensor.shape and torch.equal(got, tensor), name
+    ids = torch.randint(3, 119, (2, 24), generator=torch.Generator().manual_seed(1))
+    expected = reference(model, suffix, ids)
+    torch.manual_seed(5)
+    other = type(model)(model.config).to(dtype).eval()
+    disk_offload(other, off)
+    off_by = (reference(other, suffix, ids) - expected).abs().max().item()
+    return off_by == 0.0, f"{len(state)} tensors; logits off by {off_by:.0e}"
+
+
+def every_dtype():
+    """What a file may hold: float8 and integers, a scalar, and a name that starts with a dot."""
+    tensors = {f"m.{str(dtype)[6:]}": torch.arange(12).to(dtype).reshape(3, 4) for dtype in (
+        torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2, torch.int64,
+        torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)}
+    tensors["scalar"] = torch.tensor(1.5)
+    tensors["bf16 scalar"] = torch.tensor(2.5, dtype=torch.bfloat16)
+    save_file(tensors, path("dtypes.safetensors"))
+    vise("convert", path("dtypes.safetensors"), "-o", path("copy.safetensors"), "--offload-folder", path("dtypes.off"))
+    theirs = {}
+    os.makedirs(path("theirs"))
+    for name, tensor in tensors.items():
+        offload_weight(tensor, name, path("theirs"), theirs)
+    ours = json.load(open(path("dtypes.off", "index.json")))
+    wrong = [name for name in tensors if ours[name] != {"dtype": theirs[name]["dtype"], "shape": list(theirs[name]["shape"])}
+             or open(path("dtypes.off", name + ".dat"), "rb").read() != open(path("theirs", name + ".dat"), "rb").read()
+             or not same(load_offloaded_weight(path("dtypes.off", name + ".dat"), ours[name]), tensors[name])]
+    return not wrong, f"{len(tensors)} tensors, index and files as accelerate writes them {wrong or ''}"
+
+
+def same(a, b):
+    return a.dtype == b.dtype and a.shape == b.shape and torch.equal(a.float(), b.float())
+
+
+def bare():
+    """A file of the bare model, whose names lack the prefix that those of its class have."""
+    model = make("gpt2", "GPT2LMHeadModel", "", {})
+    folder = path("bare")
+    model.save_pretrained(folder)
+    file = os.path.join(folder, "model.safetensors")
+    save_file({name.removeprefix("transformer."): tensor.clone() for name, tensor in load_file(file).items()}, file,
+              metadata={"format": "pt"})
+    vise("convert", folder, "-o", path("bare.out"), "--offload-folder", path("bare.off"))
+    index = json.load(open(path("bare.off", "index.json")))
+    assert set(model.state_dict()) <= set(index), sorted(set(model.state_dict()) - set(index))
+    device_map, _ = plan(folder, "cpu=250kB", "--context", 0)
+    ids = torch.arange(3, 40).reshape(1, -1)
+    again = type(model).from_pretrained(folder, device_map=device_map, offload_folder=path("offload"),
+                                        attn_implementation="eager")
+    off = (again(ids).logits - model(ids).logits).abs().max().item()
+    return off == 0.0 and "transformer.h.0" in device_map and "disk" in device_map.values(), f"logits off by {off:.0e}"
+
+
+check("offload, every dtype", every_dtype)
+check("device map and offload, a file without prefixes", bare)
+for family, prefix, suffix, configurations in MODELS:
+    if "Moe" not in prefix and prefix != "Mixtral":  # whose experts transformers 5 stacks while it loads a file
+        check(f"offload, {family} {suffix}", offloaded, family, prefix, suffix, configurations[-1],
+              torch.bfloat16 if family == "llama" else torch.float32)
 for family, prefix, suffix, configurations in MODELS:
     for options in configurations[:2]:
         check(f"device map, {family} {suffix} {options or ''}", loaded_by, family, prefix, suffix, options)

@@ -122,6 +122,7 @@ vise_status vise_cmd_report(vise_cli *cli, vise_error *err);
 
 /* Their own options. */
 typedef struct vise_inspect_options {
+    int64_t context, batch; /* VISE_UNSET_INT: not given */
     bool json, architectures, schemes, layouts, roles, devices;
 } vise_inspect_options;
 typedef struct vise_eval_command_options {

@@ -8,6 +8,7 @@
 #include "core/file.h"
 #include "core/json.h"
 #include "model/model.h"
+#include "pipeline/memory_table.h"
 
 #define TEXT_BYTES_MAX ((size_t)256 << 20)
 
@@ -206,8 +207,8 @@ static void put_kinds(const kind *kinds, size_t count, vise_buf *out)
     }
 }
 
-static vise_status put_text(const vise_model *model, const char *path, vise_arena *arena, vise_buf *out,
-                            vise_error *err)
+static vise_status put_text(const vise_model *model, const char *path, const vise_memory_table *memory,
+                            vise_arena *arena, vise_buf *out, vise_error *err)
 {
     kind *kinds = NULL;
     size_t count = 0;
@@ -215,6 +216,7 @@ static vise_status put_text(const vise_model *model, const char *path, vise_aren
     VISE_TRY(gather_kinds(model, arena, &kinds, &count, err));
     put_facts(model, path, out);
     put_stored(kinds, count, out);
+    vise_memory_table_print(memory, out);
     put_kinds(kinds, count, out);
     return VISE_OK;
 }
@@ -255,7 +257,7 @@ static void put_tensor_json(const vise_bound *bound, vise_json_writer *to)
     vise_json_object_end(to);
 }
 
-static void put_json(const vise_model *model, const char *path, vise_buf *out)
+static void put_json(const vise_model *model, const char *path, const vise_memory_table *memory, vise_buf *out)
 {
     const vise_source *source = vise_store_source(model->store);
     vise_json_writer to;
@@ -282,6 +284,10 @@ static void put_json(const vise_model *model, const char *path, vise_buf *out)
         vise_json_object_end(&to);
     }
     vise_json_array_end(&to);
+    vise_json_key(&to, "memory");
+    vise_json_object(&to);
+    vise_memory_table_put(memory, &to);
+    vise_json_object_end(&to);
     vise_json_key(&to, "tensors");
     vise_json_array(&to);
     for (size_t i = 0; i < model->count; i++)
@@ -291,19 +297,19 @@ static void put_json(const vise_model *model, const char *path, vise_buf *out)
     vise_buf_add_char(out, '\n');
 }
 
-static vise_status inspect_model(const char *path, bool json, vise_arena *arena, vise_buf *out,
+static vise_status inspect_model(const char *path, const vise_inspect_options *own, vise_arena *arena, vise_buf *out,
                                  vise_error *err)
 {
     vise_model *model = NULL;
+    vise_memory_table memory;
     vise_status status;
 
     VISE_TRY(vise_model_open(path, &model, err));
-    if (json) {
-        put_json(model, path, out);
-        status = VISE_OK;
-    } else {
-        status = put_text(model, path, arena, out, err);
-    }
+    status = vise_memory_table_make(model, own->context, own->batch, &memory, err);
+    if (status == VISE_OK && own->json)
+        put_json(model, path, &memory, out);
+    else if (status == VISE_OK)
+        status = put_text(model, path, &memory, arena, out, err);
     vise_model_close(model);
     return status;
 }
@@ -471,7 +477,7 @@ vise_status vise_cmd_inspect(vise_cli *cli, vise_error *err)
             vise_buf_add_char(&out, '\n');
         }
     } else {
-        status = inspect_model(cli->arguments.items[0], own->json, cli->arena, &out, err);
+        status = inspect_model(cli->arguments.items[0], own, cli->arena, &out, err);
     }
     if (status == VISE_OK)
         status = vise_buf_check(&out, "the listing", err);

@@ -11,7 +11,7 @@ from common import EXAMPLE, check, path, vise
 import accelerate
 import torch
 from accelerate import disk_offload, infer_auto_device_map
-from accelerate.utils import check_device_map, load_offloaded_weight, offload_weight
+from accelerate.utils import calculate_maximum_sizes, check_device_map, load_offloaded_weight, offload_weight
 from safetensors.torch import load_file, save_file
 
 from check_architectures import LENGTH, MODELS, make, reference
@@ -178,6 +178,27 @@ def bare():
     return off == 0.0 and "transformer.h.0" in device_map and "disk" in device_map.values(), f"logits off by {off:.0e}"
 
 
+def estimated(family, prefix, suffix, options):
+    """The sum and float32 training of accelerate's estimate-memory, which knows of dtypes alone."""
+    model = make(family, prefix, suffix, options)
+    folder = path("estimated")
+    model.save_pretrained(folder)
+    memory = json.loads(vise("inspect", folder, "--json"))["memory"]
+    total, _ = calculate_maximum_sizes(model)
+    ours = {row["name"]: row for row in memory["run"]}
+    trained = memory["training"][0]
+    tied = sum(t.numel() * t.element_size() for t in model.parameters())
+    # It counts buffers, which are in no file: angles, masks (a bool as an eighth of a byte).
+    buffers = sum(t.numel() * (t.element_size() if t.dtype != torch.bool else 1 / 8) for t in model.buffers())
+    good = total == tied + buffers
+    good = good and ours["f32"]["weights"] == tied and ours["bf16"]["weights"] * 2 == tied
+    good = good and trained["weights"] + trained["gradients"] + trained["optimizer"] == 4 * tied
+    return good, f"{tied} bytes, by accelerate {total}"
+
+
+for family, prefix, suffix, configurations in MODELS:
+    if suffix == "ForCausalLM":
+        check(f"memory, {family}", estimated, family, prefix, suffix, configurations[0])
 check("offload, every dtype", every_dtype)
 check("device map and offload, a file without prefixes", bare)
 for family, prefix, suffix, configurations in MODELS:

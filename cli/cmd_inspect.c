@@ -9,6 +9,7 @@
 #include "core/json.h"
 #include "model/model.h"
 #include "pipeline/memory_table.h"
+#include "tensor/activation_type.h"
 
 #define TEXT_BYTES_MAX ((size_t)256 << 20)
 
@@ -394,10 +395,12 @@ static void list_schemes(lister *to)
             list_row(to, rows[i].name, summary);
             continue;
         }
-        char grains[64];
-        snprintf(summary, sizeof summary, "%d bits; per %s%s%s; layout %s", rows[i].bits,
+        char grains[64], inputs[VISE_ACTIVATION_NAMES_MAX];
+        const bool none = strcmp(vise_activation_names(&rows[i], inputs), "none") == 0;
+        snprintf(summary, sizeof summary, "%d bits; per %s%s%s; layout %s%s%s", rows[i].bits,
                  vise_weight_type_grains(&rows[i], grains), rows[i].has_asym ? ", each also -asym" : "",
-                 rows[i].default_granularity == VISE_PER_FLAT ? ", each also -dq" : "", rows[i].default_layout);
+                 rows[i].default_granularity == VISE_PER_FLAT ? ", each also -dq" : "", rows[i].default_layout,
+                 none ? "" : "; inputs ", none ? "" : inputs);
         list_row(to, rows[i].name, summary);
     }
 }

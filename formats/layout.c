@@ -54,6 +54,18 @@ static const vise_layout layouts[] = {
         .load = vise_bnb_load,
     },
     {
+        .name = "fp8",
+        .summary = "fp8-e4m3 in blocks or per tensor, fine-grained; loaded by transformers, vLLM, SGLang",
+        .scale_dtype = VISE_DTYPE_F32,
+        .spell = vise_fp8_spell,
+        .store_scratch = vise_fp8_store_scratch,
+        .store = vise_fp8_store,
+        .config = vise_fp8_config,
+        .recognise = vise_fp8_recognise,
+        .find = vise_fp8_find,
+        .load = vise_fp8_load,
+    },
+    {
         .name = "gptq",
         .summary = "integers as GPTQ's tools write them; loaded by transformers (gptqmodel), vLLM, SGLang, ExLlama",
         .scale_dtype = VISE_DTYPE_F16,
@@ -120,4 +132,11 @@ const cJSON *vise_quantization_config(const vise_source *source)
             return config;
     }
     return NULL;
+}
+
+bool vise_layout_has_fp8_cache(const vise_source *source)
+{
+    const cJSON *scheme = cJSON_GetObjectItemCaseSensitive(vise_quantization_config(source), "kv_cache_scheme");
+    return cJSON_IsObject(scheme) && vise_ct_recognise(source) &&
+           vise_ct_is_fp8_cache(vise_source_config_path(source), scheme);
 }

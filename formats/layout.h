@@ -24,7 +24,8 @@ typedef struct vise_spelling {
     const char *module;      /* "model.layers.0.mlp.down_proj" */
     const char *name;        /* of the float tensor: module + ".weight" */
     int64_t rows, cols;      /* out features, in features */
-    vise_dtype dtype;        /* float dtype of the model for this weight: scales are stored in it */
+    vise_dtype dtype;        /* float dtype of the model for this weight */
+    vise_dtype scale_dtype;  /* of its scales, where the layout leaves the choice; VISE_DTYPE_BOOL: dtype */
     vise_scheme scheme;      /* type NULL: stays a plain tensor */
     bool is_linear;          /* a Linear of the network (else an embedding, norm, ...) */
     const int32_t *group_of; /* as in vise_qweight; NULL: groups are consecutive columns */
@@ -57,7 +58,8 @@ typedef struct vise_found {
     size_t parts[VISE_PARTS_MAX]; /* source tensors, in the layout's order of parts; SIZE_MAX: absent */
     int variant;                  /* the layout's own */
     const float *table, *nested_map; /* as in vise_qweight, in the arena */
-    float offset;
+    float offset, global, input_scale; /* as in vise_qweight */
+    vise_dtype scale_dtype;          /* of its scales, where that is not dtype (VISE_DTYPE_BOOL: it is) */
     const int32_t
         *group_of; /* as in vise_qweight, [cols] in the arena; NULL: groups are consecutive columns */
 } vise_found;
@@ -99,5 +101,9 @@ typedef struct vise_layout {
  * "bitsandbytes", "gptq", "gptq-v2" and "awq". */
 const vise_layout *vise_layouts(size_t *count);        /* pointer to the first row */
 const vise_layout *vise_layout_find(const char *name); /* NULL: none */
+
+/* True if the source's config says that the key-value cache is fp8-e4m3 with calibrated scales, which lie beside the
+ * linears of attention: *.k_scale, *.v_scale. */
+bool vise_layout_has_fp8_cache(const vise_source *source);
 
 #endif

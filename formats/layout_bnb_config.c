@@ -12,29 +12,6 @@
 
 /* ---- written ------------------------------------------------------------------------------------------- */
 
-/* Its loaders leave a module alone whose name begins or ends with an entry. */
-static vise_status put_skipped(vise_json_writer *w, const vise_spelling *weights, size_t n, vise_error *err)
-{
-    vise_json_key(w, "llm_int8_skip_modules");
-    vise_json_array(w);
-    for (size_t i = 0; i < n; i++) {
-        const char *left = weights[i].module;
-        if (!weights[i].is_linear || weights[i].scheme.type)
-            continue;
-        for (size_t j = 0; j < n; j++)
-            if (weights[j].scheme.type &&
-                (vise_starts_with(weights[j].module, left) || vise_ends_with(weights[j].module, left)))
-                return VISE_FAIL(
-                    err, VISE_EUNSUPPORTED,
-                    "%s stays as it is, but %s, which is quantized, begins or ends with that name: "
-                    "bitsandbytes' loaders cannot tell them apart; quantize both, or neither",
-                    left, weights[j].module);
-        vise_json_put_text(w, left);
-    }
-    vise_json_array_end(w);
-    return VISE_OK;
-}
-
 static vise_status check_one_kind(const vise_spelling *weights, size_t n, const vise_spelling **first,
                                   vise_error *err)
 {
@@ -91,7 +68,7 @@ vise_status vise_bnb_config(const vise_spelling *weights, size_t n, vise_buf *bu
     vise_json_put_text(&w, four ? first->scheme.type->name : "fp4");
     vise_json_key(&w, "llm_int8_threshold");
     vise_json_put_raw(&w, "6.0"); /* its loader wants a float */
-    VISE_TRY(put_skipped(&w, weights, n, err));
+    VISE_TRY(vise_put_skipped(&w, "llm_int8_skip_modules", weights, n, err));
     vise_json_object_end(&w);
     return vise_buf_check(buf, "quantization_config", err);
 }
@@ -105,16 +82,6 @@ bool vise_bnb_recognise(const vise_source *source)
            (config && !*vise_config_text(config, "quant_method") &&
             (cJSON_GetObjectItemCaseSensitive(config, "load_in_4bit") ||
              cJSON_GetObjectItemCaseSensitive(config, "load_in_8bit")));
-}
-
-static const vise_weight_type *type_of(const vise_codebook *codebook)
-{
-    size_t count;
-    const vise_weight_type *types = vise_weight_types(&count), *found = NULL;
-    for (size_t i = 0; i < count && !found; i++)
-        if (types[i].codebook == codebook)
-            found = &types[i];
-    return found;
 }
 
 /* n floats of a tensor that is to have so many; *table is NULL where they are those that we know. */
@@ -252,7 +219,7 @@ static vise_status add_blocks(const vise_source *source, size_t tensor, const ch
     VISE_TRY(read_state(source, tensor, &state, err));
     found.parts[VISE_BNB_STATE] = tensor;
     found.scheme = (vise_scheme){
-        .type = type_of(vise_ends_with(suffix, "nf4") ? &vise_codebook_nf4 : &vise_codebook_fp4),
+        .type = vise_codebook_type(vise_ends_with(suffix, "nf4") ? &vise_codebook_nf4 : &vise_codebook_fp4),
         .granularity = VISE_PER_FLAT,
         .group = state.block,
         .dq = state.nested,
@@ -260,20 +227,10 @@ static vise_status add_blocks(const vise_source *source, size_t tensor, const ch
     found.rows = state.rows;
     found.cols = state.cols;
     found.dtype = state.dtype;
+    found.scale_dtype = VISE_DTYPE_F32;
     found.offset = (float)state.offset;
     VISE_TRY(check_blocks(source, arena, &state, &found, err));
     return vise_found_add(list, &found, err);
-}
-
-/* The dtype of the rest of the model, which LLM.int8 does not store. */
-static vise_dtype float_dtype(const vise_source *source)
-{
-    const cJSON *config = vise_source_config(source);
-    const char *name = vise_config_text(config, "dtype");
-    name = *name ? name : vise_config_text(config, "torch_dtype");
-    return strcmp(name, "float32") == 0    ? VISE_DTYPE_F32
-           : strcmp(name, "bfloat16") == 0 ? VISE_DTYPE_BF16
-                                           : VISE_DTYPE_F16;
 }
 
 static vise_status add_int8(const vise_source *source, size_t tensor, vise_arena *arena,
@@ -305,10 +262,11 @@ static vise_status add_int8(const vise_source *source, size_t tensor, vise_arena
             "%s: %s is stored in a tiled form of old bitsandbytes (weight_format %d), which is not "
             "supported; rows (0) are",
             vise_source_path(source), found.module, format);
-    found.scheme = (vise_scheme){.type = type_of(&vise_codebook_llm_int8), .granularity = VISE_PER_CHANNEL};
+    found.scheme = (vise_scheme){.type = vise_codebook_type(&vise_codebook_llm_int8), .granularity = VISE_PER_CHANNEL};
     found.rows = weight->shape[0];
     found.cols = weight->shape[1];
-    found.dtype = float_dtype(source);
+    found.scale_dtype = VISE_DTYPE_F32;
+    found.dtype = vise_config_dtype(source, VISE_DTYPE_F16);
     return vise_found_add(list, &found, err);
 }
 

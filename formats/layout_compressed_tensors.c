@@ -1,16 +1,16 @@
-/* compressed-tensors: how weights become stored tensors and back. The forms are described in
- * layout_internal.h. */
+/* compressed-tensors: how weights become stored tensors. The forms are described in layout_internal.h. */
 #include <string.h>
 
 #include "formats/layout_internal.h"
 #include "formats/names.h"
-#include "formats/safetensors.h"
 #include "tensor/pack.h"
 
-/* Weights with quantized activations are stored as I8. */
-static bool is_int(const vise_scheme *scheme)
+vise_ct_form vise_ct_form_of(const vise_scheme *scheme)
 {
-    return scheme->activation != NULL;
+    const vise_activation_type *activation = vise_activation_type_find(scheme->activation);
+    if (scheme->type->codebook)
+        return scheme->type->bits == 4 ? VISE_CT_FLOAT4 : VISE_CT_FLOAT8;
+    return activation && !activation->codebook ? VISE_CT_INTEGERS : VISE_CT_PACKED_INTEGERS;
 }
 
 uint64_t vise_ct_words(uint64_t n, int bits, bool old)
@@ -22,25 +22,26 @@ uint64_t vise_ct_words(uint64_t n, int bits, bool old)
 
 /* ---- spelling --------------------------------------------------------------------------------- */
 
+static bool is_held(const vise_scheme *scheme)
+{
+    const vise_codebook *const held[] = {NULL, &vise_codebook_fp8_e4m3, &vise_codebook_mxfp8, &vise_codebook_mxfp4,
+                                         &vise_codebook_nvfp4};
+    for (size_t i = 0; i < sizeof held / sizeof *held; i++)
+        if (scheme->type->codebook == held[i])
+            return scheme->type->blocks == NULL;
+    return false;
+}
+
 static vise_status check_scheme(const vise_spelling *weight, vise_error *err)
 {
     char text[VISE_SCHEME_TEXT_MAX];
     const vise_scheme *scheme = &weight->scheme;
-    vise_scheme_text(scheme, text);
-    if (!vise_starts_with(scheme->type->name, "int"))
+    if (!is_held(scheme))
         return VISE_FAIL(err, VISE_EUNSUPPORTED,
-                         "%s: layout compressed-tensors holds int2 to int8 here, not %s", weight->module,
-                         text);
-    if (scheme->activation && strcmp(scheme->activation, "int8-token") != 0)
-        return VISE_FAIL(err, VISE_EUNSUPPORTED,
-                         "%s: layout compressed-tensors holds activations int8-token here, not %s",
-                         weight->module, text);
-    if (scheme->activation && scheme->type->bits != 8)
-        return VISE_FAIL(
-            err, VISE_EUNSUPPORTED,
-            "%s: layout compressed-tensors holds activations int8-token with int8 weights only, not %s",
-            weight->module, text);
-    const vise_dtype_traits *dtype = vise_dtype_of(weight->dtype);
+                         "%s: layout compressed-tensors holds int2 to int8, fp8-e4m3, mxfp8, mxfp4 and nvfp4, not %s; "
+                         "use layout %s",
+                         weight->module, vise_scheme_text(scheme, text), scheme->type->default_layout);
+    const vise_dtype_traits *dtype = vise_dtype_of(vise_scales_dtype(weight));
     if (!dtype->is_float || dtype->bits < 16)
         return VISE_FAIL(err, VISE_EUNSUPPORTED, "%s: layout compressed-tensors has no scales of dtype %s",
                          weight->module, dtype->name);
@@ -52,6 +53,40 @@ static vise_status check_scheme(const vise_spelling *weight, vise_error *err)
     return vise_check_groups(weight, err);
 }
 
+static vise_part scale_part(const vise_spelling *weight)
+{
+    const vise_scheme *scheme = &weight->scheme;
+    const vise_codebook *codebook = scheme->type->codebook;
+    vise_part scale = {.suffix = ".weight_scale",
+                       .dtype = vise_scales_dtype(weight),
+                       .ndim = 2,
+                       .shape = {weight->rows, vise_scheme_groups(scheme, weight->cols)}};
+    if (scheme->granularity == VISE_PER_TENSOR) {
+        scale.ndim = 1;
+        scale.shape[0] = 1;
+    } else if (scheme->granularity == VISE_PER_BLOCK) {
+        scale.shape[0] = weight->rows / scheme->group_rows + (weight->rows % scheme->group_rows != 0);
+    }
+    if (codebook && codebook->scale_bits)
+        scale.dtype = codebook == &vise_codebook_nvfp4 ? VISE_DTYPE_F8_E4M3 : VISE_DTYPE_U8;
+    return scale;
+}
+
+static const char *weight_suffix(vise_ct_form form)
+{
+    return form == VISE_CT_PACKED_INTEGERS || form == VISE_CT_FLOAT4 ? ".weight_packed" : ".weight";
+}
+
+/* The scale of the inputs is the last part. */
+static vise_part input_part(const vise_spelling *weight)
+{
+    const bool global = weight->scheme.type->codebook == &vise_codebook_nvfp4;
+    return (vise_part){.suffix = global ? ".input_global_scale" : ".input_scale",
+                       .dtype = global ? VISE_DTYPE_F32 : vise_scales_dtype(weight),
+                       .ndim = 1,
+                       .shape = {1}};
+}
+
 vise_status vise_ct_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX], int *n_parts,
                           vise_error *err)
 {
@@ -59,37 +94,40 @@ vise_status vise_ct_spell(const vise_spelling *weight, vise_part parts[VISE_PART
         return vise_plain_spell(weight, parts, n_parts, err);
     VISE_TRY(check_scheme(weight, err));
     const vise_scheme *scheme = &weight->scheme;
-    int bits = scheme->type->bits;
-    int64_t rows = weight->rows, cols = weight->cols, groups = vise_scheme_groups(scheme, cols);
-
-    vise_part scale = {.suffix = ".weight_scale", .dtype = weight->dtype, .ndim = 2, .shape = {rows, groups}};
-    if (scheme->granularity == VISE_PER_TENSOR) {
-        scale.ndim = 1;
-        scale.shape[0] = 1;
-    }
-    vise_part zero = scale;
+    const vise_ct_form form = vise_ct_form_of(scheme);
+    const int bits = scheme->type->bits;
+    const int64_t rows = weight->rows, cols = weight->cols;
+    const vise_part scale = scale_part(weight);
+    vise_part zero = scale,
+              codes = {.suffix = weight_suffix(form), .dtype = VISE_DTYPE_I8, .ndim = 2, .shape = {rows, cols}};
+    int n = 0;
     zero.suffix = ".weight_zero_point";
     zero.dtype = VISE_DTYPE_I8;
-
-    int n = 0;
-    if (is_int(scheme)) {
-        parts[n++] =
-            (vise_part){.suffix = ".weight", .dtype = VISE_DTYPE_I8, .ndim = 2, .shape = {rows, cols}};
-        parts[n++] = scale;
-    } else {
-        parts[n++] = (vise_part){.suffix = ".weight_packed",
-                                 .dtype = VISE_DTYPE_I32,
-                                 .ndim = 2,
-                                 .shape = {rows, (int64_t)vise_ct_words((uint64_t)cols, bits, false)}};
-        parts[n++] = scale;
+    if (form == VISE_CT_PACKED_INTEGERS) {
+        codes.dtype = VISE_DTYPE_I32;
+        codes.shape[1] = (int64_t)vise_ct_words((uint64_t)cols, bits, false);
+    } else if (form == VISE_CT_FLOAT8) {
+        codes.dtype = VISE_DTYPE_F8_E4M3;
+    } else if (form == VISE_CT_FLOAT4) {
+        codes.dtype = VISE_DTYPE_U8;
+        codes.shape[1] = cols / 2;
+    }
+    parts[n++] = codes;
+    parts[n++] = scale;
+    if (form == VISE_CT_PACKED_INTEGERS) {
         parts[n++] = (vise_part){.suffix = ".weight_shape", .dtype = VISE_DTYPE_I64, .ndim = 1, .shape = {2}};
         if (zero.ndim == 2) {
             zero.dtype = VISE_DTYPE_I32;
             zero.shape[0] = (int64_t)vise_ct_words((uint64_t)rows, bits, false);
         }
     }
+    if (scheme->type->codebook == &vise_codebook_nvfp4)
+        parts[n++] =
+            (vise_part){.suffix = ".weight_global_scale", .dtype = VISE_DTYPE_F32, .ndim = 1, .shape = {1}};
     if (scheme->asym)
         parts[n++] = zero;
+    if (vise_scheme_needs_calibration(scheme))
+        parts[n++] = input_part(weight);
     for (int i = 0; i < n; i++)
         VISE_TRY(vise_part_finish(weight->module, &parts[i], err));
     *n_parts = n;
@@ -106,22 +144,57 @@ size_t vise_ct_store_scratch(const vise_spelling *weight, int64_t rows)
         return 0;
     size_t n = (size_t)rows, cols = (size_t)weight->cols,
            groups = (size_t)vise_scheme_groups(scheme, weight->cols);
-    size_t codes = is_int(scheme) ? n * cols : n * vise_pack_words(cols, scheme->type->bits) * 4;
+    const bool packed = vise_ct_form_of(scheme) == VISE_CT_PACKED_INTEGERS;
+    size_t codes = packed ? n * vise_pack_words(cols, scheme->type->bits) * 4 : n * cols;
     size_t grid = n * groups * 8 + 64; /* scales of at most 8 bytes; zero points: a column and words */
     return (codes > grid ? codes : grid) + n;
 }
 
-static vise_status store_scales(const vise_spelling *weight, int64_t row0, const vise_qweight *q,
-                                void *scratch, const vise_part_writer *writer, vise_error *err)
+/* n scales as they are stored; their size in bytes. */
+static size_t encode_scales(const vise_spelling *weight, const vise_qweight *q, const float *scales, size_t n,
+                            uint8_t *bytes)
 {
-    bool one = weight->scheme.granularity == VISE_PER_TENSOR;
+    const vise_codebook *codebook = q->scheme.type->codebook;
+    if (!codebook || !codebook->scale_bits) {
+        vise_from_f32(vise_scales_dtype(weight), scales, bytes, n);
+        return (size_t)vise_dtype_of(vise_scales_dtype(weight))->bits / 8;
+    }
+    for (size_t i = 0; i < n; i++)
+        bytes[i] = codebook == &vise_codebook_nvfp4 ? vise_nvfp4_scale_code(scales[i], q->global)
+                                                    : vise_e8m0_code(scales[i]);
+    return 1;
+}
+
+static vise_status store_scales(const vise_spelling *weight, int64_t row0, const vise_qweight *q, uint8_t *scratch,
+                                const vise_part_writer *writer, vise_error *err)
+{
+    const size_t groups = (size_t)q->groups;
+    if (q->scheme.granularity == VISE_PER_BLOCK)
+        return vise_block_scales_store(vise_scales_dtype(weight), VISE_CT_SCALE, row0, q, scratch, writer, err);
+    const bool one = q->scheme.granularity == VISE_PER_TENSOR;
+    const size_t n = one ? 1 : (size_t)q->rows * groups, size = encode_scales(weight, q, q->scales, n, scratch);
     if (one && row0 > 0)
         return VISE_OK;
-    size_t n = one ? 1 : (size_t)(q->rows * q->groups);
-    size_t size = (size_t)vise_dtype_of(weight->dtype)->bits / 8;
-    vise_from_f32(weight->dtype, q->scales, scratch, n);
-    return writer->write(writer->context, VISE_CT_SCALE, (uint64_t)row0 * (uint64_t)q->groups * size, scratch,
-                         n * size, err);
+    return writer->write(writer->context, VISE_CT_SCALE, (uint64_t)row0 * groups * size, scratch, n * size, err);
+}
+
+/* What is stored once for the whole weight beside shape and scales. */
+static vise_status store_factors(const vise_spelling *weight, const vise_qweight *q, const vise_part_writer *writer,
+                                 vise_error *err)
+{
+    const bool nvfp4 = q->scheme.type->codebook == &vise_codebook_nvfp4;
+    if (nvfp4)
+        VISE_TRY(writer->write(writer->context, VISE_CT_GLOBAL, 0, &q->global, sizeof q->global, err));
+    if (!vise_scheme_needs_calibration(&q->scheme))
+        return VISE_OK;
+    vise_part parts[VISE_PARTS_MAX];
+    int n;
+    uint8_t bytes[8];
+    VISE_TRY(vise_ct_spell(weight, parts, &n, err));
+    if (!(q->input_scale > 0.0f))
+        return VISE_FAIL(err, VISE_EINTERNAL, "%s: nothing has calibrated its inputs", weight->module);
+    vise_from_f32(parts[n - 1].dtype, &q->input_scale, bytes, 1);
+    return writer->write(writer->context, n - 1, 0, bytes, (size_t)parts[n - 1].bytes, err);
 }
 
 /* Zero points as I8: z - 2^(bits-1). */
@@ -184,149 +257,44 @@ static vise_status store_packed(const vise_spelling *weight, int64_t row0, const
 static vise_status store_int(int64_t row0, const vise_qweight *q, uint8_t *scratch,
                              const vise_part_writer *writer, vise_error *err)
 {
-    size_t n = (size_t)(q->rows * q->cols);
+    const size_t n = (size_t)(q->rows * q->cols);
+    const uint8_t half = (uint8_t)(1u << (q->scheme.type->bits - 1));
     for (size_t i = 0; i < n; i++)
-        scratch[i] = q->codes[i] ^ 0x80; /* u - 128 */
+        scratch[i] = (uint8_t)(q->codes[i] - half);
     VISE_TRY(writer->write(writer->context, VISE_CT_WEIGHT, (uint64_t)(row0 * q->cols), scratch, n, err));
     return q->scheme.asym ? store_zeros_plain(VISE_CT_INT_ZERO, row0, q, scratch, writer, err) : VISE_OK;
+}
+
+/* Two codes to a byte, the first in the low half. Groups are of even size, so rows are. */
+static vise_status store_fp4(int64_t row0, const vise_qweight *q, uint8_t *scratch, const vise_part_writer *writer,
+                             vise_error *err)
+{
+    const size_t bytes = (size_t)(q->rows * q->cols) / 2;
+    for (size_t i = 0; i < bytes; i++)
+        scratch[i] = (uint8_t)(q->codes[2 * i] | q->codes[2 * i + 1] << 4);
+    return writer->write(writer->context, VISE_CT_WEIGHT, (uint64_t)(row0 * q->cols) / 2, scratch, bytes, err);
 }
 
 vise_status vise_ct_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q, void *scratch,
                           const vise_part_writer *writer, vise_error *err)
 {
     VISE_TRY(vise_check_tile(weight->module, weight->rows, weight->cols, row0, q, err));
-    VISE_TRY(is_int(&weight->scheme) ? store_int(row0, q, scratch, writer, err)
-                                     : store_packed(weight, row0, q, scratch, writer, err));
+    switch (vise_ct_form_of(&weight->scheme)) {
+    case VISE_CT_PACKED_INTEGERS:
+        VISE_TRY(store_packed(weight, row0, q, scratch, writer, err));
+        break;
+    case VISE_CT_INTEGERS:
+        VISE_TRY(store_int(row0, q, scratch, writer, err));
+        break;
+    case VISE_CT_FLOAT8:
+        VISE_TRY(writer->write(writer->context, VISE_CT_WEIGHT, (uint64_t)(row0 * q->cols), q->codes,
+                               (size_t)(q->rows * q->cols), err));
+        break;
+    case VISE_CT_FLOAT4:
+        VISE_TRY(store_fp4(row0, q, scratch, writer, err));
+        break;
+    }
+    if (row0 == 0)
+        VISE_TRY(store_factors(weight, q, writer, err));
     return store_scales(weight, row0, q, scratch, writer, err);
-}
-
-/* ---- loading ---------------------------------------------------------------------------------- */
-
-bool vise_ct_is_old(const vise_source *source, const vise_found *found)
-{
-    int bits = found->scheme.type->bits;
-    const vise_tensor_info *packed = vise_source_tensor(source, found->parts[VISE_CT_PACKED]);
-    bool dense = (uint64_t)packed->shape[1] == vise_ct_words((uint64_t)found->cols, bits, false);
-    if (dense && found->parts[VISE_CT_ZERO] != SIZE_MAX && found->scheme.granularity != VISE_PER_TENSOR) {
-        const vise_tensor_info *zero = vise_source_tensor(source, found->parts[VISE_CT_ZERO]);
-        dense = (uint64_t)zero->shape[0] == vise_ct_words((uint64_t)found->rows, bits, false);
-    }
-    return !dense;
-}
-
-/* Code i of a stream in the old packing. */
-static uint8_t old_code(const uint32_t *words, size_t i, int bits)
-{
-    size_t per_word = 32u / (unsigned)bits;
-    return (uint8_t)(words[i / per_word] >> (i % per_word * (unsigned)bits) & ((1u << bits) - 1));
-}
-
-static vise_status load_packed(const vise_source *source, const vise_found *found, int64_t row0,
-                               vise_qweight *q, vise_pool *pool, vise_error *err)
-{
-    int bits = found->scheme.type->bits;
-    bool old = vise_ct_is_old(source, found);
-    size_t cols = (size_t)q->cols, words = (size_t)vise_ct_words(cols, bits, old),
-           bytes = (size_t)q->rows * words * 4;
-    void *block;
-    VISE_TRY(vise_pool_take(pool, bytes, "packed codes", &block, err));
-    vise_status status = vise_source_read(source, found->parts[VISE_CT_PACKED], (uint64_t)row0 * words * 4,
-                                          bytes, block, pool, err);
-    for (size_t r = 0; status == VISE_OK && r < (size_t)q->rows; r++) {
-        const uint32_t *row = (const uint32_t *)block + r * words;
-        if (!old)
-            vise_unpack(row, cols, bits, q->codes + r * cols);
-        for (size_t c = 0; old && c < cols; c++)
-            q->codes[r * cols + c] = old_code(row, c, bits);
-    }
-    vise_pool_give(pool, block);
-    return status;
-}
-
-/* Zero points of rows [row0, row0 + q->rows) from bit streams down the columns. */
-static vise_status load_zeros_packed(const vise_source *source, const vise_found *found, int64_t row0,
-                                     vise_qweight *q, vise_pool *pool, vise_error *err)
-{
-    int bits = found->scheme.type->bits;
-    bool old = vise_ct_is_old(source, found);
-    size_t groups = (size_t)q->groups, row = (size_t)row0, rows = (size_t)q->rows;
-    size_t first = old ? row / (32u / (unsigned)bits) : row * (unsigned)bits / 32;
-    size_t last = (size_t)vise_ct_words(row + rows, bits, old), bytes = (last - first) * groups * 4;
-    void *block;
-    VISE_TRY(vise_pool_take(pool, bytes, "packed zero points", &block, err));
-    vise_status status = vise_source_read(source, found->parts[VISE_CT_ZERO], (uint64_t)first * groups * 4,
-                                          bytes, block, pool, err);
-    const uint32_t *words = block;
-    size_t per_word = 32u / (unsigned)bits;
-    unsigned mask = (1u << bits) - 1;
-    for (size_t r = row; status == VISE_OK && r < row + rows; r++) {
-        size_t word = (old ? r / per_word : r * (unsigned)bits / 32) - first;
-        unsigned shift = (unsigned)(old ? r % per_word * (unsigned)bits : r * (unsigned)bits % 32);
-        for (size_t g = 0; g < groups; g++) {
-            uint64_t pair = words[word * groups + g];
-            if (shift + (unsigned)bits > 32)
-                pair |= (uint64_t)words[(word + 1) * groups + g] << 32;
-            q->zeros[(r - row) * groups + g] = (uint8_t)(pair >> shift & mask);
-        }
-    }
-    vise_pool_give(pool, block);
-    return status;
-}
-
-/* Signed values of n bytes into unsigned codes of the scheme's width, in place. */
-static vise_status to_unsigned(const vise_source *source, size_t tensor, int bits, uint8_t *codes, size_t n,
-                               vise_error *err)
-{
-    uint8_t offset = (uint8_t)(1u << (bits - 1)), beyond = 0;
-    unsigned outside = bits == 8 ? 0 : 0xFFu << bits & 0xFF;
-    for (size_t i = 0; i < n; i++) {
-        codes[i] = (uint8_t)(codes[i] + offset);
-        beyond |= (uint8_t)(codes[i] & outside);
-    }
-    if (!beyond)
-        return VISE_OK;
-    char show[VISE_ST_SHOW_MAX];
-    return VISE_FAIL(
-        err, VISE_EFORMAT, "%s: tensor \"%s\" holds values beyond %d bits, which its config says it has",
-        vise_source_path(source), vise_st_show(vise_source_tensor(source, tensor)->name, show), bits);
-}
-
-static vise_status load_signed(const vise_source *source, size_t tensor, uint64_t offset, int bits,
-                               uint8_t *codes, size_t n, vise_pool *pool, vise_error *err)
-{
-    VISE_TRY(vise_source_read(source, tensor, offset, n, codes, pool, err));
-    return to_unsigned(source, tensor, bits, codes, n, err);
-}
-
-static vise_status load_scales(const vise_source *source, const vise_found *found, uint64_t first, size_t n,
-                               vise_qweight *q, vise_pool *pool, vise_error *err)
-{
-    size_t tensor = found->parts[VISE_CT_SCALE], size = (size_t)vise_dtype_of(found->dtype)->bits / 8;
-    void *block;
-    VISE_TRY(vise_pool_take(pool, n * size, "scales", &block, err));
-    vise_status status = vise_source_read(source, tensor, first * size, n * size, block, pool, err);
-    if (status == VISE_OK)
-        vise_to_f32(found->dtype, block, q->scales, n);
-    vise_pool_give(pool, block);
-    return status;
-}
-
-vise_status vise_ct_load(const vise_source *source, const vise_found *found, int64_t row0, vise_qweight *q,
-                         vise_pool *pool, vise_error *err)
-{
-    const vise_scheme *scheme = &found->scheme;
-    bool one = scheme->granularity == VISE_PER_TENSOR;
-    bool as_int = vise_source_tensor(source, found->parts[VISE_CT_WEIGHT])->dtype == VISE_DTYPE_I8;
-    VISE_TRY(vise_check_tile(found->module, found->rows, found->cols, row0, q, err));
-    uint64_t first = one ? 0 : (uint64_t)(row0 * q->groups);
-    size_t n = one ? 1 : (size_t)(q->rows * q->groups);
-    VISE_TRY(as_int ? load_signed(source, found->parts[VISE_CT_WEIGHT], (uint64_t)(row0 * q->cols),
-                                  scheme->type->bits, q->codes, (size_t)(q->rows * q->cols), pool, err)
-                    : load_packed(source, found, row0, q, pool, err));
-    VISE_TRY(load_scales(source, found, first, n, q, pool, err));
-    if (!scheme->asym)
-        return VISE_OK;
-    size_t zero = found->parts[as_int ? VISE_CT_INT_ZERO : VISE_CT_ZERO];
-    return as_int || one ? load_signed(source, zero, first, scheme->type->bits, q->zeros, n, pool, err)
-                         : load_zeros_packed(source, found, row0, q, pool, err);
 }

@@ -6,32 +6,75 @@
 #include "core/json.h"
 #include "core/mem.h"
 #include "formats/layout_internal.h"
+#include "formats/names.h"
 
 /* The library whose form is written: dense packing of 3, 5, 6 and 7 bits came in May 2026. */
 #define FORMAT_VERSION "0.19.0"
 
 static const char *format_of(const vise_scheme *scheme)
 {
-    return scheme->activation ? "int-quantized" : "pack-quantized";
+    const vise_codebook *codebook = scheme->type->codebook;
+    switch (vise_ct_form_of(scheme)) {
+    case VISE_CT_PACKED_INTEGERS:
+        return "pack-quantized";
+    case VISE_CT_INTEGERS:
+        return "int-quantized";
+    case VISE_CT_FLOAT4:
+        return codebook == &vise_codebook_nvfp4 ? "nvfp4-pack-quantized" : "mxfp4-pack-quantized";
+    default:
+        return codebook == &vise_codebook_mxfp8 ? "mxfp8-quantized"
+               : scheme->activation             ? "float-quantized"
+                                                : "naive-quantized";
+    }
+}
+
+/* Where a group says none, the library infers a format; not this one for integers with float activations. */
+static bool is_inferred_otherwise(const vise_scheme *scheme)
+{
+    return scheme->activation && vise_ct_form_of(scheme) == VISE_CT_PACKED_INTEGERS;
+}
+
+/* What weights and inputs have in common. */
+static void put_type(vise_json_writer *w, int bits, const vise_codebook *codebook, bool symmetric, const char *strategy,
+                     int64_t group)
+{
+    vise_json_key(w, "num_bits");
+    vise_json_put_int(w, bits);
+    vise_json_key(w, "type");
+    vise_json_put_text(w, codebook ? "float" : "int");
+    vise_json_key(w, "symmetric");
+    vise_json_put_bool(w, symmetric);
+    vise_json_key(w, "strategy");
+    vise_json_put_text(w, codebook == &vise_codebook_nvfp4 ? "tensor_group" : strategy);
+    if (group > 0) {
+        vise_json_key(w, "group_size");
+        vise_json_put_int(w, group);
+    }
+    if (codebook && codebook->scale_bits) {
+        const char *dtype = codebook == &vise_codebook_nvfp4 ? "torch.float8_e4m3fn" : "torch.uint8";
+        vise_json_key(w, "scale_dtype");
+        vise_json_put_text(w, dtype);
+        vise_json_key(w, "zp_dtype");
+        vise_json_put_text(w, dtype);
+    }
 }
 
 static void put_weights(vise_json_writer *w, const vise_scheme *scheme)
 {
-    static const char *const strategies[] = {
-        [VISE_PER_TENSOR] = "tensor", [VISE_PER_CHANNEL] = "channel", [VISE_PER_GROUP] = "group"};
+    static const char *const strategies[] = {[VISE_PER_TENSOR] = "tensor",
+                                             [VISE_PER_CHANNEL] = "channel",
+                                             [VISE_PER_GROUP] = "group",
+                                             [VISE_PER_BLOCK] = "block"};
     vise_json_key(w, "weights");
     vise_json_object(w);
-    vise_json_key(w, "num_bits");
-    vise_json_put_int(w, scheme->type->bits);
-    vise_json_key(w, "type");
-    vise_json_put_text(w, "int");
-    vise_json_key(w, "symmetric");
-    vise_json_put_bool(w, !scheme->asym);
-    vise_json_key(w, "strategy");
-    vise_json_put_text(w, strategies[scheme->granularity]);
-    if (scheme->granularity == VISE_PER_GROUP) {
-        vise_json_key(w, "group_size");
+    put_type(w, scheme->type->bits, scheme->type->codebook, !scheme->asym, strategies[scheme->granularity],
+             scheme->granularity == VISE_PER_GROUP ? scheme->group : 0);
+    if (scheme->granularity == VISE_PER_BLOCK) {
+        vise_json_key(w, "block_structure");
+        vise_json_array(w);
+        vise_json_put_int(w, scheme->group_rows);
         vise_json_put_int(w, scheme->group);
+        vise_json_array_end(w);
     }
     vise_json_key(w, "dynamic");
     vise_json_put_bool(w, false);
@@ -40,22 +83,40 @@ static void put_weights(vise_json_writer *w, const vise_scheme *scheme)
 
 static void put_activations(vise_json_writer *w, const vise_scheme *scheme)
 {
+    static const char *const strategies[] = {
+        [VISE_PER_TENSOR] = "tensor", [VISE_PER_CHANNEL] = "token", [VISE_PER_GROUP] = "group"};
+    const vise_activation_type *type = vise_activation_type_find(scheme->activation);
     vise_json_key(w, "input_activations");
-    if (!scheme->activation) {
+    if (!type) {
         vise_json_put_null(w);
         return;
     }
     vise_json_object(w);
-    vise_json_key(w, "num_bits");
-    vise_json_put_int(w, 8);
-    vise_json_key(w, "type");
-    vise_json_put_text(w, "int");
-    vise_json_key(w, "symmetric");
-    vise_json_put_bool(w, true);
-    vise_json_key(w, "strategy");
-    vise_json_put_text(w, "token");
+    put_type(w, type->bits, type->codebook, true, strategies[type->granularity], type->group);
     vise_json_key(w, "dynamic");
-    vise_json_put_bool(w, true);
+    if (type->codebook == &vise_codebook_nvfp4)
+        vise_json_put_text(w, "local");
+    else
+        vise_json_put_bool(w, !type->calibrated);
+    vise_json_object_end(w);
+}
+
+/* A key-value cache in fp8 has left its scales beside each attention: *.self_attn.k_scale, one or one per head. */
+static void put_kv_cache(vise_json_writer *w, const vise_spelling *weights, size_t n)
+{
+    const vise_spelling *scale = NULL;
+    for (size_t i = 0; i < n && !scale; i++)
+        if (!weights[i].scheme.type && vise_ends_with(weights[i].module, ".k_scale"))
+            scale = &weights[i];
+    vise_json_key(w, "kv_cache_scheme");
+    if (!scale) {
+        vise_json_put_null(w);
+        return;
+    }
+    vise_json_object(w);
+    put_type(w, 8, &vise_codebook_fp8_e4m3, true, scale->rows * scale->cols == 1 ? "tensor" : "attn_head", 0);
+    vise_json_key(w, "dynamic");
+    vise_json_put_bool(w, false);
     vise_json_object_end(w);
 }
 
@@ -128,8 +189,7 @@ vise_status vise_ct_config(const vise_spelling *weights, size_t n, vise_buf *buf
     vise_json_put_text(&w, "compressed");
     vise_json_key(&w, "global_compression_ratio");
     vise_json_put_null(&w);
-    vise_json_key(&w, "kv_cache_scheme");
-    vise_json_put_null(&w);
+    put_kv_cache(&w, weights, n);
     vise_json_key(&w, "ignore");
     vise_json_array(&w);
     for (size_t i = 0; i < n; i++)
@@ -148,7 +208,7 @@ vise_status vise_ct_config(const vise_spelling *weights, size_t n, vise_buf *buf
         put_activations(&w, &list.schemes[i]);
         vise_json_key(&w, "output_activations");
         vise_json_put_null(&w);
-        if (list.mixed_formats) {
+        if (list.mixed_formats || is_inferred_otherwise(&list.schemes[i])) {
             vise_json_key(&w, "format");
             vise_json_put_text(&w, format_of(&list.schemes[i]));
         }

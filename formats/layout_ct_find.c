@@ -1,5 +1,6 @@
 /* compressed-tensors: quantized weights found among the tensors of a source, held against its config. */
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "core/event.h"
@@ -54,20 +55,76 @@ static vise_status check_scale(finder *f, vise_found *found)
     const vise_tensor_info *info = vise_source_tensor(f->source, found->parts[VISE_CT_SCALE]);
     const vise_dtype_traits *traits = vise_dtype_of(info->dtype);
     const vise_scheme *scheme = &found->scheme;
-    found->dtype = info->dtype;
-    if (!traits->is_float || !traits->to_f32)
-        return bad(f, found, ".weight_scale", "has a dtype that is no scale's");
-    int64_t groups = vise_scheme_groups(scheme, found->cols);
+    const vise_codebook *codebook = scheme->type->codebook;
+    if (codebook && codebook->scale_bits) {
+        if (info->dtype != (codebook == &vise_codebook_nvfp4 ? VISE_DTYPE_F8_E4M3 : VISE_DTYPE_U8))
+            return bad(f, found, ".weight_scale", "has a dtype that is not that of the type's scales");
+        found->dtype = vise_config_dtype(f->source, VISE_DTYPE_BF16);
+    } else {
+        if (!traits->is_float || !traits->to_f32 || traits->bits < 16)
+            return bad(f, found, ".weight_scale", "has a dtype that is no scale's");
+        found->dtype = info->dtype;
+    }
+    int64_t groups = vise_scheme_groups(scheme, found->cols), rows = found->rows;
     if (groups == 0)
         return bad(f, found, ".weight_scale", "the group_size of the config does not divide the rows");
+    if (scheme->granularity == VISE_PER_BLOCK)
+        rows = rows / scheme->group_rows + (rows % scheme->group_rows != 0);
     bool fits =
         scheme->granularity == VISE_PER_TENSOR ? info->elements == 1
         : scheme->granularity == VISE_PER_CHANNEL
-            ? info->elements == (uint64_t)found->rows && info->ndim >= 1 && info->shape[0] == found->rows
-            : info->ndim == 2 && info->shape[0] == found->rows && info->shape[1] == groups;
+            ? info->elements == (uint64_t)rows && info->ndim >= 1 && info->shape[0] == rows
+            : info->ndim == 2 && info->shape[0] == rows && info->shape[1] == groups;
     return fits ? VISE_OK
                 : bad(f, found, ".weight_scale",
                       "its shape is not what the config says (strategy, group_size)");
+}
+
+/* One positive number. */
+static vise_status read_factor(finder *f, vise_found *found, size_t tensor, const char *suffix, float *factor)
+{
+    const vise_tensor_info *info = vise_source_tensor(f->source, tensor);
+    const vise_dtype_traits *traits = vise_dtype_of(info->dtype);
+    uint8_t bytes[8];
+    if (!traits->is_float || !traits->to_f32 || info->elements != 1 || info->bytes > sizeof bytes)
+        return bad(f, found, suffix, "is not one float");
+    VISE_TRY(vise_source_read(f->source, tensor, 0, info->bytes, bytes, NULL, f->err));
+    vise_to_f32(info->dtype, bytes, factor, 1);
+    return *factor > 0.0f && isfinite(*factor) ? VISE_OK : bad(f, found, suffix, "is not a positive number");
+}
+
+/* The scale of its inputs, where calibration gave one. */
+static vise_status check_input(finder *f, vise_found *found)
+{
+    const char *suffix = found->scheme.type->codebook == &vise_codebook_nvfp4 ? ".input_global_scale" : ".input_scale";
+    if (!vise_scheme_needs_calibration(&found->scheme))
+        return VISE_OK;
+    VISE_TRY(need_part(f, found, suffix, &found->parts[VISE_CT_INPUT]));
+    return read_factor(f, found, found->parts[VISE_CT_INPUT], suffix, &found->input_scale);
+}
+
+static vise_status check_float8(finder *f, vise_found *found)
+{
+    const vise_tensor_info *weight = vise_source_tensor(f->source, found->parts[VISE_CT_WEIGHT]);
+    if (weight->ndim != 2 || weight->elements == 0)
+        return bad(f, found, ".weight", "is not F8_E4M3 [rows, columns]");
+    found->rows = weight->shape[0];
+    found->cols = weight->shape[1];
+    return check_scale(f, found);
+}
+
+static vise_status check_float4(finder *f, vise_found *found)
+{
+    const vise_tensor_info *packed = vise_source_tensor(f->source, found->parts[VISE_CT_PACKED]);
+    if (packed->ndim != 2 || packed->elements == 0 || packed->shape[1] > INT64_MAX / 2)
+        return bad(f, found, ".weight_packed", "is not U8 [rows, half of the columns]");
+    found->rows = packed->shape[0];
+    found->cols = packed->shape[1] * 2;
+    VISE_TRY(check_scale(f, found));
+    if (found->scheme.type->codebook != &vise_codebook_nvfp4)
+        return VISE_OK;
+    VISE_TRY(need_part(f, found, ".weight_global_scale", &found->parts[VISE_CT_GLOBAL]));
+    return read_factor(f, found, found->parts[VISE_CT_GLOBAL], ".weight_global_scale", &found->global);
 }
 
 /* I8 beside each scale. */
@@ -117,16 +174,8 @@ static vise_status check_packed(finder *f, vise_found *found)
 {
     const vise_tensor_info *packed = vise_source_tensor(f->source, found->parts[VISE_CT_PACKED]);
     int bits = found->scheme.type->bits;
-    size_t g_idx;
     if (packed->dtype != VISE_DTYPE_I32 || packed->ndim != 2)
         return bad(f, found, ".weight_packed", "is not I32 [rows, words]; this kind is not supported");
-    VISE_TRY(find_part(f, found->module, ".weight_g_idx", &g_idx));
-    if (g_idx != SIZE_MAX)
-        return VISE_FAIL(
-            f->err, VISE_EUNSUPPORTED,
-            "%s: %s has a weight_g_idx (actorder \"group\"), which is not supported; quantize it with "
-            "actorder \"weight\" or none",
-            vise_source_path(f->source), found->module);
     VISE_TRY(need_part(f, found, ".weight_shape", &found->parts[VISE_CT_SHAPE]));
     VISE_TRY(read_shape(f, found));
     uint64_t words = (uint64_t)packed->shape[1];
@@ -135,6 +184,11 @@ static vise_status check_packed(finder *f, vise_found *found)
         return bad(f, found, ".weight_packed",
                    "its shape does not fit weight_shape and the config's num_bits");
     VISE_TRY(check_scale(f, found));
+    /* Of older files: actorder "group". */
+    VISE_TRY(find_part(f, found->module, ".weight_g_idx", &found->parts[VISE_CT_G_IDX]));
+    if (found->parts[VISE_CT_G_IDX] != SIZE_MAX)
+        VISE_TRY(vise_found_g_idx(f->source, f->arena, found, VISE_CT_G_IDX, ".weight_g_idx",
+                                  vise_scheme_groups(&found->scheme, found->cols), f->err));
     VISE_TRY(check_symmetry(f, found, VISE_CT_ZERO));
     if (!found->scheme.asym)
         return VISE_OK;
@@ -163,6 +217,26 @@ static vise_status check_int(finder *f, vise_found *found)
 
 /* ---- the modules ------------------------------------------------------------------------------ */
 
+/* The tensor's dtype says how codes are stored; the config must say the same. */
+static vise_status check_form(finder *f, vise_found *found)
+{
+    const vise_tensor_info *codes = vise_source_tensor(f->source, found->parts[VISE_CT_WEIGHT]);
+    const vise_ct_form form = vise_ct_form_of(&found->scheme);
+    const bool integers = form == VISE_CT_PACKED_INTEGERS || form == VISE_CT_INTEGERS;
+    if (codes->dtype == VISE_DTYPE_F8_E4M3 && form == VISE_CT_FLOAT8)
+        return check_float8(f, found);
+    if (codes->dtype == VISE_DTYPE_U8 && form == VISE_CT_FLOAT4)
+        return check_float4(f, found);
+    if (codes->dtype == VISE_DTYPE_I8 && integers)
+        return check_int(f, found);
+    if (codes->dtype == VISE_DTYPE_I32 && integers)
+        return check_packed(f, found);
+    char show[VISE_ST_SHOW_MAX], text[VISE_SCHEME_TEXT_MAX];
+    return VISE_FAIL(f->err, VISE_EFORMAT, "%s: tensor \"%s\" is %s, but its config says %s",
+                     vise_source_path(f->source), vise_st_show(codes->name, show), vise_dtype_of(codes->dtype)->name,
+                     vise_scheme_text(&found->scheme, text));
+}
+
 static vise_status add_found(finder *f, size_t tensor, const char *suffix)
 {
     const char *name = vise_source_tensor(f->source, tensor)->name;
@@ -178,7 +252,8 @@ static vise_status add_found(finder *f, size_t tensor, const char *suffix)
                          found.module);
     found.scheme = group->scheme;
     VISE_TRY(need_part(f, &found, ".weight_scale", &found.parts[VISE_CT_SCALE]));
-    VISE_TRY(strcmp(suffix, ".weight") == 0 ? check_int(f, &found) : check_packed(f, &found));
+    VISE_TRY(check_form(f, &found));
+    VISE_TRY(check_input(f, &found));
 
     void *grown = f->found;
     VISE_TRY(vise_grow(&grown, &f->capacity, f->n + 1, sizeof found, f->err));
@@ -191,17 +266,11 @@ static vise_status scan(finder *f)
 {
     for (size_t i = 0; i < vise_source_count(f->source); i++) {
         const vise_tensor_info *info = vise_source_tensor(f->source, i);
-        char show[VISE_ST_SHOW_MAX];
-        if (vise_ends_with(info->name, ".weight_packed")) {
+        const bool byte = vise_dtype_of(info->dtype)->bits == 8;
+        if (vise_ends_with(info->name, ".weight_packed"))
             VISE_TRY(add_found(f, i, ".weight_packed"));
-        } else if (vise_ends_with(info->name, ".weight") && info->dtype == VISE_DTYPE_I8) {
+        else if (vise_ends_with(info->name, ".weight") && byte)
             VISE_TRY(add_found(f, i, ".weight"));
-        } else if (vise_ends_with(info->name, ".weight") && vise_dtype_of(info->dtype)->bits == 8) {
-            return VISE_FAIL(f->err, VISE_EUNSUPPORTED,
-                             "%s: tensor \"%s\" is %s; only integer weights are supported here",
-                             vise_source_path(f->source), vise_st_show(info->name, show),
-                             vise_dtype_of(info->dtype)->name);
-        }
     }
     return VISE_OK;
 }
@@ -228,8 +297,11 @@ static vise_status check_config(const char *path, const cJSON *config, vise_erro
         cJSON_GetObjectItemCaseSensitive(transform, "config_groups")->child)
         return VISE_FAIL(err, VISE_EUNSUPPORTED,
                          "%s: quantization_config: transforms (rotations) are not supported", path);
-    if (cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(config, "kv_cache_scheme")))
-        vise_warn("%s: the key-value cache scheme of its quantization_config is not carried over", path);
+    const cJSON *cache = cJSON_GetObjectItemCaseSensitive(config, "kv_cache_scheme");
+    if (cJSON_IsObject(cache) && !vise_ct_is_fp8_cache(path, cache))
+        vise_warn("%s: the key-value cache scheme of its quantization_config is not fp8 with calibrated scales, and is "
+                  "not carried over",
+                  path);
     return VISE_OK;
 }
 

@@ -1,5 +1,7 @@
 /* compressed-tensors: "quantization_config" read: its groups, and which module belongs to which. */
+#include <math.h>
 #include <regex.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -183,37 +185,124 @@ static vise_status unsupported(const char *path, const cJSON *group, const char 
                      group->string, what);
 }
 
+/* The members that weights and inputs have in common. */
+typedef struct quant_args {
+    const char *type, *strategy, *scale_dtype;
+    int64_t bits, group, block[2];
+    bool symmetric, dynamic, local;
+} quant_args;
+
+/* "block_structure" is [rows, columns], in older files "128x128". */
+static vise_status read_block(const char *path, const cJSON *group, const cJSON *args, int64_t block[2],
+                              vise_error *err)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(args, "block_structure");
+    double sides[2] = {0};
+    if (cJSON_IsArray(item) && cJSON_GetArraySize(item) == 2) {
+        sides[0] = cJSON_GetNumberValue(cJSON_GetArrayItem(item, 0));
+        sides[1] = cJSON_GetNumberValue(cJSON_GetArrayItem(item, 1));
+    } else if (cJSON_IsString(item)) {
+        char *end;
+        sides[0] = strtod(item->valuestring, &end);
+        sides[1] = *end == 'x' ? strtod(end + 1, &end) : 0;
+    }
+    for (int i = 0; i < 2; i++) {
+        if (!(sides[i] >= 1 && sides[i] <= 65536) || sides[i] != floor(sides[i]))
+            return VISE_FAIL(err, VISE_EFORMAT,
+                             "%s: quantization_config: group \"%.100s\" has no valid block_structure", path,
+                             group->string);
+        block[i] = (int64_t)sides[i];
+    }
+    return VISE_OK;
+}
+
+static vise_status read_args(const char *path, const cJSON *json, quant_args *args, vise_error *err)
+{
+    const cJSON *dynamic = cJSON_GetObjectItemCaseSensitive(json, "dynamic");
+    *args = (quant_args){.type = "int", .scale_dtype = "", .bits = 8, .symmetric = true};
+    VISE_TRY(vise_json_int(path, json, "num_bits", false, 1, 64, &args->bits, err));
+    VISE_TRY(vise_json_text(path, json, "type", false, &args->type, err));
+    VISE_TRY(vise_json_bool(path, json, "symmetric", false, &args->symmetric, err));
+    VISE_TRY(vise_json_text(path, json, "strategy", false, &args->strategy, err));
+    VISE_TRY(vise_json_text(path, json, "scale_dtype", false, &args->scale_dtype, err));
+    VISE_TRY(vise_json_int(path, json, "group_size", false, -1, INT32_MAX, &args->group, err));
+    args->dynamic = cJSON_IsTrue(dynamic);
+    args->local = cJSON_IsString(dynamic) && strcmp(dynamic->valuestring, "local") == 0;
+    if (!args->strategy) /* the library infers it */
+        args->strategy = args->group > 0 ? "group" : args->group < 0 ? "channel" : "tensor";
+    return VISE_OK;
+}
+
+/* The floats of compressed-tensors: their kind is told by bits, group and dtype of the scales. */
+static const vise_codebook *codebook_of(const quant_args *args)
+{
+    const bool groups = strcmp(args->strategy, "group") == 0;
+    if (!args->symmetric)
+        return NULL;
+    if (args->bits == 8)
+        return groups && args->group == 32 && strcmp(args->scale_dtype, "torch.uint8") == 0 ? &vise_codebook_mxfp8
+                                                                                           : &vise_codebook_fp8_e4m3;
+    if (args->bits == 4 && groups && args->group == 32)
+        return &vise_codebook_mxfp4;
+    return args->bits == 4 && strcmp(args->strategy, "tensor_group") == 0 && args->group == 16 ? &vise_codebook_nvfp4
+                                                                                               : NULL;
+}
+
 static vise_status read_weights(const char *path, const cJSON *group, vise_scheme *scheme, vise_error *err)
 {
+    static const struct {
+        const char *strategy;
+        vise_granularity granularity;
+    } rows[] = {{"tensor", VISE_PER_TENSOR},
+                {"channel", VISE_PER_CHANNEL},
+                {"group", VISE_PER_GROUP},
+                {"tensor_group", VISE_PER_GROUP},
+                {"block", VISE_PER_BLOCK}};
     const cJSON *weights = cJSON_GetObjectItemCaseSensitive(group, "weights");
     if (!cJSON_IsObject(weights))
         return unsupported(path, group, "has no quantized weights; that is not supported", err);
-    const char *type = "int", *strategy = NULL;
-    int64_t bits = 8, size = 0;
-    bool symmetric = true;
-    VISE_TRY(vise_json_int(path, weights, "num_bits", false, 1, 64, &bits, err));
-    VISE_TRY(vise_json_text(path, weights, "type", false, &type, err));
-    VISE_TRY(vise_json_bool(path, weights, "symmetric", false, &symmetric, err));
-    VISE_TRY(vise_json_text(path, weights, "strategy", false, &strategy, err));
-    VISE_TRY(vise_json_int(path, weights, "group_size", false, -1, INT32_MAX, &size, err));
-
-    scheme->type = vise_int_type(bits);
-    scheme->asym = !symmetric;
-    if (strcmp(type, "int") != 0 || !scheme->type)
-        return unsupported(path, group, "only integer weights of 2 to 8 bits are supported in this layout",
+    quant_args args;
+    VISE_TRY(read_args(path, weights, &args, err));
+    const bool is_float = strcmp(args.type, "float") == 0;
+    const vise_codebook *codebook = is_float ? codebook_of(&args) : NULL;
+    if (codebook)
+        scheme->type = vise_codebook_type(codebook);
+    else if (!is_float && strcmp(args.type, "int") == 0)
+        scheme->type = vise_int_type(args.bits);
+    scheme->asym = !args.symmetric;
+    if (!scheme->type)
+        return unsupported(path, group,
+                           "only integers of 2 to 8 bits, fp8, mxfp8, mxfp4 and nvfp4 are supported in this layout",
                            err);
-    if (!strategy) /* the library infers it */
-        strategy = size > 0 ? "group" : size < 0 ? "channel" : "tensor";
-    scheme->granularity = strcmp(strategy, "group") == 0     ? VISE_PER_GROUP
-                          : strcmp(strategy, "channel") == 0 ? VISE_PER_CHANNEL
-                                                             : VISE_PER_TENSOR;
-    if (scheme->granularity == VISE_PER_TENSOR && strcmp(strategy, "tensor") != 0)
-        return unsupported(path, group, "only the strategies tensor, channel and group are supported", err);
-    scheme->group = scheme->granularity == VISE_PER_GROUP ? size : 0;
-    if (scheme->granularity == VISE_PER_GROUP && size < 1)
+    size_t row = 0;
+    while (row < sizeof rows / sizeof *rows && strcmp(rows[row].strategy, args.strategy) != 0)
+        row++;
+    if (row == sizeof rows / sizeof *rows || !(scheme->type->grains >> rows[row].granularity & 1) ||
+        (strcmp(args.strategy, "tensor_group") == 0 && codebook != &vise_codebook_nvfp4))
+        return unsupported(path, group, "the strategy of its weights is not supported", err);
+    scheme->granularity = rows[row].granularity;
+    scheme->group = scheme->granularity == VISE_PER_GROUP ? args.group : 0;
+    if (scheme->granularity == VISE_PER_GROUP && args.group < 1)
         return VISE_FAIL(err, VISE_EFORMAT, "%s: quantization_config: group \"%.100s\" has no group_size",
                          path, group->string);
+    if (scheme->granularity == VISE_PER_BLOCK) {
+        VISE_TRY(read_block(path, group, weights, args.block, err));
+        scheme->group_rows = args.block[0];
+        scheme->group = args.block[1];
+    }
     return VISE_OK;
+}
+
+static bool is_activation(const vise_activation_type *type, const quant_args *args, const vise_codebook *codebook)
+{
+    const char *strategy = type->granularity == VISE_PER_TENSOR      ? "tensor"
+                           : type->granularity == VISE_PER_CHANNEL   ? "token"
+                           : type->codebook == &vise_codebook_nvfp4 ? "tensor_group"
+                                                                     : "group";
+    return type->bits == args->bits && type->codebook == codebook && strcmp(strategy, args->strategy) == 0 &&
+           (type->granularity != VISE_PER_GROUP || type->group == args->group) &&
+           args->local == (codebook == &vise_codebook_nvfp4) && (args->dynamic || args->local || type->calibrated) &&
+           !(args->dynamic && type->calibrated);
 }
 
 static vise_status read_activations(const char *path, const cJSON *group, vise_scheme *scheme,
@@ -225,20 +314,28 @@ static vise_status read_activations(const char *path, const cJSON *group, vise_s
     const cJSON *input = cJSON_GetObjectItemCaseSensitive(group, "input_activations");
     if (!cJSON_IsObject(input))
         return VISE_OK;
-    const char *type = "int", *strategy = "";
-    int64_t bits = 8;
-    bool symmetric = true;
-    VISE_TRY(vise_json_int(path, input, "num_bits", false, 1, 64, &bits, err));
-    VISE_TRY(vise_json_text(path, input, "type", false, &type, err));
-    VISE_TRY(vise_json_text(path, input, "strategy", false, &strategy, err));
-    VISE_TRY(vise_json_bool(path, input, "symmetric", false, &symmetric, err));
-    bool dynamic = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(input, "dynamic"));
-    if (bits != 8 || strcmp(type, "int") != 0 || strcmp(strategy, "token") != 0 || !symmetric || !dynamic)
-        return unsupported(
-            path, group,
-            "of quantized activations only dynamic symmetric 8-bit integers per token are supported", err);
-    scheme->activation = "int8-token";
-    return VISE_OK;
+    quant_args args;
+    size_t count;
+    const vise_activation_type *types = vise_activation_types(&count);
+    VISE_TRY(read_args(path, input, &args, err));
+    const vise_codebook *codebook = strcmp(args.type, "float") == 0 ? codebook_of(&args) : NULL;
+    for (size_t i = 0; args.symmetric && i < count; i++)
+        if (is_activation(&types[i], &args, codebook) && vise_activation_goes_with(&types[i], scheme->type)) {
+            scheme->activation = types[i].name;
+            return VISE_OK;
+        }
+    char names[VISE_ACTIVATION_NAMES_MAX], what[VISE_ACTIVATION_NAMES_MAX + 80];
+    (void)snprintf(what, sizeof what, "of quantized activations only %s are supported with its weights",
+                   vise_activation_names(scheme->type, names));
+    return unsupported(path, group, what, err);
+}
+
+bool vise_ct_is_fp8_cache(const char *path, const cJSON *scheme)
+{
+    quant_args args;
+    return read_args(path, scheme, &args, NULL) == VISE_OK && strcmp(args.type, "float") == 0 && args.bits == 8 &&
+           args.symmetric && !args.dynamic &&
+           (strcmp(args.strategy, "tensor") == 0 || strcmp(args.strategy, "attn_head") == 0);
 }
 
 static int by_name(const void *a, const void *b)

@@ -200,29 +200,6 @@ static vise_status symmetry_of(const char *path, const cJSON *config, const char
     return VISE_OK;
 }
 
-/* The group of each column. One that is a run of columns of equal length needs no list. */
-static vise_status read_g_idx(const vise_source *source, vise_arena *arena, vise_found *found, int64_t groups,
-                              vise_error *err)
-{
-    const size_t tensor = found->parts[VISE_GPTQ_G_IDX];
-    const vise_tensor_info *info = vise_source_tensor(source, tensor);
-    const int64_t width = found->cols / groups;
-    bool in_order = true;
-    void *block;
-    if (info->dtype != VISE_DTYPE_I32 || info->ndim != 1 || info->shape[0] != found->cols)
-        return vise_found_bad(source, found->module, ".g_idx", "is not I32 [columns]", err);
-    VISE_TRY(vise_arena_take(arena, info->bytes + 1, &block, err));
-    int32_t *index = block;
-    VISE_TRY(vise_source_read(source, tensor, 0, info->bytes, index, NULL, err));
-    for (int64_t c = 0; c < found->cols; c++) {
-        if (index[c] < 0 || index[c] >= groups)
-            return vise_found_bad(source, found->module, ".g_idx", "names a group that there is not", err);
-        in_order = in_order && index[c] == c / width;
-    }
-    found->group_of = in_order ? NULL : index;
-    return VISE_OK;
-}
-
 static vise_status add_weight(const vise_source *source, const cJSON *config, int64_t bits, size_t tensor,
                               vise_arena *arena, vise_found_list *list, vise_error *err)
 {
@@ -275,7 +252,7 @@ static vise_status add_weight(const vise_source *source, const cJSON *config, in
     VISE_TRY(symmetry_of(vise_source_config_path(source), config, found.module, &sym, err));
     found.scheme.asym = !sym;
     if (parts[VISE_GPTQ_G_IDX] != SIZE_MAX)
-        VISE_TRY(read_g_idx(source, arena, &found, scale->shape[0], err));
+        VISE_TRY(vise_found_g_idx(source, arena, &found, VISE_GPTQ_G_IDX, ".g_idx", scale->shape[0], err));
     return vise_found_add(list, &found, err);
 }
 

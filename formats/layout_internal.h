@@ -4,7 +4,9 @@
 
 #include <stdbool.h>
 
+#include "core/json.h"
 #include "formats/layout.h"
+#include "tensor/activation_type.h"
 
 /* The object "quantization_config" of a source's config.json, or "compression_config" of older files; NULL:
  * none. */
@@ -69,6 +71,19 @@ VISE_MUST_USE vise_status vise_gptq_v2_config(const vise_spelling *weights, size
                                               vise_error *err);
 bool vise_gptq_v2_recognise(const vise_source *source);
 
+VISE_MUST_USE vise_status vise_fp8_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX],
+                                         int *n_parts, vise_error *err);
+size_t vise_fp8_store_scratch(const vise_spelling *weight, int64_t rows);
+VISE_MUST_USE vise_status vise_fp8_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q,
+                                         void *scratch, const vise_part_writer *writer, vise_error *err);
+VISE_MUST_USE vise_status vise_fp8_config(const vise_spelling *weights, size_t n, vise_buf *buf,
+                                          vise_error *err);
+bool vise_fp8_recognise(const vise_source *source);
+VISE_MUST_USE vise_status vise_fp8_find(const vise_source *source, vise_arena *arena, vise_found **found,
+                                        size_t *n, vise_error *err);
+VISE_MUST_USE vise_status vise_fp8_load(const vise_source *source, const vise_found *found, int64_t row0,
+                                        vise_qweight *q, vise_pool *pool, vise_error *err);
+
 VISE_MUST_USE vise_status vise_awq_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX],
                                          int *n_parts, vise_error *err);
 size_t vise_awq_store_scratch(const vise_spelling *weight, int64_t rows);
@@ -97,6 +112,11 @@ VISE_MUST_USE vise_status vise_bnb_load(const vise_source *source, const vise_fo
 
 /* ---- what they share ------------------------------------------------------------------------------------------- */
 
+/* The dtype of the scales of a weight. */
+static inline vise_dtype vise_scales_dtype(const vise_spelling *weight)
+{
+    return weight->scale_dtype != VISE_DTYPE_BOOL ? weight->scale_dtype : weight->dtype;
+}
 /* VISE_EINTERNAL unless rows [row0, row0 + q->rows) are a tile of the weight. */
 VISE_MUST_USE vise_status vise_check_tile(const char *module, int64_t weight_rows, int64_t weight_cols,
                                           int64_t row0, const vise_qweight *q, vise_error *err);
@@ -125,6 +145,18 @@ VISE_MUST_USE vise_status vise_scales_load_f16(const vise_source *source, const 
                                                int64_t row0, vise_qweight *q, vise_pool *pool,
                                                vise_error *err);
 
+/* Scales of VISE_PER_BLOCK as float [blocks of rows, groups]: those of the blocks that begin in the tile, and those of
+ * each of its rows. U8 is read as E8M0. scratch takes a row of them. */
+VISE_MUST_USE vise_status vise_block_scales_store(vise_dtype dtype, int part, int64_t row0, const vise_qweight *q,
+                                                  void *scratch, const vise_part_writer *writer, vise_error *err);
+VISE_MUST_USE vise_status vise_block_scales_load(const vise_source *source, size_t tensor, int64_t row0,
+                                                 vise_qweight *q, vise_pool *pool, vise_error *err);
+
+/* The list of linears that stay floats, for loaders that leave a module alone whose name begins or ends with an entry;
+ * VISE_EUNSUPPORTED where that cannot tell them apart. */
+VISE_MUST_USE vise_status vise_put_skipped(vise_json_writer *w, const char *key, const vise_spelling *weights, size_t n,
+                                           vise_error *err);
+
 /* A complaint about a tensor of a module: VISE_EFORMAT. */
 VISE_MUST_USE vise_status vise_found_bad(const vise_source *source, const char *module, const char *suffix,
                                          const char *what, vise_error *err);
@@ -134,6 +166,9 @@ VISE_MUST_USE vise_status vise_found_part(const vise_source *source, vise_arena 
 /* Granularity of a weight with so many groups in a row; a single one is a group if the config's group_size says so. */
 VISE_MUST_USE vise_status vise_found_groups(const vise_source *source, int64_t groups, vise_found *found,
                                             vise_error *err);
+/* found->group_of from a part I32 [columns]; NULL where groups are runs of columns. */
+VISE_MUST_USE vise_status vise_found_g_idx(const vise_source *source, vise_arena *arena, vise_found *found, int part,
+                                           const char *suffix, int64_t groups, vise_error *err);
 typedef struct vise_found_list {
     vise_found *rows;
     size_t n, capacity;
@@ -144,6 +179,9 @@ VISE_MUST_USE vise_status vise_found_take(vise_found_list *list, vise_status sta
                                           vise_found **found, size_t *n, vise_error *err);
 /* "int4" of 4; NULL: none. */
 const vise_weight_type *vise_int_type(int64_t bits);
+const vise_weight_type *vise_codebook_type(const vise_codebook *codebook);
+/* The float dtype that config.json gives to the model; `otherwise` where it says none. */
+vise_dtype vise_config_dtype(const vise_source *source, vise_dtype otherwise);
 /* The member's text; "" when it is none. */
 const char *vise_config_text(const cJSON *config, const char *key);
 /* True if a config names the method, or is auto-round's and packs as that method's tools do. */
@@ -191,6 +229,16 @@ enum { VISE_AWQ_WEIGHT, VISE_AWQ_ZERO, VISE_AWQ_SCALE };
 enum { VISE_BNB_WEIGHT, VISE_BNB_SCALE, VISE_BNB_MAP, VISE_BNB_STATE, VISE_BNB_NESTED, VISE_BNB_NESTED_MAP };
 enum { VISE_BNB_FORMAT = 2 }; /* of LLM.int8 */
 
+/* ---- fp8 -------------------------------------------------------------------------------------------------------
+ *
+ *   M.weight             F8_E4M3 [N, K]
+ *   M.weight_scale_inv   F32 [ceil(N/rows), ceil(K/columns)], what codes are multiplied by (despite its name);
+ *                        per tensor F32 []; read in other floats and as E8M0 in U8, too
+ *   M.activation_scale   inputs with a calibrated scale: F32 []
+ *
+ * Source: transformers 5.23, integrations/finegrained_fp8.py. */
+enum { VISE_FP8_WEIGHT, VISE_FP8_SCALE, VISE_FP8_INPUT };
+
 /* ---- compressed-tensors -----------------------------------------------------------------------------------
  *
  *   pack-quantized   weight-only integers of 2 to 8 bits
@@ -199,17 +247,36 @@ enum { VISE_BNB_FORMAT = 2 }; /* of LLM.int8 */
  *       M.weight_shape       I64 [2] = {N, K}
  *       M.weight_zero_point  asymmetric: I32 [ceil(N*b/32), G], bit streams of z down the columns;
  *                            per tensor I8 [1]
- *   int-quantized    8-bit weights with 8-bit activations per token
- *       M.weight             I8 [N, K] = q = u - 128
+ *       M.weight_g_idx       older files, read alone: I32 [K], the group of each column (actorder "group")
+ *   int-quantized    integers with integer activations
+ *       M.weight             I8 [N, K] = q = u - 2^(b-1)
  *       M.weight_scale       as above
  *       M.weight_zero_point  asymmetric: I8 like the scale
+ *   float-quantized  fp8-e4m3 with activations; naive-quantized: without; mxfp8-quantized
+ *       M.weight             F8_E4M3 [N, K]
+ *       M.weight_scale       as above, or of blocks [ceil(N/rows), ceil(K/columns)]; mxfp8: U8 [N, K/32], E8M0
+ *   mxfp4-pack-quantized, nvfp4-pack-quantized
+ *       M.weight_packed      U8 [N, K/2]: two codes a byte, the first in the low half
+ *       M.weight_scale       U8 [N, K/32], E8M0; nvfp4: F8_E4M3 [N, K/16]
+ *       M.weight_global_scale  nvfp4: F32 [1], what the scales are divided by
+ *   activations with a calibrated scale, in each form
+ *       M.input_scale        float [1]; nvfp4: M.input_global_scale F32 [1]
  *
  * Files of before May 2026 hold 32/b codes in each word where b is 3, 5, 6 or 7, and are known by their word
  * counts. Source: vllm-project/compressed-tensors 0.19, compressors/pack_quantized and naive_quantized. */
 
 /* Indexes of parts. */
 enum { VISE_CT_PACKED = 0, VISE_CT_SCALE = 1, VISE_CT_SHAPE = 2, VISE_CT_ZERO = 3 };
-enum { VISE_CT_WEIGHT = 0, VISE_CT_INT_ZERO = 2 }; /* int-quantized; its scale as above */
+enum { VISE_CT_WEIGHT = 0, VISE_CT_INT_ZERO = 2, VISE_CT_GLOBAL = 2 }; /* of the other forms */
+enum { VISE_CT_G_IDX = 4, VISE_CT_INPUT = 5 }; /* of what is found; an input's scale is written behind all others */
+
+typedef enum vise_ct_form {
+    VISE_CT_PACKED_INTEGERS,
+    VISE_CT_INTEGERS,
+    VISE_CT_FLOAT8,
+    VISE_CT_FLOAT4
+} vise_ct_form;
+vise_ct_form vise_ct_form_of(const vise_scheme *scheme);
 
 /* Words of n codes: dense, or 32/bits codes to a word. */
 uint64_t vise_ct_words(uint64_t n, int bits, bool old);
@@ -229,6 +296,9 @@ void vise_ct_config_free(vise_ct_config_file *file);
 /* The group whose targets match the module: by exact name, by regular expression, by class (every class is
  * taken for that of the module). A config of one group covers whatever is quantized. NULL: none. */
 const vise_ct_group *vise_ct_config_match(const vise_ct_config_file *file, const char *module);
+
+/* True if a "kv_cache_scheme" is what the writer says of scales that it finds: fp8-e4m3, calibrated. */
+bool vise_ct_is_fp8_cache(const char *path, const cJSON *scheme);
 
 /* Python's regular expressions, as far as such files use them, in POSIX's extended form: classes \d \w \s,
  * (?:...), lazy quantifiers (which match the same names). False for what is none of that: lookaround, counted

@@ -112,6 +112,39 @@ vise_status vise_scales_load_f16(const vise_source *source, const vise_found *fo
     return status;
 }
 
+/* ---- scales of blocks of rows and columns -------------------------------------------------------------- */
+
+vise_status vise_block_scales_store(vise_dtype dtype, int part, int64_t row0, const vise_qweight *q, void *scratch,
+                                    const vise_part_writer *writer, vise_error *err)
+{
+    const int64_t height = q->scheme.group_rows;
+    const size_t groups = (size_t)q->groups, size = (size_t)vise_dtype_of(dtype)->bits / 8;
+    for (int64_t r = (height - row0 % height) % height; r < q->rows; r += height) { /* blocks that begin in the tile */
+        vise_from_f32(dtype, q->scales + (size_t)r * groups, scratch, groups);
+        VISE_TRY(writer->write(writer->context, part, (uint64_t)((row0 + r) / height) * groups * size, scratch,
+                               groups * size, err));
+    }
+    return VISE_OK;
+}
+
+vise_status vise_block_scales_load(const vise_source *source, size_t tensor, int64_t row0, vise_qweight *q,
+                                   vise_pool *pool, vise_error *err)
+{
+    const vise_dtype stored = vise_source_tensor(source, tensor)->dtype;
+    const vise_dtype dtype = stored == VISE_DTYPE_U8 ? VISE_DTYPE_F8_E8M0 : stored;
+    const int64_t height = q->scheme.group_rows, first = row0 / height;
+    const size_t groups = (size_t)q->groups, size = (size_t)vise_dtype_of(dtype)->bits / 8;
+    const size_t n = (size_t)((row0 + q->rows - 1) / height - first + 1) * groups;
+    void *block;
+    VISE_TRY(vise_pool_take(pool, n * size, "scales of blocks", &block, err));
+    vise_status status = vise_source_read(source, tensor, (uint64_t)first * groups * size, n * size, block, pool, err);
+    for (int64_t r = 0; status == VISE_OK && r < q->rows; r++)
+        vise_to_f32(dtype, (const char *)block + (size_t)((row0 + r) / height - first) * groups * size,
+                    q->scales + (size_t)r * groups, groups);
+    vise_pool_give(pool, block);
+    return status;
+}
+
 /* ---- what is found ------------------------------------------------------------------------------------- */
 
 const char *vise_config_text(const cJSON *config, const char *key)
@@ -161,6 +194,29 @@ vise_status vise_found_groups(const vise_source *source, int64_t groups, vise_fo
     return VISE_OK;
 }
 
+/* The group of each column. One that is a run of columns of equal length needs no list. */
+vise_status vise_found_g_idx(const vise_source *source, vise_arena *arena, vise_found *found, int part,
+                             const char *suffix, int64_t groups, vise_error *err)
+{
+    const size_t tensor = found->parts[part];
+    const vise_tensor_info *info = vise_source_tensor(source, tensor);
+    const int64_t width = found->cols / groups;
+    bool in_order = true;
+    void *block;
+    if (info->dtype != VISE_DTYPE_I32 || info->ndim != 1 || info->shape[0] != found->cols)
+        return vise_found_bad(source, found->module, suffix, "is not I32 [columns]", err);
+    VISE_TRY(vise_arena_take(arena, info->bytes + 1, &block, err));
+    int32_t *index = block;
+    VISE_TRY(vise_source_read(source, tensor, 0, info->bytes, index, NULL, err));
+    for (int64_t c = 0; c < found->cols; c++) {
+        if (index[c] < 0 || index[c] >= groups)
+            return vise_found_bad(source, found->module, suffix, "names a group that there is not", err);
+        in_order = in_order && index[c] == c / width;
+    }
+    found->group_of = in_order ? NULL : index;
+    return VISE_OK;
+}
+
 vise_status vise_found_add(vise_found_list *list, const vise_found *found, vise_error *err)
 {
     void *grown = list->rows;
@@ -192,4 +248,49 @@ const vise_weight_type *vise_int_type(int64_t bits)
         if (types[i].bits == bits && vise_starts_with(types[i].name, "int"))
             return &types[i];
     return NULL;
+}
+
+const vise_weight_type *vise_codebook_type(const vise_codebook *codebook)
+{
+    size_t count;
+    const vise_weight_type *types = vise_weight_types(&count);
+    for (size_t i = 0; i < count; i++)
+        if (types[i].codebook == codebook)
+            return &types[i];
+    return NULL;
+}
+
+vise_dtype vise_config_dtype(const vise_source *source, vise_dtype otherwise)
+{
+    static const vise_dtype known[] = {VISE_DTYPE_F32, VISE_DTYPE_F16, VISE_DTYPE_BF16};
+    const cJSON *config = vise_source_config(source);
+    const char *name = vise_config_text(config, "dtype");
+    name = *name ? name : vise_config_text(config, "torch_dtype");
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(name, vise_dtype_of(known[i])->torch_name) == 0)
+            return known[i];
+    return otherwise;
+}
+
+vise_status vise_put_skipped(vise_json_writer *w, const char *key, const vise_spelling *weights, size_t n,
+                             vise_error *err)
+{
+    vise_json_key(w, key);
+    vise_json_array(w);
+    for (size_t i = 0; i < n; i++) {
+        const char *left = weights[i].module;
+        if (!weights[i].is_linear || weights[i].scheme.type)
+            continue;
+        for (size_t j = 0; j < n; j++)
+            if (weights[j].scheme.type &&
+                (vise_starts_with(weights[j].module, left) || vise_ends_with(weights[j].module, left)))
+                return VISE_FAIL(
+                    err, VISE_EUNSUPPORTED,
+                    "%s stays as it is, but %s, which is quantized, begins or ends with that name: transformers cannot "
+                    "tell them apart; quantize both, or neither, or use layout compressed-tensors",
+                    left, weights[j].module);
+        vise_json_put_text(w, left);
+    }
+    vise_json_array_end(w);
+    return VISE_OK;
 }

@@ -1,18 +1,15 @@
-/* How inputs of linears are quantized when a model runs, simulated in float32: one row per kind. */
+/* Inputs of linears as their quantization leaves them, simulated in float32. */
 #ifndef VISE_MODEL_ACTIVATION_H
 #define VISE_MODEL_ACTIVATION_H
 
 #include <stdint.h>
 
-#include "core/err.h"
+#include "tensor/activation_type.h"
 
-typedef struct vise_activation {
-    const char *name; /* as vise_scheme.activation spells it: "int8-token" */
-    /* y [t, d] = x [t, d] quantized and decoded again, token by token; y may be x. */
-    void (*apply)(int64_t t, int64_t d, const float *x, float *y);
-} vise_activation;
-
-/* NULL for a NULL name; VISE_EUNSUPPORTED for a kind that is not in the table. */
-VISE_MUST_USE vise_status vise_activation_find(const char *name, const vise_activation **out, vise_error *err);
+/* y [t, d] = x [t, d] quantized and decoded again, token by token; y may be x. `scale` is that which calibration found,
+ * where the type has one: of int8-tensor and fp8-e4m3-tensor what codes are multiplied by, of nvfp4-g16 the global
+ * scale. */
+void vise_activation_apply(const vise_activation_type *type, float scale, int64_t t, int64_t d, const float *x,
+                           float *y);
 
 #endif

@@ -1,4 +1,8 @@
 /* The weights of one block in float32. */
+#include <math.h>
+#include <string.h>
+
+#include "formats/layout.h"
 #include "formats/store.h"
 #include "model/forward.h"
 #include "model/weights.h"
@@ -22,7 +26,9 @@ static vise_status load_slot(const vise_model *model, int layer, size_t slot, vi
 {
     size_t index = vise_model_slot(model, slot, layer);
     if (index != SIZE_MAX) {
-        block->activation[slot] = model->bound[index].tensor->scheme.activation;
+        const vise_logical *tensor = model->bound[index].tensor;
+        block->activation[slot] = tensor->scheme.activation;
+        block->input_scale[slot] = tensor->found ? tensor->found->input_scale : 0.0f;
         VISE_TRY(load_tensor(model, index, workers, pool, &block->weight[slot], err));
     }
     index = vise_model_slot_bias(model, slot, layer);
@@ -47,16 +53,41 @@ static vise_status check_rows(const vise_model *model, int layer, vise_error *er
     return VISE_OK;
 }
 
+/* Scales of the key-value cache stand beside the linears of attention, "model.layers.0.self_attn.k_scale". */
+static vise_status load_cache_scales(const vise_model *model, int layer, vise_pool *pool, vise_block *block,
+                                     vise_error *err)
+{
+    static const char *const names[] = {"k_scale", "v_scale"};
+    const size_t o = vise_model_role(model, VISE_ROLE_O, layer);
+    if (o == SIZE_MAX || !vise_layout_has_fp8_cache(vise_store_source(model->store)))
+        return VISE_OK;
+    const char *module = model->bound[o].tensor->module, *dot = strrchr(module, '.');
+    for (int i = 0; i < 2 && dot; i++) {
+        char *name;
+        VISE_TRY(vise_strfmt(&name, err, "%.*s.%s", (int)(dot - module), module, names[i]));
+        const size_t index = vise_store_find(model->store, name);
+        vise_free(name);
+        if (index == SIZE_MAX || vise_store_tensor(model->store, index)->elements != 1)
+            continue; /* of one head each: not simulated */
+        VISE_TRY(vise_store_read_f32(model->store, index, 0, 1, &block->cache_scale[i], pool, err));
+        if (!(block->cache_scale[i] > 0.0f) || !isfinite(block->cache_scale[i]))
+            return VISE_FAIL(err, VISE_EFORMAT, "%s: is not a positive number",
+                             vise_store_tensor(model->store, index)->name);
+    }
+    return VISE_OK;
+}
+
 vise_status vise_block_init(const vise_model *model, int layer, vise_pool *pool, vise_block *block, vise_error *err)
 {
     *block = (vise_block){.layer = layer, .pool = pool};
     void *memory = NULL;
     const size_t slots = vise_config_slots(&model->config);
-    VISE_TRY(vise_calloc(3 * slots, sizeof(void *), &memory, err));
+    VISE_TRY(vise_calloc(4 * slots, sizeof(void *), &memory, err));
     block->slots = slots;
     block->weight = memory;
     block->bias = block->weight + block->slots;
     block->activation = (const char **)(block->bias + block->slots);
+    block->input_scale = (float *)(block->activation + block->slots);
     return VISE_OK;
 }
 
@@ -74,7 +105,10 @@ vise_status vise_block_load(const vise_model *model, int layer, vise_workers *wo
             return status;
         }
     }
-    return VISE_OK;
+    vise_status status = load_cache_scales(model, layer, pool, block, err);
+    if (status != VISE_OK)
+        vise_block_unload(block);
+    return status;
 }
 
 void vise_block_unload(vise_block *block)

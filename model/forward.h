@@ -34,6 +34,8 @@ typedef struct vise_block {
     /* [slots]: how a linear's input is quantized when it runs: "int8-token" as the file says or as the caller decides,
      * NULL for not at all. The input itself, and so its statistics, stay as they are. */
     const char **activation;
+    float cache_scale[2]; /* of keys and values, where the file says that their cache is fp8-e4m3; 0: it is not */
+    float *input_scale; /* [slots]: of activations that calibration scales (tensor/activation_type.h); 0: not known */
     vise_pool *pool;
 } vise_block;
 

@@ -3,6 +3,7 @@
 
 #include "formats/layout.h"
 #include "formats/store.h"
+#include "formats/layout.h"
 #include "model/activation.h"
 #include "model/stream.h"
 #include "model/weights.h"
@@ -13,7 +14,8 @@
 /* A dense layer and a norm in front of the matrix; what a family lacks is NULL. */
 struct vise_head {
     const vise_model *model;
-    const vise_activation *activation;
+    const vise_activation_type *activation;
+    float input_scale;
     size_t index;               /* of the head in vise_model.bound; SIZE_MAX: none */
     float *norm, *norm_bias;    /* [hidden]: the final norm */
     float *dense, *dense_bias;  /* [hidden, hidden], [hidden] */
@@ -114,6 +116,12 @@ static vise_status load(vise_head *head, uint64_t ram_bytes, vise_workers *worke
     return vise_weight_read_all(model, head->index, 0, vise_head_width(model), workers, head->pool, head->matrix, err);
 }
 
+static void find_activation(vise_head *head, const vise_logical *tensor)
+{
+    head->activation = vise_activation_type_find(tensor->scheme.activation);
+    head->input_scale = tensor->found ? tensor->found->input_scale : 0.0f;
+}
+
 vise_status vise_head_open(const vise_model *model, uint64_t ram_bytes, bool weights_only, vise_workers *workers,
                            vise_pool *pool, vise_head **out, vise_error *err)
 {
@@ -127,7 +135,7 @@ vise_status vise_head_open(const vise_model *model, uint64_t ram_bytes, bool wei
     head->index = SIZE_MAX;
     vise_status status = load(head, ram_bytes, workers, err);
     if (status == VISE_OK && !weights_only && head->index != SIZE_MAX)
-        status = vise_activation_find(model->bound[head->index].tensor->scheme.activation, &head->activation, err);
+        find_activation(head, model->bound[head->index].tensor);
     if (status != VISE_OK) {
         vise_head_close(head);
         return status;
@@ -209,7 +217,7 @@ static vise_status norm_tile(void *context, size_t tile, int worker, vise_error 
         VISE_TRY(status);
     }
     if (head->activation)
-        head->activation->apply((int64_t)n, hidden, x, x);
+        vise_activation_apply(head->activation, head->input_scale, (int64_t)n, hidden, x, x);
     return VISE_OK;
 }
 
@@ -318,7 +326,7 @@ static vise_status window_values(const vise_head *head, const vise_stream *strea
         x = y;
     }
     if (head->activation)
-        head->activation->apply(1, hidden, x, x);
+        vise_activation_apply(head->activation, head->input_scale, 1, hidden, x, x);
     VISE_TRY(multiply_tiles(head, b, 1, x, out, err));
     return head->bias ? b->network->add(b, config->labels, out, head->bias, err) : VISE_OK;
 }

@@ -168,7 +168,8 @@ vise_status vise_layer_run_init(vise_layer_run *run, const vise_model *model, co
     VISE_TRY(vise_calloc(block->slots, sizeof *run->activation, &memory, err));
     run->activation = memory;
     for (size_t slot = 0; slot < block->slots; slot++) {
-        VISE_TRY(vise_activation_find(block->activation[slot], &run->activation[slot], err));
+        const vise_activation_type *type = vise_activation_type_find(block->activation[slot]);
+        run->activation[slot] = type && type->calibrated && block->input_scale[slot] == 0.0f ? NULL : type;
         run->quantizes = run->quantizes || run->activation[slot];
     }
     for (size_t r = 0; r < model->arch->n_rows; r++) {
@@ -207,15 +208,18 @@ vise_status vise_layer_multiply(const vise_layer_run *run, const vise_layer_scra
                                 const vise_product *products, size_t n, vise_error *err)
 {
     vise_backend *b = run->backend;
-    const vise_activation *applied = NULL;
+    const vise_activation_type *applied = NULL;
+    float applied_scale = 0.0f;
     for (size_t p = 0; p < n; p++) {
         vise_role role = products[p].role;
         size_t slot = vise_config_slot(role, products[p].expert);
         int64_t rows = run->rows[role], cols = run->cols[role], ldo = products[p].ldo;
-        const vise_activation *activation = run->activation[slot];
-        if (activation && activation != applied) {
-            activation->apply(t, cols, x, s->quantized);
+        const vise_activation_type *activation = run->activation[slot];
+        const float scale = run->block->input_scale[slot];
+        if (activation && (activation != applied || scale != applied_scale)) {
+            vise_activation_apply(activation, scale, t, cols, x, s->quantized);
             applied = activation;
+            applied_scale = scale;
         }
         float *out = products[p].out;
         VISE_TRY(b->matrix->gemm_nt(b, t, rows, cols, activation ? s->quantized : x, cols, run->block->weight[slot],
@@ -337,6 +341,15 @@ static vise_status project(const vise_layer_run *run, const vise_layer_scratch *
     return VISE_OK;
 }
 
+/* Keys (0) or values (1) as a quantized cache gives them back. */
+static void round_cache(const vise_layer_run *run, float *x, int64_t t, int64_t ld, int which)
+{
+    const float scale = run->block->cache_scale[which];
+    const int64_t width = vise_config_dim(&run->model->config, VISE_DIM_KV);
+    for (int64_t i = 0; scale > 0.0f && i < t; i++)
+        vise_activation_apply(vise_activation_type_find("fp8-e4m3-tensor"), scale, 1, width, x + i * ld, x + i * ld);
+}
+
 /* q, k, v -> rotary, attention -> out [t, q]. */
 static vise_status attend(const vise_layer_run *run, const vise_layer_scratch *s, size_t window, int64_t t, float *out,
                           vise_error *err)
@@ -354,6 +367,8 @@ static vise_status attend(const vise_layer_run *run, const vise_layer_scratch *s
         VISE_TRY(b->network->rope(b, t, config->kv_heads, head_dim, width, h.k, h.ldkv, angles.cosine, angles.sine,
                                   err));
     }
+    round_cache(run, h.k, t, h.ldkv, 0);
+    round_cache(run, h.v, t, h.ldkv, 1);
     double scale = config->attention_scale > 0.0 ? config->attention_scale : 1.0 / sqrt((double)head_dim);
     if (config->scale_by_layer)
         scale /= (double)run->block->layer + 1.0;

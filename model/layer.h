@@ -24,7 +24,7 @@ typedef struct vise_layer_run {
     int64_t rows[VISE_ROLE_COUNT], cols[VISE_ROLE_COUNT]; /* of the block's matrices */
     const float *norm[VISE_ROLE_COUNT];                   /* weights of norms, as they multiply */
     float *shifted;                                       /* those of them that are weight + 1 */
-    const vise_activation **activation;                   /* [slots] */
+    const vise_activation_type **activation; /* [slots]; NULL: inputs as they are, or of a scale not known yet */
     bool quantizes; /* any activation */
     size_t scratch_bytes;
     int workers;

@@ -136,20 +136,11 @@ static void find_sparse(vise_plan *plan)
 
 /* ---- layout and spelling --------------------------------------------------------------------------- */
 
-/* Known to the ecosystem and to the contract, not written by this version. */
-static const char *const other_layouts[] = {"fp8"};
-
 static vise_status layout_by_name(const char *name, const vise_layout **layout, vise_error *err)
 {
     *layout = vise_layout_find(name);
     if (*layout != NULL)
         return VISE_OK;
-    for (size_t i = 0; i < sizeof other_layouts / sizeof other_layouts[0]; i++)
-        if (strcmp(name, other_layouts[i]) == 0)
-            return VISE_FAIL(
-                err, VISE_EUNSUPPORTED,
-                "layout %s is not written by this version; vise inspect --layouts lists those that are",
-                name);
     size_t n;
     const vise_layout *rows = vise_layouts(&n);
     const char *names[16];
@@ -206,6 +197,22 @@ static vise_status choose_layout(vise_plan *plan, vise_error *err)
     return any && !from_gguf ? VISE_OK : layout_by_name("safetensors", &plan->layout, err);
 }
 
+/* A name that two types have, mxfp4, means GGUF's in that layout. */
+static void take_gguf_types(vise_plan *plan)
+{
+    size_t n;
+    const vise_weight_type *types = vise_weight_types(&n);
+    for (size_t i = 0; i < plan->count; i++) {
+        vise_scheme *scheme = &plan->planned[i].scheme;
+        if (scheme->type == NULL || scheme->type->codebook == NULL || plan->planned[i].carried)
+            continue;
+        for (size_t t = 0; t < n; t++)
+            if (types[t].blocks != NULL && strcmp(types[t].name, scheme->type->name) == 0 && scheme->activation == NULL)
+                *scheme = (vise_scheme){
+                    .type = &types[t], .granularity = types[t].default_granularity, .group = types[t].default_group};
+    }
+}
+
 static vise_status spell_weight(vise_plan *plan, size_t index, vise_error *err)
 {
     vise_planned *planned = &plan->planned[index];
@@ -228,6 +235,8 @@ static vise_status spell_weight(vise_plan *plan, size_t index, vise_error *err)
         spelling->group_of = tensor->found->group_of;
     const vise_dtype fixed = plan->layout->scale_dtype;
     planned->scale_dtype = planned->carried || fixed == VISE_DTYPE_COUNT ? planned->dtype : fixed;
+    spelling->scale_dtype =
+        planned->carried && tensor->found != NULL ? tensor->found->scale_dtype : planned->scale_dtype;
     if (planned->scheme.type != NULL)
         return plan->layout->spell(spelling, parts->parts, &parts->n_parts, err);
     parts->n_parts = 1;
@@ -405,8 +414,10 @@ static vise_status make(vise_plan *plan, vise_error *err)
         VISE_TRY(plan_pass(plan, i, err));
     find_sparse(plan);
     VISE_TRY(choose_layout(plan, err));
-    if (strcmp(plan->layout->name, "gguf") == 0)
+    if (strcmp(plan->layout->name, "gguf") == 0) {
+        take_gguf_types(plan);
         VISE_TRY(vise_plan_gguf(plan, err));
+    }
     for (size_t i = 0; i < plan->count; i++)
         VISE_TRY(spell_weight(plan, i, err));
     spell_tied_head(plan);

@@ -1,6 +1,6 @@
 /* Round to nearest: every group takes the range of its own weights (or the part of it with the least error,
- * --clip mse), every weight the nearest code. Needs nothing but the weights; rows in any order. Per-tensor
- * schemes know their range, and doubly quantized scales their mean, from a first walk. */
+ * --clip mse), every weight the nearest code. Needs nothing but the weights; rows in any order. Per-tensor schemes and
+ * nvfp4 know their range, and doubly quantized scales their mean, from a first walk. */
 #include "quant/quant.h"
 
 #include <math.h>
@@ -25,11 +25,16 @@ typedef struct rtn_state {
     vise_imatrix *imatrix; /* NULL: none */
 } rtn_state;
 
+static bool needs_range(const vise_scheme *scheme)
+{
+    return scheme->type != NULL && (scheme->granularity == VISE_PER_TENSOR || scheme->dq ||
+                                    scheme->type->codebook == &vise_codebook_nvfp4);
+}
+
 static bool needs_ranges(const vise_pass_run *run)
 {
     for (size_t i = 0; i < run->model->count; i++)
-        if ((run->planned[i].passes >> run->index & 1) != 0 &&
-            (run->planned[i].scheme.granularity == VISE_PER_TENSOR || run->planned[i].scheme.dq))
+        if ((run->planned[i].passes >> run->index & 1) != 0 && needs_range(&run->planned[i].scheme))
             return true;
     return false;
 }
@@ -91,11 +96,38 @@ static vise_status rtn_measure(vise_pass_run *run, const vise_weight *tile, vise
     return VISE_OK;
 }
 
+/* Linears that runtimes fuse have one global scale, which they want of nvfp4. */
+static void share_ranges(const vise_pass_run *run, rtn_state *state)
+{
+    static const vise_role fused[][3] = {{VISE_ROLE_Q, VISE_ROLE_K, VISE_ROLE_V},
+                                         {VISE_ROLE_GATE, VISE_ROLE_UP, VISE_ROLE_UP},
+                                         {VISE_ROLE_SHARED_GATE, VISE_ROLE_SHARED_UP, VISE_ROLE_SHARED_UP},
+                                         {VISE_ROLE_EXPERT_GATE, VISE_ROLE_EXPERT_UP, VISE_ROLE_EXPERT_UP}};
+    const vise_model *model = run->model;
+    for (size_t i = 0; i < state->count; i++) { /* the widest of its set; none gets narrower */
+        const vise_bound *bound = &model->bound[i];
+        rtn_range *range = &state->ranges[i];
+        for (size_t f = 0; f < sizeof fused / sizeof *fused && model->arch != NULL && bound->is_linear; f++) {
+            if (bound->role != fused[f][0] && bound->role != fused[f][1] && bound->role != fused[f][2])
+                continue;
+            for (size_t m = 0; m < 3; m++) {
+                const size_t j = vise_model_slot(model, vise_config_slot(fused[f][m], bound->expert), bound->layer);
+                if (j == SIZE_MAX || run->planned[j].scheme.type == NULL ||
+                    run->planned[j].scheme.type->codebook != &vise_codebook_nvfp4)
+                    continue;
+                range->min = fminf(range->min, state->ranges[j].min);
+                range->max = fmaxf(range->max, state->ranges[j].max);
+            }
+        }
+    }
+}
+
 static vise_status rtn_measured(vise_pass_run *run, vise_error *err)
 {
     (void)err;
     rtn_state *state = run->state;
     state->measured = true;
+    share_ranges(run, state);
     for (size_t i = 0; i < state->count; i++) {
         const vise_planned *planned = &run->planned[i];
         double sum = 0.0;
@@ -118,6 +150,8 @@ static vise_status rtn_weight(vise_pass_run *run, vise_weight *tile, void *scrat
     if (state != NULL)
         range = state->ranges[tile->plan->index];
     tile->q->offset = range.mean;
+    if (tile->q->scheme.type->codebook == &vise_codebook_nvfp4)
+        tile->q->global = vise_nvfp4_global(fmaxf(-range.min, range.max));
     const vise_gguf_type *blocks = tile->q->scheme.type->blocks;
     if (blocks != NULL && state != NULL && state->imatrix != NULL)
         vise_gguf_encode(blocks, tile->values, vise_imatrix_of(state->imatrix, tile->plan->index), tile->rows,

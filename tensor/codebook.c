@@ -167,36 +167,19 @@ static void llm_int8_decode(const uint8_t *codes, size_t n, float scale, float *
         values[i] = (float)(codes[i] - 128) * scale / 127.0f;
 }
 
-static void fp8_e4m3_encode(const float *values, size_t n, float scale, uint8_t *codes)
-{
-    for (size_t at = 0; at < n; at += CHUNK) {
-        float scaled[CHUNK];
-        size_t count = n - at < CHUNK ? n - at : CHUNK;
-        for (size_t i = 0; i < count; i++) {
-            float value = values[at + i] / scale;
-            value = value < 448.0f ? value : 448.0f;
-            scaled[i] = value > -448.0f ? value : -448.0f;
-        }
-        vise_from_f32(VISE_DTYPE_F8_E4M3, scaled, codes + at, count);
-    }
-}
-
-static void fp8_e4m3_decode(const uint8_t *codes, size_t n, float scale, float *values)
-{
-    vise_to_f32(VISE_DTYPE_F8_E4M3, codes, values, n);
-    for (size_t i = 0; i < n; i++)
-        values[i] *= scale;
-}
-
-const vise_codebook vise_codebook_nf4 = {nf4_values, 1.0f, 7, false, nf4_encode, nf4_decode};
-const vise_codebook vise_codebook_fp4 = {fp4_values, 1.0f, 0, false, fp4_encode, fp4_decode};
-const vise_codebook vise_codebook_llm_int8 = {NULL, 1.0f, 128, true, llm_int8_encode, llm_int8_decode};
-const vise_codebook vise_codebook_fp8_e4m3 = {NULL, 448.0f, 0, false, fp8_e4m3_encode, fp8_e4m3_decode};
+const vise_codebook vise_codebook_nf4 = {
+    .values = nf4_values, .limit = 1.0f, .zero = 7, .encode = nf4_encode, .decode = nf4_decode};
+const vise_codebook vise_codebook_fp4 = {
+    .values = fp4_values, .limit = 1.0f, .encode = fp4_encode, .decode = fp4_decode};
+const vise_codebook vise_codebook_llm_int8 = {
+    .limit = 1.0f, .zero = 128, .half = true, .encode = llm_int8_encode, .decode = llm_int8_decode};
 
 /* ---- scales -------------------------------------------------------------------------------------------- */
 
-static float scale_of(const vise_codebook *codebook, vise_dtype scale_dtype, float largest)
+float vise_codebook_scale(const vise_codebook *codebook, vise_dtype scale_dtype, float largest, float global)
 {
+    if (codebook->scale)
+        return codebook->scale(scale_dtype, largest, global);
     if (codebook->half)
         largest = fminf(vise_round_to(VISE_DTYPE_F16, fminf(largest, 65504.0f)), 65504.0f);
     return largest > 0.0f ? vise_grid_round_scale(scale_dtype, largest / codebook->limit) : 0.0f;
@@ -225,7 +208,7 @@ double vise_flat_scale_sum(const vise_codebook *codebook, const float *values, s
     double sum = 0.0;
     for (size_t at = 0; at < n; at += (size_t)block) {
         size_t count = n - at < (size_t)block ? n - at : (size_t)block;
-        sum += (double)scale_of(codebook, VISE_DTYPE_F32, largest_of(values + at, count, 0.0f));
+        sum += (double)vise_codebook_scale(codebook, VISE_DTYPE_F32, largest_of(values + at, count, 0.0f), 0.0f);
     }
     return sum;
 }
@@ -279,7 +262,8 @@ static void encode_flat(const vise_codebook *codebook, const float *values, vise
     size_t b = 0;
     for (size_t at = 0; at < n; at += block, b++) {
         size_t count = n - at < block ? n - at : block;
-        q->scales[b] = scale_of(codebook, q->scale_dtype, largest_of(values + at, count, 0.0f));
+        q->scales[b] =
+            vise_codebook_scale(codebook, q->scale_dtype, largest_of(values + at, count, 0.0f), 0.0f);
         encode_group(codebook, values + at, count, q->scales[b], q->codes + at);
     }
     if (q->scheme.dq)
@@ -309,7 +293,7 @@ static void encode_groups(const vise_codebook *codebook, const float *values, vi
             float largest = 0.0f;
             for (int64_t r = row0; r < row0 + rows; r++)
                 largest = largest_of(values + r * q->cols + g * width, (size_t)cols, largest);
-            const float scale = scale_of(codebook, q->scale_dtype, largest);
+            const float scale = vise_codebook_scale(codebook, q->scale_dtype, largest, q->global);
             for (int64_t r = row0; r < row0 + rows; r++) {
                 const int64_t at = r * q->cols + g * width;
                 q->scales[r * q->groups + g] = scale;
@@ -324,13 +308,15 @@ void vise_codebook_encode(const float *values, float tensor_min, float tensor_ma
     const vise_codebook *codebook = q->scheme.type->codebook;
     switch (q->scheme.granularity) {
     case VISE_PER_TENSOR:
-        q->scales[0] = scale_of(codebook, q->scale_dtype, fmaxf(-tensor_min, tensor_max));
+        q->scales[0] = vise_codebook_scale(codebook, q->scale_dtype, fmaxf(-tensor_min, tensor_max), 0.0f);
         encode_group(codebook, values, (size_t)(q->rows * q->cols), q->scales[0], q->codes);
         break;
     case VISE_PER_FLAT:
         encode_flat(codebook, values, q);
         break;
     default:
+        if (codebook == &vise_codebook_nvfp4 && q->global == 0.0f)
+            q->global = vise_nvfp4_global(fmaxf(-tensor_min, tensor_max));
         encode_groups(codebook, values, q);
         break;
     }

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tensor/activation_type.h"
+
 #define GROUP_MAX 65536
 
 #define TENSOR  (1u << VISE_PER_TENSOR)
@@ -28,6 +30,11 @@ static const vise_weight_type weight_types[] = {
     INT("int6", 6),
     INT("int7", 7),
     INT("int8", 8),
+    {"fp8-e4m3", 8, false, VISE_PER_CHANNEL, 0, "compressed-tensors", NULL, &vise_codebook_fp8_e4m3,
+     TENSOR | CHANNEL | GROUP | BLOCK},
+    {"mxfp8", 8, false, VISE_PER_GROUP, 32, "compressed-tensors", NULL, &vise_codebook_mxfp8, GROUP},
+    {"mxfp4", 4, false, VISE_PER_GROUP, 32, "compressed-tensors", NULL, &vise_codebook_mxfp4, GROUP},
+    {"nvfp4", 4, false, VISE_PER_GROUP, 16, "compressed-tensors", NULL, &vise_codebook_nvfp4, GROUP},
     {"nf4", 4, false, VISE_PER_FLAT, 64, "bitsandbytes", NULL, &vise_codebook_nf4, FLAT},
     {"fp4", 4, false, VISE_PER_FLAT, 64, "bitsandbytes", NULL, &vise_codebook_fp4, FLAT},
     {"llm-int8", 8, false, VISE_PER_CHANNEL, 0, "bitsandbytes", NULL, &vise_codebook_llm_int8, CHANNEL},
@@ -46,15 +53,15 @@ static const vise_weight_type weight_types[] = {
     BLOCKS("tq1_0", VISE_GGUF_TQ1_0, 256, 2, "gguf"),
     BLOCKS("tq2_0", VISE_GGUF_TQ2_0, 256, 2, "gguf"),
     BLOCKS("q1_0", VISE_GGUF_Q1_0, 128, 1, "gguf"),
-    BLOCKS("mxfp4", VISE_GGUF_MXFP4, 32, 4, "compressed-tensors"), /* GGUF's where the layout is */
+    BLOCKS("mxfp4", VISE_GGUF_MXFP4, 32, 4, "gguf"), /* behind the other of that name: taken where the layout is GGUF */
 };
 enum { WEIGHT_TYPES = sizeof weight_types / sizeof *weight_types };
 
 /* Weight types that users may name and this version does not hold. They are known so that the answer is "not
  * supported" and a slip of the pen is told from a wish. */
 static const char *const other_weight_types[] = {
-    "fp8-e4m3", "fp8-e5m2", "mxfp8",  "nvfp4", "q8_1",  "iq1_s", "iq1_m",
-    "iq2_xxs",  "iq2_xs",   "iq2_s", "iq3_xxs", "iq3_xs", "iq3_s", "iq3_m", "iq2_m",
+    "fp8-e5m2", "q8_1",    "iq1_s",  "iq1_m", "iq2_xxs", "iq2_xs",
+    "iq2_s",    "iq3_xxs", "iq3_xs", "iq3_s", "iq3_m",   "iq2_m",
 };
 /* Names of llama.cpp's mixtures, which are no schemes of one weight. */
 static const char *const mixtures[] = {"q2_k_s", "q3_k_s", "q3_k_m", "q3_k_l",
@@ -62,17 +69,6 @@ static const char *const mixtures[] = {"q2_k_s", "q3_k_s", "q3_k_m", "q3_k_l",
 enum { MIXTURES = sizeof mixtures / sizeof *mixtures };
 
 enum { OTHER_WEIGHT_TYPES = sizeof other_weight_types / sizeof *other_weight_types };
-
-typedef struct activation_type {
-    const char *name;
-    int weight_bits; /* of the integer weights it goes with; 0: not held by this version */
-} activation_type;
-
-static const activation_type activation_types[] = {
-    {"int8-token", 8},      {"fp8-e4m3-token", 0}, {"int8-tensor", 0},
-    {"fp8-e4m3-tensor", 0}, {"fp8-e4m3-g128", 0},
-};
-enum { ACTIVATION_TYPES = sizeof activation_types / sizeof *activation_types };
 
 const vise_weight_type *vise_weight_types(size_t *count)
 {
@@ -179,6 +175,10 @@ const char *vise_weight_type_grains(const vise_weight_type *type, char buffer[64
                                         [VISE_PER_BLOCK] = "RxC (128x128)",
                                         [VISE_PER_FLAT] = "bN (b64)"};
     size_t at = 0;
+    if (type->codebook && type->codebook->group > 0) {
+        (void)snprintf(buffer, 64, "g%d", type->codebook->group);
+        return buffer;
+    }
     for (int g = 0; g <= VISE_PER_FLAT; g++)
         if (type->grains >> g & 1)
             at += (size_t)snprintf(buffer + at, 64 - at, "%s%s", at > 0 ? ", " : "", names[g]);
@@ -230,6 +230,11 @@ static vise_status parse_part(const char *text, const char *part, size_t length,
         if (scheme->granularity == VISE_PER_FLAT && (number < 32 || number > 4096 || (number & (number - 1)) != 0))
             return VISE_FAIL(err, VISE_EUSAGE, "scheme %s: flat blocks have 32, 64, 128 ... or 4096 weights", text);
     }
+    const vise_codebook *codebook = scheme->type->codebook;
+    if (is_granularity && codebook && codebook->group > 0 && scheme->granularity == VISE_PER_GROUP &&
+        scheme->group != codebook->group)
+        return VISE_FAIL(err, VISE_EUNSUPPORTED, "scheme %s: the groups of %s have %d weights", text, name,
+                         codebook->group);
     if (is_granularity && !(scheme->type->grains >> scheme->granularity & 1)) {
         char have[64];
         return VISE_FAIL(err, VISE_EUNSUPPORTED, "scheme %s: %s has no granularity %.*s; it has %s", text, name,
@@ -243,24 +248,16 @@ static vise_status parse_part(const char *text, const char *part, size_t length,
 
 static vise_status parse_activation(const char *text, const char *name, vise_scheme *scheme, vise_error *err)
 {
-    for (size_t i = 0; i < ACTIVATION_TYPES; i++) {
-        const activation_type *type = &activation_types[i];
-        if (strcmp(type->name, name) != 0)
-            continue;
-        if (type->weight_bits == 0)
-            return VISE_FAIL(err, VISE_EUNSUPPORTED,
-                             "scheme %s: activation %s is not in this version; it has int8-token", text,
-                             name);
-        if (type->weight_bits != scheme->type->bits || scheme->type->codebook != NULL || scheme->asym ||
-            scheme->granularity == VISE_PER_GROUP)
-            return VISE_FAIL(
-                err, VISE_EUNSUPPORTED,
-                "scheme %s: activation %s goes with symmetric int%d weights per channel or tensor", text,
-                name, type->weight_bits);
-        scheme->activation = type->name;
-        return VISE_OK;
-    }
-    return VISE_FAIL(err, VISE_EUSAGE, "scheme %s: \"%s\" is no activation; say int8-token", text, name);
+    const vise_activation_type *type = vise_activation_type_find(name);
+    char names[VISE_ACTIVATION_NAMES_MAX];
+    if (!type)
+        return VISE_FAIL(err, VISE_EUSAGE, "scheme %s: \"%s\" is no activation; %s takes %s", text, name,
+                         scheme->type->name, vise_activation_names(scheme->type, names));
+    if (!vise_activation_goes_with(type, scheme->type))
+        return VISE_FAIL(err, VISE_EUNSUPPORTED, "scheme %s: activation %s does not go with %s weights, which take %s",
+                         text, name, scheme->type->name, vise_activation_names(scheme->type, names));
+    scheme->activation = type->name;
+    return VISE_OK;
 }
 
 vise_status vise_scheme_parse(const char *text, vise_scheme *scheme, vise_error *err)
@@ -355,7 +352,9 @@ double vise_scheme_bits(const vise_scheme *scheme, int64_t rows, int64_t cols, v
     double groups = scheme->granularity == VISE_PER_TENSOR
                         ? 1.0
                         : (double)rows * (double)vise_scheme_groups(scheme, cols);
-    double group_bits = vise_dtype_of(scale_dtype)->bits + (scheme->asym ? scheme->type->bits : 0);
+    const vise_codebook *codebook = scheme->type->codebook;
+    const int scale_bits = codebook && codebook->scale_bits ? codebook->scale_bits : vise_dtype_of(scale_dtype)->bits;
+    double group_bits = scale_bits + (scheme->asym ? scheme->type->bits : 0);
     return scheme->type->bits + groups * group_bits / weights;
 }
 

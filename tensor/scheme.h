@@ -121,6 +121,8 @@ typedef struct vise_qweight {
     float offset;
     const float *nested_map;
     const float *table; /* [16] that a file gives to codes of 4 bits; NULL: the type's own */
+    float global;       /* nvfp4: what the stored scales are divided by, one for the whole weight */
+    float input_scale;  /* of the inputs, where calibration gives one (tensor/activation_type.h); else 0 */
 } vise_qweight;
 
 /* Bytes of a row of codes. */

@@ -197,13 +197,15 @@ drop
 bad "--otherwise does not divide either" 2 "int4-g128" quant "$MODEL" -o "$out" --scheme int4-g32 --otherwise int4-g128
 bad "a pattern that does not divide" 2 "model.layers.0.mlp.down_proj" prune "$MODEL" -o "$out" --method magnitude --pattern 4:8
 bad "a pattern that keeps more than there is" 2 "5:4" prune "$MODEL" -o "$out" --method magnitude --pattern 5:4
-bad "a layout that is not written" 5 "fp8" quant "$MODEL" -o "$out" --scheme int4-g4 --layout fp8
+bad "a layout that holds other schemes" 5 "layout fp8 holds" quant "$MODEL" -o "$out" --scheme int4-g4 --layout fp8
 bad "neither" 2 "--sparsity" prune "$MODEL" -o "$out" --method magnitude
 bad "a selector that matches nothing" 2 "model.layer.*" quant "$MODEL" -o "$out" --scheme int8 --include 'model.layer.*'
 bad "everything excluded" 2 "exclude" quant "$MODEL" -o "$out" --scheme int8 --exclude 'model.layers.*'
 bad "a misspelt scheme" 2 "did you mean int4?" quant "$MODEL" -o "$out" --scheme itn4-g128
 bad "a misspelt granularity" 2 "channel" quant "$MODEL" -o "$out" --scheme int8-chanel
-bad "a scheme of a later version" 5 "nvfp4" quant "$MODEL" -o "$out" --scheme nvfp4
+bad "a scheme of a later version" 5 "fp8-e5m2" quant "$MODEL" -o "$out" --scheme fp8-e5m2
+bad "a scale that is calibrated" 5 "fp8-e4m3-token" quant "$MODEL" -o "$out" --scheme fp8-e4m3+fp8-e4m3-tensor
+bad "inputs that do not go with the weights" 5 "int8-token" quant "$MODEL" -o "$out" --scheme int8+fp8-e4m3-g128
 bad "a layout that is not written" 5 "gptq" quant "$MODEL" -o "$out" --scheme int4-g4 --layout gptq
 bad "a layout that cannot hold it" 5 "safetensors" quant "$MODEL" -o "$out" --scheme int4-g4 --layout safetensors
 bad "a misspelt layout" 2 "compressed-tensors" quant "$MODEL" -o "$out" --scheme int4-g4 --layout compressed-tensor

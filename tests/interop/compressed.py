@@ -71,7 +71,7 @@ def stored_tensors(folder):
 
 def quantized_modules(model):
     return {name: module.quantization_scheme for name, module in model.named_modules()
-            if getattr(module, "quantization_scheme", None) is not None}
+            if getattr(getattr(module, "quantization_scheme", None), "weights", None) is not None}
 
 
 def decoded_by_library(tensors, name, scheme, dtype=None):
@@ -128,7 +128,7 @@ def same_with_activations(model, rows, ours, theirs):
     """Activations that lie next to the middle of two codes round to either, by the order of a sum: transformers' own
     logits move as soon as the embedding changes in its last bits. We must lie as near as that, and our mean NLL must differ
     by less than 1e-3 or, on so few tokens, less than four standard errors of the difference. In a model of one layer no
-    rounding spreads to another, so that most positions are equal."""
+    rounding spreads to another, so that most positions are equal; fewer where codes have four bits."""
     moved = []
     weight = model.get_input_embeddings().weight
     kept = weight.detach().clone()
@@ -144,7 +144,8 @@ def same_with_activations(model, rows, ours, theirs):
     mean = nll(theirs, rows)
     off, error = abs(by_token.mean().item()) / mean, by_token.std().item() / by_token.numel() ** 0.5 / mean
     equal = ((ours - theirs).norm(dim=-1) < 1e-4 * theirs.norm(dim=-1)).float().mean().item()
+    coarse = any(scheme.input_activations.num_bits == 4 for scheme in quantized_modules(model).values())
     good = far <= 2 * max(yardsticks) + 1e-5 and off <= max(1e-3, 4 * error) and \
-        (equal >= 0.8 or model.config.num_hidden_layers > 1)
+        (equal >= (0.5 if coarse else 0.8) or model.config.num_hidden_layers > 1)
     return good, f"logits {far:.0e} apart (transformers by itself, last bits of the embedding changed: {max(yardsticks):.0e}), " \
         f"NLL {off:.0e} (standard error {error:.0e}), {100 * equal:.0f} % of the positions equal"

@@ -185,9 +185,104 @@ static void test_tiles(void **state)
     }
 }
 
+/* ---- small floats -------------------------------------------------------------------------------------- */
+
+static void test_golden_floats(void **state)
+{
+    (void)state;
+    static const float x[16] = {0,    0.25f, 0.26f, 0.75f, 1.25f, 1.3f,  1.75f, 2.5f,
+                                2.6f, 3.5f,  5,     5.1f,  -0.1f, -0.6f, -6,    -1.75f};
+    static const uint8_t e2m1[16] = {0, 0, 1, 2, 2, 3, 4, 4, 5, 6, 6, 7, 8, 9, 15, 12};
+    static const struct {
+        float value;
+        uint8_t code;
+    } e4m3[] = {{1, 0x38},         {448, 0x7e},        {500, 0x7e},     {17, 0x58}, {19, 0x5a},
+                {0x1p-9f, 0x01}, {0x1p-10f, 0x00}, {-0.3f, 0xaa}, {240, 0x77}};
+    static const struct {
+        float largest;
+        uint8_t fp4, fp8;
+    } scales[] = {{1, 125, 119}, {1.74f, 125, 119}, {1.75f, 126, 120}, {2, 126, 120}, {6, 127, 121}, {448, 134, 128}};
+    uint8_t codes[16];
+    vise_codebook_mxfp4.encode(x, 16, 1.0f, codes);
+    assert_memory_equal(codes, e2m1, 16);
+    for (size_t i = 0; i < sizeof e4m3 / sizeof *e4m3; i++) {
+        vise_codebook_fp8_e4m3.encode(&e4m3[i].value, 1, 1.0f, codes);
+        assert_int_equal(codes[0], e4m3[i].code);
+    }
+    for (size_t i = 0; i < sizeof scales / sizeof *scales; i++) {
+        const float four = vise_codebook_scale(&vise_codebook_mxfp4, VISE_DTYPE_F32, scales[i].largest, 0),
+                    eight = vise_codebook_scale(&vise_codebook_mxfp8, VISE_DTYPE_F32, scales[i].largest, 0);
+        assert_int_equal(vise_e8m0_code(four), scales[i].fp4);
+        assert_int_equal(vise_e8m0_code(eight), scales[i].fp8);
+        assert_true(vise_e8m0_value(scales[i].fp4) == four && four == exp2f((float)scales[i].fp4 - 127));
+    }
+    for (int code = 0; code < 255; code++)
+        assert_int_equal(vise_e8m0_code(vise_e8m0_value((uint8_t)code)), code);
+    assert_true(isnan(vise_e8m0_value(255)));
+}
+
+/* The global scale maps the largest of all to the largest stored scale; a stored scale comes back from its value. */
+static void test_nvfp4_scales(void **state)
+{
+    (void)state;
+    assert_true(vise_nvfp4_global(6.0f) == 448.0f);
+    assert_true(vise_nvfp4_global(0.0f) == 1.0f);
+    assert_true(vise_codebook_scale(&vise_codebook_nvfp4, VISE_DTYPE_BF16, 6.0f, 448.0f) == 1.0f);
+    assert_true(vise_codebook_scale(&vise_codebook_nvfp4, VISE_DTYPE_BF16, 0.0f, 448.0f) == 0.125f / 448.0f);
+    vise_rng rng;
+    vise_rng_init(&rng, 5, "nvfp4");
+    for (int i = 0; i < 2000; i++) {
+        const float global = ldexpf(1.0f + (float)vise_rng_uniform(&rng), (int)vise_rng_below(&rng, 40) - 10);
+        const uint8_t code = (uint8_t)(1 + vise_rng_below(&rng, 126));
+        float stored;
+        vise_to_f32(VISE_DTYPE_F8_E4M3, &code, &stored, 1);
+        assert_int_equal(vise_nvfp4_scale_code(stored / global, global), code);
+    }
+    float values[32], decoded[32];
+    vise_qweight q;
+    void *block = carved(&q, "nvfp4", 1, 32);
+    for (int i = 0; i < 32; i++)
+        values[i] = (float)(i - 16) / (i < 16 ? 1.0f : 100.0f);
+    vise_encode(values, VISE_CLIP_NONE, -16.0f, 0.15f, &q);
+    vise_decode(&q, decoded);
+    assert_true(q.global == vise_nvfp4_global(16.0f));
+    for (int i = 0; i < 32; i++)
+        assert_true(fabsf(decoded[i] - values[i]) <= (i < 16 ? 16.0f : 0.15f) / 6.0f);
+    free(block);
+}
+
+/* Rows of a block have its scale, at the edges too. */
+static void test_blocks(void **state)
+{
+    (void)state;
+    enum { N = 37, K = 50 };
+    static float values[N * K], decoded[N * K];
+    vise_qweight q;
+    vise_rng rng;
+    vise_rng_init(&rng, 6, "blocks");
+    for (int i = 0; i < N * K; i++)
+        values[i] = (float)vise_rng_normal(&rng) * (float)(1 + i / K / 16);
+    void *block = carved(&q, "fp8-e4m3-16x24", N, K);
+    vise_encode(values, VISE_CLIP_NONE, 0, 0, &q);
+    vise_decode(&q, decoded);
+    assert_int_equal(q.groups, 3);
+    for (int r = 0; r < N; r++)
+        for (int c = 0; c < K; c++) {
+            float largest = 0.0f;
+            for (int i = r / 16 * 16; i < N && i < r / 16 * 16 + 16; i++)
+                for (int j = c / 24 * 24; j < K && j < c / 24 * 24 + 24; j++)
+                    largest = fmaxf(largest, fabsf(values[i * K + j]));
+            assert_true(q.scales[r * 3 + c / 24] == largest / 448.0f);
+            const float value = values[r * K + c], error = fabsf(decoded[r * K + c] - value);
+            assert_true(error <= fabsf(value) / 16.0f + largest / 448.0f);
+        }
+    free(block);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_golden_floats), cmocka_unit_test(test_nvfp4_scales), cmocka_unit_test(test_blocks),
         cmocka_unit_test(test_golden_codes),  cmocka_unit_test(test_golden_int8),
         cmocka_unit_test(test_golden_nested), cmocka_unit_test(test_nothing),
         cmocka_unit_test(test_tiles),

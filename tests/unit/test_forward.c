@@ -182,12 +182,11 @@ static void test_int8_token_block(void **state)
     must(vise_layer_run_window(&run, 0, 0, &captured, &m.err), &m.err);
     vise_layer_run_deinit(&run);
 
-    const vise_activation *kind;
-    must(vise_activation_find("int8-token", &kind, &m.err), &m.err);
+    const vise_activation_type *kind = vise_activation_type_find("int8-token");
     for (int i = 0; i < INPUTS; i++) {
         float *values = malloc((size_t)(t * width[i]) * sizeof *values);
         seen[i] = malloc((size_t)(t * width[i]) * sizeof(double));
-        kind->apply(t, width[i], capture[i], values);
+        vise_activation_apply(kind, 0.0f, t, width[i], capture[i], values);
         assert_memory_not_equal(values, capture[i], (size_t)(t * width[i]) * sizeof *values);
         for (int64_t j = 0; j < t * width[i]; j++)
             seen[i][j] = (double)values[j];
@@ -220,22 +219,43 @@ static void test_int8_token_block(void **state)
     tiny_llama_drop(&llama);
 }
 
-static void test_int8_token_values(void **state)
+/* Integers: ties go to even, the positive end is cut. Float types by their tables. Then a token of zeros. */
+static void test_activation_values(void **state)
 {
     (void)state;
-    const vise_activation *kind;
-    vise_error err = {0};
-    must(vise_activation_find("int8-token", &kind, &err), &err);
-    /* Scale 1: ties go to even, the positive end is cut at 127. Then a token of zeros. */
-    const float x[2][8] = {{127.5f, -127.5f, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, 3.2f}, {0}};
-    const float expected[2][8] = {{127.0f, -128.0f, 0.0f, 2.0f, 2.0f, 0.0f, -2.0f, 3.0f}, {0}};
-    float y[2][8];
-    kind->apply(2, 8, x[0], y[0]);
-    for (int i = 0; i < 2; i++)
-        for (int j = 0; j < 8; j++)
-            assert_true(y[i][j] == expected[i][j]);
-    assert_int_equal(vise_activation_find("int5-moon", &kind, &err), VISE_EUNSUPPORTED);
-    assert_non_null(strstr(err.message, "int5-moon"));
+    static const struct {
+        const char *name;
+        float scale, x[8], expected[8];
+    } rows[] = {
+        {"int8-token",
+         0.0f,
+         {127.5f, -127.5f, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, 3.2f},
+         {127.0f, -128.0f, 0.0f, 2.0f, 2.0f, 0.0f, -2.0f, 3.0f}},
+        {"int4-token", 0.0f, {7.5f, -7.5f, 0.5f, 1.5f, 2.5f, -3.2f, 0, 6.6f}, {7, -8, 0, 2, 2, -3, 0, 7}},
+        {"int8-tensor", 0.5f, {100, -100, 0.25f, 0.75f, 1.25f, -3.2f, 0, 63.5f}, {63.5f, -64, 0, 1, 1, -3, 0, 63.5f}},
+        {"fp8-e4m3-token", 0.0f, {448, -448, 17, 19, 0.3f, -240, 0, 1}, {448, -448, 16, 20, 0.3125f, -240, 0, 1}},
+        {"fp8-e4m3-tensor", 2.0f, {1000, -1000, 34, 38, 0.6f, -2, 0, 4}, {896, -896, 32, 40, 0.625f, -2, 0, 4}},
+        {"fp8-e4m3-g128", 0.0f, {448, -448, 17, 19, 0.3f, -240, 0, 1}, {448, -448, 16, 20, 0.3125f, -240, 0, 1}},
+        {"mxfp8-g32", 0.0f, {448, -300, 17, 19, 0.3f, -240, 0, 1}, {448, -288, 16, 20, 0.3125f, -240, 0, 1}},
+        {"mxfp4-g32", 0.0f, {6, -2.6f, 0.25f, 0.26f, 5, 5.1f, -0.1f, 1.25f}, {6, -3, 0, 0.5f, 4, 6, -0.0f, 1}},
+        {"nvfp4-g16", 448.0f, {6, -2.6f, 0.25f, 0.26f, 5, 5.1f, -0.1f, 1.25f}, {6, -3, 0, 0.5f, 4, 6, -0.0f, 1}},
+    };
+    size_t count;
+    (void)vise_activation_types(&count);
+    assert_int_equal(count, sizeof rows / sizeof *rows);
+    for (size_t r = 0; r < count; r++) {
+        const vise_activation_type *kind = vise_activation_type_find(rows[r].name);
+        float x[16] = {0}, y[16];
+        assert_non_null(kind);
+        assert_int_equal(kind->calibrated, rows[r].scale > 0.0f);
+        memcpy(x, rows[r].x, sizeof rows[r].x);
+        vise_activation_apply(kind, rows[r].scale, 2, 8, x, y);
+        for (int j = 0; j < 16; j++)
+            if (y[j] != (j < 8 ? rows[r].expected[j] : 0.0f))
+                fail_msg("%s: [%d] is %g, not %g", rows[r].name, j, (double)y[j], (double)rows[r].expected[j & 7]);
+    }
+    assert_null(vise_activation_type_find("int5-moon"));
+    assert_null(vise_activation_type_find(NULL));
 }
 
 /* ---- statistics ---------------------------------------------------------------------------------------------- */
@@ -611,7 +631,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_logits),          cmocka_unit_test(test_int8_token_block),
-        cmocka_unit_test(test_int8_token_values), cmocka_unit_test(test_statistics),
+        cmocka_unit_test(test_activation_values), cmocka_unit_test(test_statistics),
         cmocka_unit_test(test_statistics_bits), cmocka_unit_test(test_same_bits),
         cmocka_unit_test(test_sets),            cmocka_unit_test(test_bad_windows),
         cmocka_unit_test(test_nonfinite),       cmocka_unit_test(test_out_of_memory),

@@ -182,8 +182,8 @@ static void test_spell_refuses(void **state)
     weight.dtype = VISE_DTYPE_F8_E4M3;
     FAILS(VISE_EUNSUPPORTED, "no scales of dtype F8_E4M3", ct->spell(&weight, parts, &n, &help_error));
     weight.dtype = VISE_DTYPE_BF16;
-    weight.scheme.activation = "int8-token";
-    FAILS(VISE_EUNSUPPORTED, "with int8 weights only", ct->spell(&weight, parts, &n, &help_error));
+    OK(vise_scheme_parse("nf4", &weight.scheme, &help_error));
+    FAILS(VISE_EUNSUPPORTED, "use layout bitsandbytes", ct->spell(&weight, parts, &n, &help_error));
     weight.scheme = (vise_scheme){0};
     for (int i = 0; i < 2; i++) {
         OK((i ? ct : plain)->spell(&weight, parts, &n, &help_error));
@@ -349,12 +349,12 @@ static const struct {
     {G("[\"re:a(?!b)\"]", W4, ""), .status = VISE_EUNSUPPORTED, .say = "regular expressions"},
     {G("[\"re:a(\"]", W4, ""), .status = VISE_EFORMAT, .say = "no valid regular expression"},
     {G("[\"Linear\"]", "\"num_bits\": 4, \"type\": \"float\"", ""), .status = VISE_EUNSUPPORTED,
-     .say = "only integer"},
+     .say = "only integers"},
     {G("[\"Linear\"]", "\"num_bits\": 1", ""), .status = VISE_EUNSUPPORTED, .say = "2 to 8 bits"},
     {G("[\"Linear\"]", "\"num_bits\": 4.5", ""), .status = VISE_EFORMAT, .say = "num_bits"},
     {G("[\"Linear\"]", "\"num_bits\": -4", ""), .status = VISE_EFORMAT, .say = "num_bits"},
     {G("[\"Linear\"]", "\"num_bits\": 4, \"strategy\": \"block\"", ""), .status = VISE_EUNSUPPORTED,
-     .say = "strategies"},
+     .say = "strategy"},
     {G("[\"Linear\"]", "\"num_bits\": 4, \"strategy\": \"group\"", ""), .status = VISE_EFORMAT,
      .say = "group_size"},
     {G("[\"Linear\"]", "\"num_bits\": 4, \"strategy\": \"channel\"", ""), .status = VISE_EFORMAT,
@@ -364,12 +364,12 @@ static const struct {
     {G("[\"Linear\"]", "\"num_bits\": 8, \"group_size\": 32", ""), .status = VISE_EFORMAT, .say = "num_bits"},
     {G("[\"Linear\"]", W4 ", \"symmetric\": false", ""), .status = VISE_EFORMAT, .say = "says asymmetric"},
     {G("[\"Linear\"]", W4,
-       ", \"input_activations\": {\"num_bits\": 8, \"type\": \"float\", \"strategy\": \"token\","
+       ", \"input_activations\": {\"num_bits\": 8, \"type\": \"float\", \"strategy\": \"tensor\","
        "\"dynamic\": true}"),
      .status = VISE_EUNSUPPORTED, .say = "activations"},
     {G("[\"Linear\"]", W4,
        ", \"input_activations\": {\"num_bits\": 8, \"strategy\": \"tensor\", \"dynamic\": false}"),
-     .status = VISE_EUNSUPPORTED, .say = "activations"},
+     .status = VISE_EFORMAT, .say = "input_scale\": is missing"},
     {G("[\"Linear\"]", W4, ", \"output_activations\": {}"), .status = VISE_EUNSUPPORTED, .say = "output"},
     {Q("\"quantization_status\": \"frozen\", \"config_groups\": {}"), .status = VISE_EUNSUPPORTED,
      .say = "frozen"},
@@ -392,7 +392,7 @@ static const struct {
      {0},
      VISE_EFORMAT,
      "weight_shape\": is missing"},
-    {G("[\"Linear\"]", W4, ""), "m.weight_packed", VISE_DTYPE_U8, 2, {2, 32}, VISE_EFORMAT, "not I32"},
+    {G("[\"Linear\"]", W4, ""), "m.weight_packed", VISE_DTYPE_U8, 2, {2, 32}, VISE_EFORMAT, "its config says int4"},
     {G("[\"Linear\"]", W4, ""), "m.weight_packed", VISE_DTYPE_I32, 3, {1, 2, 8}, VISE_EFORMAT, "not I32"},
     {G("[\"Linear\"]", W4, ""),
      "m.weight_packed",
@@ -412,7 +412,8 @@ static const struct {
     {G("[\"Linear\"]", W4, ""), "m.weight_shape", VISE_DTYPE_F32, 1, {2}, VISE_EFORMAT, "not I64 [2]"},
     {G("[\"Linear\"]", W4, ""), "m.weight_scale", VISE_DTYPE_BF16, 2, {2, 3}, VISE_EFORMAT, "its shape"},
     {G("[\"Linear\"]", W4, ""), "m.weight_scale", VISE_DTYPE_I32, 2, {2, 2}, VISE_EFORMAT, "no scale's"},
-    {G("[\"Linear\"]", W4, ""), "m.weight_g_idx", VISE_DTYPE_I32, 1, {64}, VISE_EUNSUPPORTED, "actorder"},
+    {G("[\"Linear\"]", W4, ""), "m.weight_g_idx", VISE_DTYPE_I32, 1, {63}, VISE_EFORMAT, "not I32 [columns]"},
+    {G("[\"Linear\"]", W4, ""), "m.weight_g_idx", VISE_DTYPE_I32, 1, {64}, VISE_EFORMAT, "names a group"},
     {G("[\"Linear\"]", W4, ""),
      "m.weight_zero_point",
      VISE_DTYPE_I32,
@@ -442,7 +443,7 @@ static const struct {
      VISE_EFORMAT,
      "does not fit the weight"},
     {G("[\"Linear\"]", W4, ""), "m.weight", VISE_DTYPE_F32, 1, {1}, VISE_EFORMAT, "there twice"},
-    {G("[\"Linear\"]", W4, ""), "f.weight", VISE_DTYPE_F8_E4M3, 1, {1}, VISE_EUNSUPPORTED, "F8_E4M3"},
+    {G("[\"Linear\"]", W4, ""), "f.weight", VISE_DTYPE_F8_E4M3, 1, {1}, VISE_EFORMAT, "weight_scale\": is missing"},
     {G("[\"Linear\"]", W4, ""),
      "i.weight",
      VISE_DTYPE_I8,

@@ -1,0 +1,174 @@
+#!/usr/bin/env python3
+"""fp8, mxfp8, mxfp4 and nvfp4 in the layout compressed-tensors, and fine-grained fp8. The compressed-tensors library chooses
+the same codes and scales for the weights and decodes ours to the same values; transformers loads the files, every key at
+its place, with the logits of `vise eval`. Files of llm-compressor (tests/data/llmcompressor-*) are read to the same weights
+and logits."""
+import glob
+import json
+import os
+import sys
+
+import common  # first: it silences what is imported next
+from common import LIMIT, ROOT, check, distance, load, logits_of, make_llama, path, sample_rows, vise, vise_logits
+from compressed import load_compressed, quantized_modules, same_with_activations, stored_tensors
+
+import torch
+import transformers
+from compressed_tensors.compressors import BaseCompressor
+from compressed_tensors.quantization import QuantizationScheme
+from compressed_tensors.quantization.utils import calculate_qparams, generate_gparam
+
+NAMES = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
+
+
+def config_of(folder):
+    with open(os.path.join(folder, "config.json")) as file:
+        return json.load(file)
+
+
+def state_of(tensors, name):
+    return {key[len(name) + 1:]: tensor for key, tensor in tensors.items() if key.startswith(name + ".")}
+
+
+def compressor_of(scheme):
+    return BaseCompressor.get_value_from_registry(getattr(scheme.format, "value", scheme.format))
+
+
+def decoded(folder, modules):
+    """Weights that the library decodes to other values than vise does, each in the dtype that the library gives it."""
+    tensors, different, floats = stored_tensors(folder), [], {}
+    for name, scheme in modules.items():
+        theirs = compressor_of(scheme).decompress(state_of(tensors, name), scheme)["weight"]
+        if theirs.dtype not in floats:
+            vise("convert", folder, "-o", path("plain"), "--dequantize", "--dtype", NAMES[theirs.dtype], "--force")
+            floats[theirs.dtype] = stored_tensors(path("plain"))
+        if not torch.equal(theirs, floats[theirs.dtype][name + ".weight"]):
+            different.append(name)
+    return different
+
+
+def loaded(folder, rows, count):
+    model, wrong = load_compressed(folder)
+    modules = quantized_modules(model)
+    different = decoded(folder, modules)
+    narrow = any(compressor_of(s).__name__.startswith(("NVFP4", "MXFP4", "MXFP8")) for s in modules.values())
+    if narrow: # decoded to bfloat16 as the model runs for the first time, and runs in that alone
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16,
+                                                                  attn_implementation="eager").eval()
+        logits_of(model, rows)
+        torch.nn.Module.float(model)
+        vise("convert", folder, "-o", path("plain"), "--dequantize", "--dtype", "f32", "--force")
+        exact = stored_tensors(path("plain"))
+        for name in modules: # which that it rounds: whether codes of activations are the same shows without
+            model.get_submodule(name).weight.data = exact[name + ".weight"]
+    ours, _ = vise_logits(folder, rows)
+    theirs = logits_of(model, rows)
+    if any(scheme.input_activations is not None for scheme in modules.values()):
+        good, detail = same_with_activations(model, rows, ours, theirs)
+    else:
+        far = distance(ours, theirs)
+        good, detail = far <= LIMIT, f"logits {far:.0e} apart"
+    return good and not wrong and not different and len(modules) == count, \
+        f"{wrong}{len(modules)} modules{f', decoded otherwise: {different}' if different else ''}, {detail}"
+
+
+def quantized(source, rows, scheme, count=14):
+    vise("quant", source, "-o", path("q"), "--scheme", scheme, "--force")
+    return loaded(path("q"), rows, count)
+
+
+def reduced(weight, args):
+    """min and max of each group as calculate_qparams wants them."""
+    strategy = args.strategy.value if hasattr(args.strategy, "value") else args.strategy
+    n, k = weight.shape
+    if strategy == "tensor":
+        return weight.min().reshape(1), weight.max().reshape(1)
+    if strategy == "channel":
+        return weight.amin(1, keepdim=True), weight.amax(1, keepdim=True)
+    if strategy == "block":
+        r, c = args.block_structure
+        padded = torch.nn.functional.pad(weight, (0, -k % c, 0, -n % r))
+        blocks = padded.reshape(padded.shape[0] // r, r, padded.shape[1] // c, c)
+        return blocks.amin((1, 3)), blocks.amax((1, 3))
+    groups = weight.reshape(n, -1, args.group_size)
+    return groups.amin(-1), groups.amax(-1)
+
+
+def library_codes(source, scheme):
+    """Every stored tensor that the library makes of the float weights (float32, so that it rounds nothing on the way)."""
+    vise("quant", source, "-o", path("q"), "--scheme", scheme, "--force")
+    floats, ours, config = stored_tensors(source), stored_tensors(path("q")), config_of(path("q"))["quantization_config"]
+    group = config["config_groups"]["group_0"]
+    scheme = QuantizationScheme(**{**group, "format": config["format"]})
+    args = scheme.weights
+    names = sorted(key[:-len(".weight_scale")] for key in ours if key.endswith(".weight_scale"))
+    fused = [("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj")]
+    for name in names:
+        weight = floats[name + ".weight"]
+        state = {"weight": weight}
+        if args.strategy == "tensor_group":
+            leaf = name.rsplit(".", 1)[-1]
+            members = next((m for m in fused if leaf in m), (leaf,))
+            together = torch.cat([floats[f"{name[:-len(leaf)]}{m}.weight"].flatten() for m in members])
+            state["weight_global_scale"] = generate_gparam(together.min().reshape(1), together.max().reshape(1))
+        low, high = reduced(weight, args)
+        scale, _ = calculate_qparams(low, high, args, global_scale=state.get("weight_global_scale"))
+        state["weight_scale"] = scale
+        for key, tensor in compressor_of(scheme).compress(state, scheme).items():
+            mine = ours[f"{name}.{key}"]
+            if mine.shape != tensor.shape or mine.dtype != tensor.dtype:
+                return False, f"{name}.{key}: {mine.dtype} {list(mine.shape)}, not {tensor.dtype} {list(tensor.shape)}"
+            if (mine.view(torch.uint8) != tensor.view(torch.uint8)).any():
+                return False, f"{name}.{key}: {(mine.view(torch.uint8) != tensor.view(torch.uint8)).sum()} bytes differ"
+    return len(names) == 14, f"{len(names)} modules, every byte of codes and scales"
+
+
+def fine_grained(source, rows, scheme):
+    """transformers decodes it where there is no GPU; a conversion to compressed-tensors holds the same codes."""
+    vise("quant", source, "-o", path("q"), "--scheme", scheme, "--layout", "fp8", "--force")
+    model, wrong = load(path("q"))
+    vise("convert", path("q"), "-o", path("plain"), "--dequantize", "--dtype", "f32", "--force")
+    far = distance(vise_logits(path("plain"), rows)[0], logits_of(model.float(), rows))
+    vise("convert", path("q"), "-o", path("ct"), "--layout", "compressed-tensors", "--force")
+    a, b = stored_tensors(path("q")), stored_tensors(path("ct"))
+    names = [key for key in a if key.endswith(".weight") and a[key].dtype == torch.float8_e4m3fn]
+    same = all(torch.equal(a[key].view(torch.uint8), b[key].view(torch.uint8)) and
+               torch.equal(a[key + "_scale_inv"].flatten(), b[key + "_scale"].flatten()) for key in names)
+    return not wrong and far <= LIMIT and same and len(names) == 14, \
+        f"{wrong}{len(names)} modules, logits {far:.0e} apart, codes {'kept' if same else 'changed'} by conversion"
+
+
+def theirs(folder):
+    rows = torch.randint(3, 60, (4, 48), generator=torch.Generator().manual_seed(2))
+    return loaded(folder, rows, 7)
+
+
+WEIGHTS = ["fp8-e4m3-tensor", "fp8-e4m3-channel", "fp8-e4m3-g32", "fp8-e4m3-128x128", "fp8-e4m3-48x96", "mxfp8", "mxfp4",
+           "nvfp4"]
+DYNAMIC = ["fp8-e4m3-channel+fp8-e4m3-token", "fp8-e4m3-128x128+fp8-e4m3-g128", "mxfp8+mxfp8-g32", "mxfp4+mxfp4-g32",
+           "int4-g32+int8-token", "int4-g32+fp8-e4m3-token", "int4-channel+int4-token"]
+
+for folder in sys.argv[1:]: # files of llm-compressor elsewhere, and nothing else
+    check(f"floats, {os.path.basename(folder)} read", theirs, folder)
+if sys.argv[1:]:
+    common.finish()
+
+for name, dtype, seed in (("f32", torch.float32, 41), ("bf16", torch.bfloat16, 42)):
+    folder = path(name)
+    model = make_llama(folder, seed=seed, dtype=dtype, hidden_size=128, intermediate_size=256, num_hidden_layers=2)
+    rows = sample_rows(model, 4, 64)
+    for scheme in WEIGHTS:
+        if dtype == torch.float32:
+            check(f"floats {name} {scheme}, the library's codes", library_codes, folder, scheme)
+        if dtype != torch.float32 or scheme.startswith("fp8"):
+            check(f"floats {name} {scheme}, transformers", quantized, folder, rows, scheme)
+    for scheme in DYNAMIC:
+        if dtype != torch.float32 or not scheme.startswith("mx"):
+            check(f"floats {name} {scheme}, transformers", quantized, folder, rows, scheme)
+    for scheme in ("fp8-e4m3-128x128", "fp8-e4m3-64x32", "fp8-e4m3-tensor"):
+        check(f"floats {name} {scheme} in layout fp8", fine_grained, folder, rows, scheme)
+
+for folder in sorted(glob.glob(os.path.join(ROOT, "tests/data/llmcompressor-*"))):
+    if not folder.endswith("-int"):
+        check(f"floats, {os.path.basename(folder)} read", theirs, folder)
+common.finish()

@@ -69,7 +69,7 @@ static void test_contract(void **state)
     quant = request.passes[1].config;
     assert_string_equal(quant->scheme, "int4-g128");
     assert_string_equal(quant->exclude.items[0], "lm_head");
-    assert_true(quant->damp == 0.01);
+    assert_true(quant->damp == 0.05);
     assert_string_equal(request.output.layout, "compressed-tensors");
     assert_true(request.output.pack);
     assert_int_equal(request.output.max_shard_bytes, 2000000000);

@@ -58,7 +58,7 @@ static inline double copy_rate(size_t bytes, int rounds)
 /* Starts `python script arguments` with one thread; NULL (and a line that says so) without torch. */
 static inline FILE *peer_open(const char *script, const char *arguments)
 {
-    char command[1024];
+    char command[2048];
     const char *python = getenv("PEER_PYTHON");
     if (!python)
         python = "build/venv/bin/python";

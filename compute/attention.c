@@ -1,7 +1,6 @@
 /* Grouped-query attention of one window, a block of queries of one head at a time: scores by one
  * product against the keys that the block can see, softmax rows, output by one product with the values.
  * Keys behind the block's last query or before its first query's window are never touched. */
-#include <math.h>
 #include <string.h>
 
 #include "compute/cpu_backend.h"
@@ -15,15 +14,6 @@ size_t vise_cpu_attention_scratch(int64_t t, int64_t head_dim)
     (void)head_dim;
     int64_t queries = t < QUERIES ? t : QUERIES;
     return t > 0 ? (size_t)(queries * t) : 0;
-}
-
-/* Scores [keys] of one query before softmax: the cap, then the bias of their keys. */
-static void shape_scores(const vise_attention *a, const float *bias, int64_t keys, float *row)
-{
-    for (int64_t j = 0; a->cap > 0.0f && j < keys; j++)
-        row[j] = a->cap * tanhf(row[j] / a->cap);
-    for (int64_t j = 0; bias && j < keys; j++)
-        row[j] += bias[j];
 }
 
 vise_status vise_cpu_attention(vise_backend *b, const vise_attention *a, vise_error *err)
@@ -51,9 +41,10 @@ vise_status vise_cpu_attention(vise_backend *b, const vise_attention *a, vise_er
                 int64_t end = a->bidirectional ? t : q0 + i + 1 - k0; /* sees keys [begin, end) of the block's */
                 int64_t begin = window > 0 && end > window ? end - window : 0;
                 memset(row, 0, (size_t)begin * sizeof *row);
-                if (a->cap > 0.0f || a->bias)
-                    shape_scores(a, a->bias ? a->bias + head * a->ld_bias + k0 + begin : NULL, end - begin,
-                                 row + begin);
+                if (a->cap > 0.0f)
+                    cpu->values->soft_cap(end - begin, row + begin, a->cap);
+                if (a->bias)
+                    kernels->add(end - begin, row + begin, a->bias + head * a->ld_bias + k0 + begin);
                 total[i] =
                     kernels->exp_shift(end - begin, row + begin, kernels->max(end - begin, row + begin));
                 memset(row + end, 0, (size_t)(keys - end) * sizeof *row);

@@ -9,11 +9,12 @@
 
 static const struct {
     const vise_network_kernels *network;
+    const vise_value_kernels *values;
     const vise_solve_kernels *solve;
 } kernels[VISE_CPU_LEVELS] = {
-    [VISE_CPU_REF] = {&vise_network_kernels_ref, &vise_solve_kernels_ref},
-    [VISE_CPU_AVX2] = {&vise_network_kernels_avx2, &vise_solve_kernels_avx2},
-    [VISE_CPU_AVX512] = {&vise_network_kernels_avx512, &vise_solve_kernels_avx512},
+    [VISE_CPU_REF] = {&vise_network_kernels_ref, &vise_value_kernels_ref, &vise_solve_kernels_ref},
+    [VISE_CPU_AVX2] = {&vise_network_kernels_avx2, &vise_value_kernels_avx2, &vise_solve_kernels_avx2},
+    [VISE_CPU_AVX512] = {&vise_network_kernels_avx512, &vise_value_kernels_avx512, &vise_solve_kernels_avx512},
 };
 
 static vise_status open_cpu(vise_workers *workers, vise_backend **out, vise_error *err)
@@ -35,6 +36,7 @@ static vise_status open_cpu(vise_workers *workers, vise_backend **out, vise_erro
         .level = level,
         .blas = blas,
         .network = kernels[level].network,
+        .values = kernels[level].values,
         .solve = kernels[level].solve,
     };
     snprintf(cpu->base.detail, sizeof cpu->base.detail, "%s, %s", blas->text, vise_cpu_level_name(level));

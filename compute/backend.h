@@ -61,6 +61,7 @@ typedef enum vise_nonlinearity {
     VISE_RELU,
     VISE_TANH
 } vise_nonlinearity;
+enum { VISE_NONLINEARITIES = VISE_TANH + 1 };
 
 /* Grouped-query attention of one window of t tokens. q and out are [t, heads * head_dim], k and v [t, kv_heads *
  * head_dim], with strides. A score is scale q k^T, capped to cap tanh(score / cap) where cap > 0, plus bias[head, key]
@@ -100,6 +101,8 @@ typedef struct vise_network_ops {
      * double; y may be x. */
     vise_status (*layer_norm)(vise_backend *b, int64_t t, int64_t d, const float *x, const float *weight,
                               const float *bias, float eps, float *y, vise_error *err);
+    /* x [n] = cap tanh(x / cap): the cap of logits. */
+    vise_status (*soft_cap)(vise_backend *b, int64_t n, float *x, float cap, vise_error *err);
     vise_status (*multiply)(vise_backend *b, int64_t n, float *x, const float *y, vise_error *err); /* x *= y */
     vise_status (*add)(vise_backend *b, int64_t n, float *x, const float *y, vise_error *err); /* x += y */
     /* Per row of logits [t, vocab]: nll[i] = logsumexp(row) - row[target[i]] (target < 0: 0, skipped). */

@@ -6,6 +6,7 @@
 #include "compute/blas.h"
 #include "compute/network_kernels.h"
 #include "compute/solve_kernels.h"
+#include "compute/value_kernels.h"
 #include "core/cpu.h"
 
 typedef struct vise_cpu_backend {
@@ -13,6 +14,7 @@ typedef struct vise_cpu_backend {
     vise_cpu_level level; /* as it was at open */
     const vise_blas *blas;
     const vise_network_kernels *network;
+    const vise_value_kernels *values;
     const vise_solve_kernels *solve;
 } vise_cpu_backend;
 
@@ -32,9 +34,6 @@ vise_status vise_cpu_solve_columns(vise_backend *b, const struct vise_solve *pro
                                    vise_error *err);
 /* compute/attention.c */
 vise_status vise_cpu_attention(vise_backend *b, const vise_attention *a, vise_error *err);
-
-/* compute/nonlinear.c */
-vise_status vise_cpu_apply(vise_backend *b, vise_nonlinearity f, int64_t n, float *x, vise_error *err);
 
 /* Tiles: [0, n) in pieces of `tile`, the last one shorter. */
 static inline int64_t vise_tile_count(int64_t n, int64_t tile)

@@ -49,44 +49,38 @@ static vise_status add(vise_backend *b, int64_t n, float *x, const float *y, vis
     return VISE_OK;
 }
 
-/* Sums in double in four lanes, so that they do not wait for each other. */
-static double sum_shifted(int64_t d, const float *x, double shift, bool squares)
-{
-    double lane[4] = {0};
-    int64_t i = 0;
-    for (; i + 4 <= d; i += 4)
-        for (int l = 0; l < 4; l++) {
-            double v = (double)x[i + l] - shift;
-            lane[l] += squares ? v * v : v;
-        }
-    for (; i < d; i++) {
-        double v = (double)x[i] - shift;
-        lane[0] += squares ? v * v : v;
-    }
-    return (lane[0] + lane[1]) + (lane[2] + lane[3]);
-}
-
 static vise_status layer_norm(vise_backend *b, int64_t t, int64_t d, const float *x, const float *weight,
                               const float *bias, float eps, float *y, vise_error *err)
 {
-    (void)b;
     (void)err;
+    const vise_network_kernels *kernels = kernels_of(b);
     for (int64_t i = 0; i < t; i++, x += d, y += d) {
-        double mean = sum_shifted(d, x, 0.0, false) / (double)d;
-        double variance = sum_shifted(d, x, mean, true) / (double)d;
-        float center = (float)mean, factor = (float)(1.0 / sqrt(variance + (double)eps));
-        for (int64_t j = 0; j < d; j++)
-            y[j] = (x[j] - center) * factor * weight[j] + bias[j];
+        double mean = kernels->sum(d, x) / (double)d;
+        double variance = kernels->squares_around(d, x, mean) / (double)d;
+        kernels->standardize(d, x, (float)mean, (float)(1.0 / sqrt(variance + (double)eps)), weight, bias, y);
     }
+    return VISE_OK;
+}
+
+static vise_status apply(vise_backend *b, vise_nonlinearity f, int64_t n, float *x, vise_error *err)
+{
+    if ((unsigned)f >= VISE_NONLINEARITIES)
+        return VISE_FAIL(err, VISE_EINTERNAL, "no such nonlinearity: %d", (int)f);
+    vise_cpu_backend_of(b)->values->apply[f](n, x);
+    return VISE_OK;
+}
+
+static vise_status soft_cap(vise_backend *b, int64_t n, float *x, float cap, vise_error *err)
+{
+    (void)err;
+    vise_cpu_backend_of(b)->values->soft_cap(n, x, cap);
     return VISE_OK;
 }
 
 static vise_status multiply(vise_backend *b, int64_t n, float *x, const float *y, vise_error *err)
 {
-    (void)b;
     (void)err;
-    for (int64_t i = 0; i < n; i++)
-        x[i] *= y[i];
+    kernels_of(b)->multiply(n, x, y);
     return VISE_OK;
 }
 
@@ -143,7 +137,8 @@ const vise_network_ops vise_cpu_network_ops = {
     .attention = vise_cpu_attention,
     .attention_scratch = vise_cpu_attention_scratch,
     .silu_mul = silu_mul,
-    .apply = vise_cpu_apply,
+    .apply = apply,
+    .soft_cap = soft_cap,
     .layer_norm = layer_norm,
     .multiply = multiply,
     .add = add,

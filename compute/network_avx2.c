@@ -57,6 +57,59 @@ AVX2 static void avx2_scale_by(int64_t n, const float *x, float factor, const fl
     }
 }
 
+AVX2 static double avx2_sum(int64_t n, const float *x)
+{
+    __m256d even = _mm256_setzero_pd();
+    __m256d odd = _mm256_setzero_pd();
+    for (int64_t i = 0; i < n; i += 8) {
+        __m256 v = _mm256_maskload_ps(x + i, lanes(n, i));
+        even = _mm256_add_pd(even, low(v));
+        odd = _mm256_add_pd(odd, high(v));
+    }
+    return sum_of(_mm256_add_pd(even, odd));
+}
+
+AVX2 static double avx2_squares_around(int64_t n, const float *x, double center)
+{
+    const __m256d c = _mm256_set1_pd(center);
+    __m256d even = _mm256_setzero_pd();
+    __m256d odd = _mm256_setzero_pd();
+    for (int64_t i = 0; i < n; i += 8) {
+        __m256i mask = lanes(n, i);
+        __m256 v = _mm256_maskload_ps(x + i, mask);
+        __m256d a = _mm256_sub_pd(low(v), c);
+        __m256d b = _mm256_sub_pd(high(v), c);
+        if (n - i < 8) {
+            a = _mm256_and_pd(a, _mm256_castsi256_pd(_mm256_cvtepi32_epi64(_mm256_castsi256_si128(mask))));
+            b = _mm256_and_pd(b, _mm256_castsi256_pd(_mm256_cvtepi32_epi64(_mm256_extracti128_si256(mask, 1))));
+        }
+        even = _mm256_fmadd_pd(a, a, even);
+        odd = _mm256_fmadd_pd(b, b, odd);
+    }
+    return sum_of(_mm256_add_pd(even, odd));
+}
+
+AVX2 static void avx2_standardize(int64_t n, const float *x, float center, float factor, const float *weight,
+                                  const float *bias, float *y)
+{
+    for (int64_t i = 0; i < n; i += 8) {
+        __m256i mask = lanes(n, i);
+        __m256 v = _mm256_sub_ps(_mm256_maskload_ps(x + i, mask), _mm256_set1_ps(center));
+        v = _mm256_mul_ps(v, _mm256_set1_ps(factor));
+        v = _mm256_fmadd_ps(v, _mm256_maskload_ps(weight + i, mask), _mm256_maskload_ps(bias + i, mask));
+        _mm256_maskstore_ps(y + i, mask, v);
+    }
+}
+
+AVX2 static void avx2_multiply(int64_t n, float *x, const float *y)
+{
+    for (int64_t i = 0; i < n; i += 8) {
+        __m256i mask = lanes(n, i);
+        _mm256_maskstore_ps(x + i, mask,
+                            _mm256_mul_ps(_mm256_maskload_ps(x + i, mask), _mm256_maskload_ps(y + i, mask)));
+    }
+}
+
 AVX2 static void avx2_add(int64_t n, float *x, const float *y)
 {
     for (int64_t i = 0; i < n; i += 8) {
@@ -184,7 +237,11 @@ AVX2 static void avx2_exp(int64_t n, const float *x, float *y)
 const vise_network_kernels vise_network_kernels_avx2 = {
     .sum_squares = avx2_sum_squares,
     .scale_by = avx2_scale_by,
+    .sum = avx2_sum,
+    .squares_around = avx2_squares_around,
+    .standardize = avx2_standardize,
     .add = avx2_add,
+    .multiply = avx2_multiply,
     .silu_mul = avx2_silu_mul,
     .rotate = avx2_rotate,
     .max = avx2_max,

@@ -52,6 +52,56 @@ AVX512 static void avx512_scale_by(int64_t n, const float *x, float factor, cons
     }
 }
 
+AVX512 static double avx512_sum(int64_t n, const float *x)
+{
+    __m512d even = _mm512_setzero_pd();
+    __m512d odd = _mm512_setzero_pd();
+    for (int64_t i = 0; i < n; i += 16) {
+        __m512 v = _mm512_maskz_loadu_ps(lanes(n, i), x + i);
+        even = _mm512_add_pd(even, low(v));
+        odd = _mm512_add_pd(odd, high(v));
+    }
+    return _mm512_reduce_add_pd(_mm512_add_pd(even, odd));
+}
+
+AVX512 static double avx512_squares_around(int64_t n, const float *x, double center)
+{
+    const __m512d c = _mm512_set1_pd(center);
+    __m512d even = _mm512_setzero_pd();
+    __m512d odd = _mm512_setzero_pd();
+    for (int64_t i = 0; i < n; i += 16) {
+        __mmask16 mask = lanes(n, i);
+        __m512 v = _mm512_maskz_loadu_ps(mask, x + i);
+        __m512d a = _mm512_maskz_sub_pd((__mmask8)mask, low(v), c);
+        __m512d b = _mm512_maskz_sub_pd((__mmask8)(mask >> 8), high(v), c);
+        even = _mm512_fmadd_pd(a, a, even);
+        odd = _mm512_fmadd_pd(b, b, odd);
+    }
+    return _mm512_reduce_add_pd(_mm512_add_pd(even, odd));
+}
+
+AVX512 static void avx512_standardize(int64_t n, const float *x, float center, float factor,
+                                      const float *weight, const float *bias, float *y)
+{
+    for (int64_t i = 0; i < n; i += 16) {
+        __mmask16 mask = lanes(n, i);
+        __m512 v = _mm512_sub_ps(_mm512_maskz_loadu_ps(mask, x + i), _mm512_set1_ps(center));
+        v = _mm512_mul_ps(v, _mm512_set1_ps(factor));
+        v = _mm512_fmadd_ps(v, _mm512_maskz_loadu_ps(mask, weight + i), _mm512_maskz_loadu_ps(mask, bias + i));
+        _mm512_mask_storeu_ps(y + i, mask, v);
+    }
+}
+
+AVX512 static void avx512_multiply(int64_t n, float *x, const float *y)
+{
+    for (int64_t i = 0; i < n; i += 16) {
+        __mmask16 mask = lanes(n, i);
+        __m512 product =
+            _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + i), _mm512_maskz_loadu_ps(mask, y + i));
+        _mm512_mask_storeu_ps(x + i, mask, product);
+    }
+}
+
 AVX512 static void avx512_add(int64_t n, float *x, const float *y)
 {
     for (int64_t i = 0; i < n; i += 16) {
@@ -173,7 +223,11 @@ AVX512 static void avx512_exp(int64_t n, const float *x, float *y)
 const vise_network_kernels vise_network_kernels_avx512 = {
     .sum_squares = avx512_sum_squares,
     .scale_by = avx512_scale_by,
+    .sum = avx512_sum,
+    .squares_around = avx512_squares_around,
+    .standardize = avx512_standardize,
     .add = avx512_add,
+    .multiply = avx512_multiply,
     .silu_mul = avx512_silu_mul,
     .rotate = avx512_rotate,
     .max = avx512_max,

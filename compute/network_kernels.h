@@ -16,7 +16,13 @@ typedef struct vise_network_kernels {
     double (*sum_squares)(int64_t n, const float *x);
     void (*scale_by)(int64_t n, const float *x, float factor, const float *weight,
                      float *y); /* y = x factor weight */
+    double (*sum)(int64_t n, const float *x);
+    double (*squares_around)(int64_t n, const float *x, double center); /* sum (x - center)^2 */
+    /* y = (x - center) factor weight + bias; y may be x. */
+    void (*standardize)(int64_t n, const float *x, float center, float factor, const float *weight,
+                        const float *bias, float *y);
     void (*add)(int64_t n, float *x, const float *y);
+    void (*multiply)(int64_t n, float *x, const float *y);
     void (*silu_mul)(int64_t n, float *gate, const float *up);
     /* first and second [n]: (first, second) = (first c - second s, second c + first s). */
     void (*rotate)(int64_t n, float *first, float *second, const float *c, const float *s);

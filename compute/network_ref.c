@@ -17,6 +17,35 @@ static void ref_scale_by(int64_t n, const float *x, float factor, const float *w
         y[i] = x[i] * factor * weight[i];
 }
 
+static double ref_sum(int64_t n, const float *x)
+{
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++)
+        sum += (double)x[i];
+    return sum;
+}
+
+static double ref_squares_around(int64_t n, const float *x, double center)
+{
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++)
+        sum += ((double)x[i] - center) * ((double)x[i] - center);
+    return sum;
+}
+
+static void ref_standardize(int64_t n, const float *x, float center, float factor, const float *weight,
+                            const float *bias, float *y)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = (x[i] - center) * factor * weight[i] + bias[i];
+}
+
+static void ref_multiply(int64_t n, float *x, const float *y)
+{
+    for (int64_t i = 0; i < n; i++)
+        x[i] *= y[i];
+}
+
 static void ref_add(int64_t n, float *x, const float *y)
 {
     for (int64_t i = 0; i < n; i++)
@@ -93,7 +122,11 @@ static void ref_exp(int64_t n, const float *x, float *y)
 const vise_network_kernels vise_network_kernels_ref = {
     .sum_squares = ref_sum_squares,
     .scale_by = ref_scale_by,
+    .sum = ref_sum,
+    .squares_around = ref_squares_around,
+    .standardize = ref_standardize,
     .add = ref_add,
+    .multiply = ref_multiply,
     .silu_mul = ref_silu_mul,
     .rotate = ref_rotate,
     .max = ref_max,

@@ -247,6 +247,7 @@ enum { SHAPE_TOKENS = 16 };
 
 typedef struct shape_job {
     const vise_head *head;
+    vise_backend *backend;
     size_t tokens;
     float *logits;
 } shape_job;
@@ -254,17 +255,17 @@ typedef struct shape_job {
 static vise_status shape_logits(void *context, size_t index, int worker, vise_error *err)
 {
     (void)worker;
-    (void)err;
     const shape_job *job = context;
+    const vise_network_ops *network = job->backend->network;
     const int64_t width = vise_head_width(job->head->model);
     const float cap = (float)job->head->model->config.logit_cap, *bias = job->head->bias;
     size_t first = index * SHAPE_TOKENS, end = first + SHAPE_TOKENS < job->tokens ? first + SHAPE_TOKENS : job->tokens;
     for (size_t t = first; t < end; t++) {
         float *row = job->logits + (int64_t)t * width;
-        for (int64_t j = 0; bias && j < width; j++)
-            row[j] += bias[j];
-        for (int64_t j = 0; cap > 0.0f && j < width; j++)
-            row[j] = cap * tanhf(row[j] / cap);
+        if (bias)
+            VISE_TRY(network->add(job->backend, width, row, bias, err));
+        if (cap > 0.0f)
+            VISE_TRY(network->soft_cap(job->backend, width, row, cap, err));
     }
     return VISE_OK;
 }
@@ -285,7 +286,7 @@ vise_status vise_head_logits(const vise_head *head, const vise_stream *stream, v
         status = multiply_tiles(head, backend, (int64_t)tokens, memory, logits, err);
     vise_pool_give(head->pool, memory);
     if (status == VISE_OK && (head->bias || head->model->config.logit_cap > 0.0)) {
-        shape_job shape = {head, tokens, logits};
+        shape_job shape = {head, backend, tokens, logits};
         status = vise_parallel(backend->workers, (tokens + SHAPE_TOKENS - 1) / SHAPE_TOKENS, shape_logits, &shape, err);
     }
     return status;

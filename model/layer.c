@@ -221,12 +221,16 @@ vise_status vise_layer_multiply(const vise_layer_run *run, const vise_layer_scra
             applied = activation;
             applied_scale = scale;
         }
-        float *out = products[p].out;
-        VISE_TRY(b->matrix->gemm_nt(b, t, rows, cols, activation ? s->quantized : x, cols, run->block->weight[slot],
-                                    cols, products[p].beta, out, ldo, err));
+        float *out = products[p].out, beta = products[p].beta;
         const float *bias = run->block->bias[slot];
+        /* The bias goes in front of the product, which then adds to it: no pass over the result of its own. */
         for (int64_t i = 0; bias && i < t; i++)
-            VISE_TRY(b->network->add(b, rows, out + i * ldo, bias, err));
+            if (beta > 0.0f)
+                VISE_TRY(b->network->add(b, rows, out + i * ldo, bias, err));
+            else
+                memcpy(out + i * ldo, bias, (size_t)rows * sizeof *out);
+        VISE_TRY(b->matrix->gemm_nt(b, t, rows, cols, activation ? s->quantized : x, cols, run->block->weight[slot],
+                                    cols, bias ? 1.0f : beta, out, ldo, err));
     }
     return VISE_OK;
 }

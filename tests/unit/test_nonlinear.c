@@ -53,6 +53,62 @@ static void test_apply(void **state)
     }
 }
 
+/* Every 1009th float: what value_kernels.h promises of the vector versions. */
+static void test_accuracy(void **state)
+{
+    (void)state;
+    vise_error err = {0};
+    enum { N = 2048 };
+    static float x[N], y[N];
+    for (int level = 0; level <= (int)vise_cpu_highest(); level++) {
+        test_backend t = open_backend((vise_cpu_level)level, 0);
+        for (int f = VISE_SILU; f <= VISE_TANH; f++) {
+            double worst = 0.0;
+            for (uint64_t bits = 0; bits < UINT32_MAX;) {
+                for (int i = 0; i < N; i++, bits += 1009) {
+                    uint32_t word = (uint32_t)bits;
+                    memcpy(&x[i], &word, sizeof word);
+                    x[i] = fabsf(x[i]) <= 1e10f ? x[i] : 0.0f;
+                    y[i] = x[i];
+                }
+                must(t.b->network->apply(t.b, (vise_nonlinearity)f, N, y, &err), &err);
+                for (int i = 0; i < N; i++) {
+                    double value = exact((vise_nonlinearity)f, (double)x[i]);
+                    double unit = f == VISE_TANH ? fabs(value) : fabs((double)x[i]);
+                    if (unit > 1e-36) /* denormals have less precision */
+                        worst = fmax(worst, fabs((double)y[i] - value) / unit);
+                }
+            }
+            print_message("%s, function %d: %.3g\n", vise_cpu_level_name((vise_cpu_level)level), f, worst);
+            assert_true(worst <= (f == VISE_RELU ? 0.0 : f == VISE_GELU ? 0x1p-22 : 0x1p-21));
+        }
+        close_backend(&t);
+    }
+}
+
+static void test_soft_cap(void **state)
+{
+    (void)state;
+    vise_error err = {0};
+    for (int level = 0; level <= (int)vise_cpu_highest(); level++) {
+        test_backend t = open_backend((vise_cpu_level)level, 0);
+        for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+            float *x = random_floats(sizes[s] + 1, 81 + s), *y = copy_floats(x, sizes[s] + 1);
+            for (int64_t i = 0; i < sizes[s]; i++)
+                y[i] = x[i] *= i % 3 == 0 ? 300.0f : i % 3 == 1 ? 20.0f : 0.01f;
+            must(t.b->network->soft_cap(t.b, sizes[s], y, 30.0f, &err), &err);
+            for (int64_t i = 0; i < sizes[s]; i++) {
+                double expected = 30.0 * tanh((double)x[i] / 30.0);
+                assert_true(fabs((double)y[i] - expected) <= 0x1p-21 * fabs(expected));
+            }
+            assert_true(y[sizes[s]] == x[sizes[s]]);
+            free(x);
+            free(y);
+        }
+        close_backend(&t);
+    }
+}
+
 static void test_layer_norm(void **state)
 {
     (void)state;
@@ -91,17 +147,29 @@ static void test_multiply(void **state)
 {
     (void)state;
     vise_error err = {0};
-    test_backend t = open_backend(vise_cpu_highest(), 0);
-    float x[] = {2.0f, -3.0f, 0.5f}, y[] = {4.0f, 5.0f, -6.0f};
-    must(t.b->network->multiply(t.b, 3, x, y, &err), &err);
-    assert_true(x[0] == 8.0f && x[1] == -15.0f && x[2] == -3.0f);
-    close_backend(&t);
+    for (int level = 0; level <= (int)vise_cpu_highest(); level++) {
+        test_backend t = open_backend((vise_cpu_level)level, 0);
+        for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+            float *x = random_floats(sizes[s] + 1, 91), *y = random_floats(sizes[s] + 1, 92);
+            float *z = copy_floats(x, sizes[s] + 1);
+            must(t.b->network->multiply(t.b, sizes[s], z, y, &err), &err);
+            for (int64_t i = 0; i < sizes[s]; i++)
+                assert_true(z[i] == x[i] * y[i]);
+            assert_true(z[sizes[s]] == x[sizes[s]]);
+            free(x);
+            free(y);
+            free(z);
+        }
+        close_backend(&t);
+    }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_apply),
+        cmocka_unit_test(test_accuracy),
+        cmocka_unit_test(test_soft_cap),
         cmocka_unit_test(test_layer_norm),
         cmocka_unit_test(test_multiply),
     };

@@ -117,6 +117,7 @@ vise_status vise_cmd_plan(vise_cli *cli, vise_error *err);
 vise_status vise_cmd_run(vise_cli *cli, vise_error *err);
 vise_status vise_cmd_pass(vise_cli *cli, vise_error *err);
 vise_status vise_cmd_eval(vise_cli *cli, vise_error *err);
+vise_status vise_cmd_generate(vise_cli *cli, vise_error *err);
 vise_status vise_cmd_size(vise_cli *cli, vise_error *err);
 vise_status vise_cmd_report(vise_cli *cli, vise_error *err);
 
@@ -130,6 +131,12 @@ typedef struct vise_eval_command_options {
     double max_perplexity_ratio, min_accuracy;
     bool weights_only, json;
 } vise_eval_command_options;
+typedef struct vise_generate_options {
+    const char *prompt, *prompt_file, *ids;
+    int64_t tokens, top_k;
+    double temperature, top_p, min_p, repetition_penalty;
+    bool ignore_eos, weights_only, json;
+} vise_generate_options;
 typedef struct vise_size_options {
     const char *baseline, *max_growth, *format;
     uint64_t max_total;

@@ -67,9 +67,15 @@ enum { VISE_NONLINEARITIES = VISE_TANH + 1 };
  * head_dim], with strides. A score is scale q k^T, capped to cap tanh(score / cap) where cap > 0, plus bias[head, key]
  * where there is a bias [heads, ld_bias] (ALiBi's, which depends on the key alone but for what softmax takes out). A
  * token sees itself and what is before it, with window > 0 the last `window` positions, or, bidirectional, all.
- * scratch: attention_scratch(t, head_dim) floats. */
+ *
+ * With past > 0 the t tokens continue a text: k, v and bias begin with those of the `past` tokens before them. Heads
+ * are shared out among `parts` tasks (0: all on the calling thread), each with scratch of its own; how many there are
+ * changes no bit.
+ *
+ * scratch: attention_scratch(past + t, head_dim) floats for each part. */
 typedef struct vise_attention {
     int64_t t, heads, kv_heads, head_dim;
+    int64_t past, parts;
     const float *q, *k, *v;
     int64_t ldq, ldk, ldv;
     float scale, cap;

@@ -23,7 +23,7 @@ vise_status vise_embed_tables_load(const vise_model *model, const vise_stream *s
                                    vise_workers *workers, vise_embed_tables *tables, vise_error *err)
 {
     vise_pool *pool = stream->pool;
-    int64_t positions = (int64_t)stream->longest + model->config.position_offset;
+    int64_t positions = (int64_t)stream->reach + model->config.position_offset;
     *tables = (vise_embed_tables){.pool = pool};
     VISE_TRY(load_rows(model, VISE_ROLE_POSITION_EMBEDDING, positions, workers, pool, &tables->positions, err));
     VISE_TRY(load_rows(model, VISE_ROLE_TYPE_EMBEDDING, n_types, workers, pool, &tables->types, err));
@@ -107,7 +107,8 @@ static vise_status finish_tokens(void *context, size_t tile, int worker, vise_er
         size_t token = job->token0 + i;
         while (token >= job->stream->start[window + 1])
             window++;
-        size_t row = token - job->stream->start[window] + (size_t)config->position_offset;
+        size_t row = job->stream->chained ? job->stream->position + token : token - job->stream->start[window];
+        row += (size_t)config->position_offset;
         const float *position = tables->positions ? tables->positions + row * (size_t)config->hidden : NULL;
         const float *type = tables->types;
         if (type && job->types)

@@ -17,6 +17,7 @@
 #include "core/err.h"
 #include "core/mem.h"
 #include "core/workers.h"
+#include "model/cache.h"
 #include "model/model.h"
 #include "text/windows.h"
 
@@ -120,6 +121,12 @@ VISE_MUST_USE vise_status vise_block_forward(const vise_model *model, const vise
                                              vise_backend *backend, vise_error *err);
 VISE_MUST_USE vise_status vise_block_forward_half(const vise_model *model, const vise_block *block, vise_half half,
                                                   vise_stream *stream, vise_backend *backend, vise_error *err);
+/* The same for a stream whose windows are the next pieces of the text that the cache holds (vise_stream_new_fed): they
+ * see what is in the cache and are put there. */
+VISE_MUST_USE vise_status vise_block_extend(const vise_model *model, const vise_block *block, vise_stream *stream,
+                                            vise_cache *cache, vise_backend *backend, vise_error *err);
+/* Pool bytes of scratch that extend takes for pieces of at most `piece` tokens in a text of `reach`. */
+uint64_t vise_extend_scratch_bytes(const vise_model *model, size_t piece, size_t reach, int workers);
 /* Pool bytes of scratch that forward, and measure, take for windows of at most `length` with `workers` threads. */
 uint64_t vise_forward_scratch_bytes(const vise_model *model, size_t length, int workers);
 uint64_t vise_measure_scratch_bytes(const vise_model *model, size_t length, int workers);

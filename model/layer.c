@@ -113,6 +113,18 @@ uint64_t vise_forward_scratch_bytes(const vise_model *model, size_t length, int 
     return (uint64_t)workers * carve(model, length, inside, true, NULL, NULL) + shifted_floats(model) * sizeof(float);
 }
 
+/* Every worker has a part in attention on a cache. */
+static uint64_t cached_attention(int64_t reach, int64_t head_dim, int workers)
+{
+    return (uint64_t)workers * vise_cpu_attention_scratch(reach, head_dim);
+}
+
+uint64_t vise_extend_scratch_bytes(const vise_model *model, size_t piece, size_t reach, int workers)
+{
+    uint64_t inside = cached_attention((int64_t)reach, model->config.head_dim, workers);
+    return carve(model, piece, inside, true, NULL, NULL) + shifted_floats(model) * sizeof(float);
+}
+
 double vise_forward_operations(const vise_model *model, double tokens, size_t length)
 {
     const vise_config *config = &model->config;
@@ -159,11 +171,11 @@ static vise_status find_norms(vise_layer_run *run, vise_error *err)
     return VISE_OK;
 }
 
-vise_status vise_layer_run_init(vise_layer_run *run, const vise_model *model, const vise_block *block,
-                                vise_stream *stream, vise_backend *backend, vise_input last, vise_error *err)
+static vise_status init_run(vise_layer_run *run, const vise_model *model, const vise_block *block, vise_stream *stream,
+                            vise_backend *backend, vise_cache *cache, vise_input last, vise_error *err)
 {
-    *run = (vise_layer_run){.model = model, .block = block, .stream = stream, .backend = backend, .last = last,
-                            .flags = model->config.layer[block->layer]};
+    *run = (vise_layer_run){.model = model, .block = block, .stream = stream, .backend = backend, .cache = cache,
+                            .last = last, .flags = model->config.layer[block->layer]};
     void *memory = NULL;
     VISE_TRY(vise_calloc(block->slots, sizeof *run->activation, &memory, err));
     run->activation = memory;
@@ -180,15 +192,22 @@ vise_status vise_layer_run_init(vise_layer_run *run, const vise_model *model, co
         run->cols[row->role] = vise_config_dim(&model->config, row->cols);
     }
     VISE_TRY(find_norms(run, err));
-    uint64_t inside = backend->network->attention_scratch((int64_t)stream->longest, model->config.head_dim);
-    uint64_t bytes = carve(model, stream->longest, inside, run->quantizes, NULL, NULL);
+    run->workers = vise_workers_count(backend->workers);
+    run->inside = cache ? cached_attention((int64_t)stream->reach, model->config.head_dim, run->workers)
+                        : backend->network->attention_scratch((int64_t)stream->longest, model->config.head_dim);
+    uint64_t bytes = carve(model, stream->longest, run->inside, run->quantizes, NULL, NULL);
     if (bytes > SIZE_MAX / 2)
         return VISE_FAIL(err, VISE_ERESOURCE, "windows of %zu tokens are too long for this machine", stream->longest);
     run->scratch_bytes = (size_t)bytes;
-    run->workers = vise_workers_count(backend->workers);
     VISE_TRY(vise_calloc((size_t)run->workers, sizeof(void *), &memory, err));
     run->scratch = memory;
     return VISE_OK;
+}
+
+vise_status vise_layer_run_init(vise_layer_run *run, const vise_model *model, const vise_block *block,
+                                vise_stream *stream, vise_backend *backend, vise_input last, vise_error *err)
+{
+    return init_run(run, model, block, stream, backend, NULL, last, err);
 }
 
 void vise_layer_run_deinit(vise_layer_run *run)
@@ -376,14 +395,25 @@ static vise_status attend(const vise_layer_run *run, const vise_layer_scratch *s
     double scale = config->attention_scale > 0.0 ? config->attention_scale : 1.0 / sqrt((double)head_dim);
     if (config->scale_by_layer)
         scale /= (double)run->block->layer + 1.0;
-    const vise_attention attention = {.t = t, .heads = config->heads, .kv_heads = config->kv_heads,
+    vise_attention attention = {.t = t, .heads = config->heads, .kv_heads = config->kv_heads,
                                       .head_dim = head_dim, .q = h.q, .ldq = h.ldq, .k = h.k, .ldk = h.ldkv,
                                       .v = h.v, .ldv = h.ldkv, .scale = (float)scale,
                                       .cap = (float)config->attention_cap,
                                       .window = run->flags & VISE_LAYER_SLIDING ? config->window : 0,
                                       .bidirectional = config->bidirectional, .bias = stream->key_bias,
-                                      .ld_bias = (int64_t)stream->longest, .scratch = s->inside, .out = out,
+                                      .ld_bias = (int64_t)stream->reach, .scratch = s->inside, .out = out,
                                       .ldo = vise_config_dim(config, VISE_DIM_Q)};
+    if (run->cache) {
+        const int layer = run->block->layer;
+        VISE_TRY(vise_cache_append(run->cache, layer, (size_t)t, h.k, h.ldkv, h.v, h.ldkv, err));
+        const vise_cache_layer *cached = &run->cache->layer[layer];
+        attention.past = (int64_t)cached->count - t;
+        attention.parts = run->workers;
+        attention.k = cached->k;
+        attention.v = cached->v;
+        attention.ldk = attention.ldv = run->cache->width;
+        attention.bias += attention.bias ? cached->first : 0;
+    }
     return b->network->attention(b, &attention, err);
 }
 
@@ -475,9 +505,8 @@ vise_status vise_layer_run_window(const vise_layer_run *run, size_t window, int 
     if (!run->scratch[worker])
         VISE_TRY(vise_pool_take(run->block->pool, run->scratch_bytes, "scratch of the forward pass",
                                 &run->scratch[worker], err));
-    uint64_t inside = run->backend->network->attention_scratch((int64_t)stream->longest, run->model->config.head_dim);
     vise_layer_scratch s;
-    carve(run->model, stream->longest, inside, run->quantizes, run->scratch[worker], &s);
+    carve(run->model, stream->longest, run->inside, run->quantizes, run->scratch[worker], &s);
 
     /* The window where it is, unless it lies in the file or is about to be changed and must not be. */
     float *x = vise_stream_window(stream, window);
@@ -518,21 +547,36 @@ static vise_status forward_window(void *context, size_t window, int worker, vise
     return vise_layer_run_window(context, window, worker, &nothing, err);
 }
 
+/* Windows stand alone and run side by side, or, on a cache, each sees those before it. */
+static vise_status run_block(const vise_model *model, const vise_block *block, vise_half half, vise_stream *stream,
+                             vise_cache *cache, vise_backend *backend, vise_error *err)
+{
+    vise_layer_run run;
+    const vise_input last = half == VISE_ATTENTION_HALF ? VISE_INPUT_MLP : VISE_INPUT_NONE;
+    vise_status status = init_run(&run, model, block, stream, backend, cache, last, err);
+    run.half = half;
+    if (status == VISE_OK && !cache)
+        status = vise_parallel(backend->workers, stream->windows, forward_window, &run, err);
+    for (size_t window = 0; status == VISE_OK && cache && window < stream->windows; window++)
+        status = forward_window(&run, window, 0, err);
+    vise_layer_run_deinit(&run);
+    return status;
+}
+
 vise_status vise_block_forward(const vise_model *model, const vise_block *block, vise_stream *stream,
                                vise_backend *backend, vise_error *err)
 {
-    return vise_block_forward_half(model, block, VISE_BOTH_HALVES, stream, backend, err);
+    return run_block(model, block, VISE_BOTH_HALVES, stream, NULL, backend, err);
 }
 
 vise_status vise_block_forward_half(const vise_model *model, const vise_block *block, vise_half half,
                                     vise_stream *stream, vise_backend *backend, vise_error *err)
 {
-    vise_layer_run run;
-    const vise_input last = half == VISE_ATTENTION_HALF ? VISE_INPUT_MLP : VISE_INPUT_NONE;
-    vise_status status = vise_layer_run_init(&run, model, block, stream, backend, last, err);
-    run.half = half;
-    if (status == VISE_OK)
-        status = vise_parallel(backend->workers, stream->windows, forward_window, &run, err);
-    vise_layer_run_deinit(&run);
-    return status;
+    return run_block(model, block, half, stream, NULL, backend, err);
+}
+
+vise_status vise_block_extend(const vise_model *model, const vise_block *block, vise_stream *stream, vise_cache *cache,
+                              vise_backend *backend, vise_error *err)
+{
+    return run_block(model, block, VISE_BOTH_HALVES, stream, cache, backend, err);
 }

@@ -10,6 +10,7 @@
 #include "compute/backend.h"
 #include "core/err.h"
 #include "model/activation.h"
+#include "model/cache.h"
 #include "model/forward.h"
 #include "model/stream.h"
 
@@ -18,6 +19,7 @@ typedef struct vise_layer_run {
     const vise_block *block;
     vise_stream *stream;
     vise_backend *backend;
+    vise_cache *cache; /* of the text that the windows, one after the other, go on with; NULL: they stand alone */
     vise_input last; /* the block is run up to this input; VISE_INPUT_NONE: to its end */
     vise_half half;  /* the attention half ends with last == VISE_INPUT_MLP */
     unsigned flags;  /* VISE_LAYER_* of the block */
@@ -26,6 +28,7 @@ typedef struct vise_layer_run {
     float *shifted;                                       /* those of them that are weight + 1 */
     const vise_activation_type **activation; /* [slots]; NULL: inputs as they are, or of a scale not known yet */
     bool quantizes; /* any activation */
+    uint64_t inside;      /* floats of scratch inside attention */
     size_t scratch_bytes;
     int workers;
     void **scratch; /* [workers], taken when a worker begins its first window */

@@ -123,24 +123,26 @@ static size_t rotary_half(const vise_model *model)
 
 vise_rotary vise_stream_rotary(const vise_model *model, const vise_stream *stream, size_t window, bool local)
 {
-    size_t n = stream->longest * rotary_half(model);
+    size_t n = stream->angles * rotary_half(model);
     size_t kind = local && stream->rotary_kinds > 1 ? 1 : 0;
     size_t table = stream->rotary_tables > 1 ? stream->set[window] : 0;
     const float *cosine = stream->rotary + (kind * stream->rotary_tables + table) * 2 * n;
+    cosine += stream->chained ? stream->start[window] * rotary_half(model) : 0;
     return (vise_rotary){cosine, cosine + n};
 }
 
-/* cos and sin of position * frequency, angles in double (RoFormer, arXiv:2104.09864, equation 15). */
-static void fill_table(const vise_model *model, const vise_rope *rope, size_t longest, size_t length, float *cosine)
+/* cos and sin of position * frequency for `tokens` positions from `position` on, angles in double (RoFormer,
+ * arXiv:2104.09864, equation 15). */
+static void fill_table(const vise_model *model, const vise_rope *rope, size_t position, size_t tokens, size_t length,
+                       float *cosine, float *sine)
 {
     size_t half = rotary_half(model);
-    float *sine = cosine + longest * half;
     double magnitude = vise_rope_magnitude(&model->config, rope);
     for (size_t i = 0; i < half; i++) {
         double frequency = vise_rope_frequency(&model->config, rope, (int64_t)i, (int64_t)length);
-        for (size_t t = 0; t < longest; t++) {
-            cosine[t * half + i] = (float)(magnitude * cos((double)t * frequency));
-            sine[t * half + i] = (float)(magnitude * sin((double)t * frequency));
+        for (size_t t = 0; t < tokens; t++) {
+            cosine[t * half + i] = (float)(magnitude * cos((double)(position + t) * frequency));
+            sine[t * half + i] = (float)(magnitude * sin((double)(position + t) * frequency));
         }
     }
 }
@@ -165,18 +167,18 @@ static vise_status fill_rotary(const vise_model *model, const vise_windows *sets
     size_t n = 0, bytes = 0, tables = 0;
     stream->rotary_kinds = has_local_layers(config) ? 2 : 1;
     stream->rotary_tables = angles_by_length(config) ? count : 1;
-    if (!vise_mul_size(stream->longest, rotary_half(model), &n) ||
+    if (!vise_mul_size(stream->angles, rotary_half(model), &n) ||
         !vise_mul_size(stream->rotary_kinds, stream->rotary_tables, &tables) ||
         !vise_mul_size(n, 2 * sizeof(float), &bytes) || !vise_mul_size(bytes, tables, &bytes))
         return VISE_FAIL(err, VISE_ERESOURCE, "windows of %zu tokens are too long", stream->longest);
     void *memory = NULL;
     VISE_TRY(vise_pool_take(stream->pool, bytes, "rotary angles", &memory, err));
     stream->rotary = memory;
-    for (size_t i = 0; i < tables; i++) {
+    for (size_t i = 0; i < tables && !stream->chained; i++) {
         size_t table = i % stream->rotary_tables;
         size_t length = stream->rotary_tables > 1 ? sets[table].length : stream->longest;
-        fill_table(model, i < stream->rotary_tables ? &config->rope : &config->local_rope, stream->longest, length,
-                   stream->rotary + i * 2 * n);
+        fill_table(model, i < stream->rotary_tables ? &config->rope : &config->local_rope, 0, stream->longest, length,
+                   stream->rotary + i * 2 * n, stream->rotary + (i * 2 + 1) * n);
     }
     return VISE_OK;
 }
@@ -204,16 +206,16 @@ static vise_status fill_alibi(const vise_model *model, vise_stream *stream, vise
 {
     const vise_config *config = &model->config;
     size_t bytes = 0;
-    if (!vise_mul_size(stream->longest, (size_t)config->heads * sizeof(float), &bytes))
-        return VISE_FAIL(err, VISE_ERESOURCE, "windows of %zu tokens are too long", stream->longest);
+    if (!vise_mul_size(stream->reach, (size_t)config->heads * sizeof(float), &bytes))
+        return VISE_FAIL(err, VISE_ERESOURCE, "windows of %zu tokens are too long", stream->reach);
     void *memory = NULL;
     VISE_TRY(vise_pool_take(stream->pool, bytes, "biases of positions", &memory, err));
     stream->key_bias = memory;
     float scale = (float)(1.0 / sqrt((double)config->head_dim));
     for (int64_t head = 0; head < config->heads; head++) {
         float slope = alibi_slope(config->heads, head);
-        for (size_t t = 0; t < stream->longest; t++)
-            stream->key_bias[(size_t)head * stream->longest + t] =
+        for (size_t t = 0; t < stream->reach; t++)
+            stream->key_bias[(size_t)head * stream->reach + t] =
                 config->alibi_in_bf16 ? to_bf16(to_bf16(slope) * (float)t) * scale : slope * (float)t;
     }
     return VISE_OK;
@@ -360,8 +362,9 @@ static vise_status embed_sets(const vise_model *model, const vise_windows *sets,
     return status;
 }
 
-vise_status vise_stream_new(const vise_model *model, const vise_windows *sets, size_t count, uint64_t ram_bytes,
-                            vise_pool *pool, vise_stream **out, vise_error *err)
+/* reach 0: a stream of windows that begin at position 0; else one that is fed. */
+static vise_status new_stream(const vise_model *model, const vise_windows *sets, size_t count, size_t reach,
+                              uint64_t ram_bytes, vise_pool *pool, vise_stream **out, vise_error *err)
 {
     *out = NULL;
     void *memory = NULL;
@@ -372,8 +375,12 @@ vise_status vise_stream_new(const vise_model *model, const vise_windows *sets, s
     stream->file.fd = -1;
 
     vise_status status = lay_out(model, sets, count, stream, err);
-    if (status == VISE_OK)
+    stream->chained = reach > 0;
+    stream->reach = reach > 0 ? reach : stream->longest;
+    if (status == VISE_OK) {
+        stream->angles = reach > 0 ? vise_stream_tokens(stream) : stream->longest;
         status = fill_positions(model, sets, count, stream, err);
+    }
     if (status == VISE_OK)
         status = make_room(stream, ram_bytes, err);
     if (status != VISE_OK) {
@@ -382,6 +389,44 @@ vise_status vise_stream_new(const vise_model *model, const vise_windows *sets, s
     }
     *out = stream;
     return VISE_OK;
+}
+
+vise_status vise_stream_new(const vise_model *model, const vise_windows *sets, size_t count, uint64_t ram_bytes,
+                            vise_pool *pool, vise_stream **out, vise_error *err)
+{
+    return new_stream(model, sets, count, 0, ram_bytes, pool, out, err);
+}
+
+vise_status vise_stream_new_fed(const vise_model *model, size_t tokens, size_t piece, size_t reach, vise_pool *pool,
+                                vise_stream **out, vise_error *err)
+{
+    const vise_windows pieces = {.count = (tokens + piece - 1) / piece, .length = piece};
+    return new_stream(model, &pieces, 1, reach, UINT64_MAX, pool, out, err);
+}
+
+uint64_t vise_stream_fed_bytes(const vise_model *model, size_t tokens, size_t piece, size_t reach)
+{
+    tokens = (tokens + piece - 1) / piece * piece;
+    uint64_t bytes = vise_stream_bytes(model, 1, tokens);
+    if (model->config.position == VISE_POSITION_ALIBI)
+        return bytes + reach * (uint64_t)model->config.heads * sizeof(float);
+    return bytes + vise_stream_table_bytes(model, 1, tokens);
+}
+
+void vise_stream_advance(const vise_model *model, vise_stream *stream, size_t position, size_t tokens, size_t length)
+{
+    stream->position = position;
+    stream->windows = stream->resident_windows = 0;
+    for (size_t token = 0; token < tokens;) {
+        token = tokens - token < stream->longest ? tokens : token + stream->longest;
+        stream->start[++stream->windows] = token;
+    }
+    stream->resident_windows = stream->windows;
+    for (size_t kind = 0; stream->rotary && kind < stream->rotary_kinds; kind++) {
+        size_t n = stream->angles * rotary_half(model);
+        fill_table(model, kind == 0 ? &model->config.rope : &model->config.local_rope, position, tokens, length,
+                   stream->rotary + kind * 2 * n, stream->rotary + (kind * 2 + 1) * n);
+    }
 }
 
 vise_status vise_stream_open_sets(const vise_model *model, const vise_windows *sets, size_t count, uint64_t ram_bytes,

@@ -17,15 +17,19 @@ struct vise_stream {
     size_t windows;
     size_t *start; /* [windows + 1]: first token of each window; the last is the number of tokens */
     size_t longest;
+    size_t reach;    /* positions that tables of biases and embeddings hold; longest, unless the stream is fed */
+    size_t position; /* of the first token; 0, unless the stream is fed */
+    bool chained;    /* windows are pieces of one text, each going on where the one before it ends */
     size_t resident_windows;
     float *resident; /* [start[resident_windows], hidden] */
     vise_file file;  /* tokens behind the resident ones; fd -1 when there are none */
-    /* Rotary angles: [kinds][tables][2: cos, sin][longest, rotary / 2]. Kind 1 is of local layers. Windows share one
+    /* Rotary angles: [kinds][tables][2: cos, sin][angles, rotary / 2]. Kind 1 is of local layers. Windows share one
      * table, unless angles depend on the length of a window: then there is one for each set of windows. */
     float *rotary;
     size_t rotary_kinds, rotary_tables;
+    size_t angles; /* longest, or all tokens of a stream that is fed */
     size_t *set; /* [windows]: the set that a window belongs to */
-    float *key_bias; /* ALiBi: [heads, longest] */
+    float *key_bias; /* ALiBi: [heads, reach] */
     vise_pool *pool;
 };
 
@@ -34,11 +38,22 @@ struct vise_stream {
 VISE_MUST_USE vise_status vise_stream_new(const vise_model *model, const vise_windows *sets, size_t count,
                                           uint64_t ram_bytes, vise_pool *pool, vise_stream **out, vise_error *err);
 
+/* A stream for the text of a cache, which is fed piece after piece: room for `tokens` tokens, in windows of `piece`, of
+ * a text of at most `reach`. Nothing is embedded yet. */
+VISE_MUST_USE vise_status vise_stream_new_fed(const vise_model *model, size_t tokens, size_t piece, size_t reach,
+                                              vise_pool *pool, vise_stream **out, vise_error *err);
+/* Pool bytes of such a stream. */
+uint64_t vise_stream_fed_bytes(const vise_model *model, size_t tokens, size_t piece, size_t reach);
+
 /* cos and sin [longest, rotary / 2] of a window. */
 typedef struct vise_rotary {
     const float *cosine, *sine;
 } vise_rotary;
 vise_rotary vise_stream_rotary(const vise_model *model, const vise_stream *stream, size_t window, bool local);
+
+/* Makes room in a stream that is fed for the next `tokens` of its text, from `position` on: windows and angles, those
+ * of a text that is `length` tokens long. */
+void vise_stream_advance(const vise_model *model, vise_stream *stream, size_t position, size_t tokens, size_t length);
 
 /* The window's activations where they are resident, else NULL. */
 float *vise_stream_window(const vise_stream *stream, size_t window);
@@ -54,7 +69,7 @@ VISE_MUST_USE vise_status vise_embed(const vise_model *model, const int32_t *ids
 
 /* What a token's embedding needs besides its id: positions, types, norm, scale (model/embed_tables.c). */
 typedef struct vise_embed_tables {
-    float *positions;     /* [longest, hidden], or NULL */
+    float *positions;     /* [reach, hidden] behind the offset, or NULL */
     float *types;         /* [types asked for, hidden], or NULL */
     float *norm, *bias;   /* [hidden], or NULL */
     vise_pool *pool;

@@ -153,6 +153,7 @@ void vise_tokenizer_close(vise_tokenizer *tokenizer)
     vise_vocab_deinit(&tokenizer->vocab);
     vise_arena_free(tokenizer->arena);
     vise_free(tokenizer->is_added);
+    vise_free(tokenizer->is_special);
     vise_free(tokenizer);
 }
 

@@ -57,6 +57,7 @@ static vise_status read_added(vise_tokenizer_reader *r, const cJSON *item, bool 
         if (t->is_added[id])
             return VISE_FAIL(r->err, VISE_EFORMAT, "%s: added token \"%.60s\" is given twice", r->name, text);
         t->is_added[id] = true;
+        t->is_special[id] = special;
     }
     if (special != special_turn)
         return VISE_OK;
@@ -99,6 +100,7 @@ vise_status vise_reader_added(vise_tokenizer_reader *r, const cJSON *list, size_
     vise_status status;
 
     VISE_TRY(vise_calloc((size_t)t->vocab.limit, sizeof *t->is_added, (void **)&t->is_added, r->err));
+    VISE_TRY(vise_calloc((size_t)t->vocab.limit, sizeof *t->is_special, (void **)&t->is_special, r->err));
     VISE_TRY_TO(end, vise_calloc(n, sizeof *lists.raw, (void **)&lists.raw, r->err));
     VISE_TRY_TO(end, vise_calloc(n, sizeof *lists.normal, (void **)&lists.normal, r->err));
     for (int turn = 0; turn < 2; turn++) {

@@ -81,6 +81,7 @@ struct vise_tokenizer {
     vise_step steps[VISE_STEPS_MAX];
     size_t n_steps;
     bool *is_added;    /* [vocab.size]: added tokens stand for their own text */
+    bool *is_special;  /* [vocab.size]: added tokens that are no text to a reader */
     int32_t unk;       /* -1: none */
     bool spells_bytes; /* characters of tokens stand for bytes (ByteLevel) */
     bool marks_space;  /* U+2581 stands for a space */

@@ -3,8 +3,8 @@
 # the tokenizers and the solver beside theirs. Needs python3 and, the first time, a package index; Debian's python3-venv is
 # installed where we are root. Prints a line for each check and ends with "N passed, N failed, N skipped".
 #
-#   tests/interop/run.sh [CHECK...]     check_logits, check_architectures, check_compressed, check_gptq, check_bnb,
-#                                       check_placement, check_safetensors, check_solver, check_protocols,
+#   tests/interop/run.sh [CHECK...]     check_logits, check_architectures, check_compressed, check_gptq, check_gguf,
+#                                       check_bnb, check_placement, check_safetensors, check_solver, check_protocols,
 #                                       check_tasks, tokenizer_ids
 set -u
 cd "$(dirname "$0")/../.." || exit 2
@@ -12,7 +12,7 @@ cd "$(dirname "$0")/../.." || exit 2
 export VISE=${VISE:-build/vise} BUILD=${BUILD:-build/release} HF_HUB_OFFLINE=1 PYTHONDONTWRITEBYTECODE=1
 
 checks=("$@")
-[ $# -gt 0 ] || checks=(check_safetensors check_logits check_architectures check_compressed check_gptq check_bnb check_placement
+[ $# -gt 0 ] || checks=(check_safetensors check_logits check_architectures check_compressed check_gptq check_gguf check_bnb check_placement
                         check_solver check_protocols check_tasks tokenizer_ids)
 venv build/venv tests/interop/requirements.txt || { echo "interop: no virtual environment" >&2; exit 1; }
 

@@ -1,9 +1,8 @@
 #include "formats/gguf_meta.h"
 
-#include <ctype.h>
-#include <limits.h>
-#include <math.h>
+#include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/event.h"
@@ -11,6 +10,7 @@
 #include "core/json.h"
 #include "formats/names.h"
 
+#define JSON_MAX             ((size_t)16 << 20)
 #define QUANTIZATION_VERSION 2
 #define FILE_TYPE_KEY        "general.file_type"
 #define VERSION_KEY          "general.quantization_version"
@@ -37,163 +37,281 @@ uint32_t vise_gguf_file_type(const vise_gguf_type *type)
 /* ---- the family ---------------------------------------------------------------------------------------- */
 
 vise_status vise_gguf_family_of_source(const vise_source *source, const vise_gguf_family **family,
-                                       int64_t *heads, int64_t *kv_heads, vise_error *err)
+                                       vise_error *err)
 {
     const vise_gguf *gguf = vise_source_gguf(source);
     const cJSON *config = vise_source_config(source);
     const char *path = vise_source_config_path(source), *name = NULL;
-    *heads = *kv_heads = 0;
     *family = NULL;
     if (gguf != NULL) {
         VISE_TRY(vise_gguf_get_text(gguf, "general.architecture", true, &name, err));
         *family = vise_gguf_family_of(name);
-    } else if (config == NULL) {
-        return VISE_FAIL(err, VISE_EUSAGE, "%s: layout gguf needs config.json beside the weights",
-                         vise_source_path(source));
-    } else {
-        VISE_TRY(vise_json_text(path, config, "model_type", true, &name, err));
-        *family = vise_gguf_family_of_model(name);
-        if (*family == NULL)
-            return VISE_FAIL(
-                err, VISE_EUNSUPPORTED,
-                "%s: layout gguf has no table of names for model_type \"%.50s\"; it has llama, mistral, "
-                "qwen2 and qwen3",
-                path, name);
+        return VISE_OK;
     }
     if (config == NULL)
-        return VISE_OK;
-    VISE_TRY(vise_json_int(path, config, "num_attention_heads", true, 1, 1 << 20, heads, err));
-    *kv_heads = *heads;
-    return vise_json_int(path, config, "num_key_value_heads", false, 1, 1 << 20, kv_heads, err);
-}
-
-/* ---- general.* ----------------------------------------------------------------------------------------- */
-
-/* "llama-stories260K" to "Llama stories260K": words in small letters get a capital, others are names
- * already. */
-static void title_of(const char *path, char title[128])
-{
-    size_t end = strlen(path), n = 0;
-    while (end > 1 && path[end - 1] == '/')
-        end--;
-    size_t start = end;
-    while (start > 0 && path[start - 1] != '/')
-        start--;
-    for (size_t i = start; i < end && n < 127;) {
-        size_t stop = i;
-        bool capital = false;
-        for (; stop < end && path[stop] != '-'; stop++)
-            capital = capital || isupper((unsigned char)path[stop]);
-        if (n > 0 && n < 127)
-            title[n++] = ' ';
-        for (size_t k = i; k < stop && n < 127; k++) {
-            bool first = k == i || !isalpha((unsigned char)path[k - 1]);
-            title[n++] = !capital && first ? (char)toupper((unsigned char)path[k]) : path[k];
-        }
-        i = stop + 1;
-    }
-    title[n] = '\0';
-}
-
-/* "260K", "1.1B": two digits at least. */
-static void size_label(uint64_t parameters, char label[24])
-{
-    static const struct {
-        double unit;
-        char letter;
-    } units[] = {{1e12, 'T'}, {1e9, 'B'}, {1e6, 'M'}, {1e3, 'K'}};
-    size_t i = 0;
-    while (i < 3 && (double)parameters <= units[i].unit)
-        i++;
-    double scaled = (double)parameters / units[i].unit, rounded = rint(scaled);
-    int digits = rounded < 1.0 ? 2 : rounded < 10.0 ? 1 : 0;
-    snprintf(label, 24, "%.*f%c", digits, scaled, units[i].letter);
+        return VISE_FAIL(err, VISE_EUSAGE, "%s: layout gguf needs config.json beside the weights",
+                         vise_source_path(source));
+    VISE_TRY(vise_json_text(path, config, "model_type", true, &name, err));
+    *family = vise_gguf_family_of_model(name);
+    if (*family == NULL)
+        return VISE_FAIL(err, VISE_EUNSUPPORTED,
+                         "%s: layout gguf has no table of names for model_type \"%.50s\"; llama.cpp does not know "
+                         "it, or vise does not",
+                         path, name);
+    return VISE_OK;
 }
 
 /* ---- the network --------------------------------------------------------------------------------------- */
 
-typedef struct hyper {
-    const char *gguf, *hf;
-    bool required;
-} hyper;
+typedef struct describing {
+    const vise_source *source;
+    const cJSON *config;
+    const char *path;
+    const vise_gguf_family *family;
+    const vise_gguf_facts *facts;
+    vise_gguf_values *values;
+    char key[80];
+} describing;
 
-static const hyper before_floats[] = {
-    {"block_count", "num_hidden_layers", true},
-    {"context_length", "max_position_embeddings", false},
-    {"embedding_length", "hidden_size", true},
-    {"feed_forward_length", "intermediate_size", true},
-    {"attention.head_count", "num_attention_heads", true},
-    {"attention.head_count_kv", "num_key_value_heads", false},
-};
-
-static void key_of(const vise_gguf_family *family, const char *rest, char key[80])
+static const char *key_of(describing *d, const char *rest)
 {
-    snprintf(key, 80, "%s.%s", family->architecture, rest);
+    snprintf(d->key, sizeof d->key, "%s.%s", d->family->architecture, rest);
+    return d->key;
 }
 
-/* rope_theta stands at the top level (transformers 4) or in rope_parameters (5). */
-static vise_status rope_theta(const char *path, const cJSON *config, double *theta, vise_error *err)
+static void put_int(describing *d, const char *key, int64_t number)
+{
+    vise_gguf_put_u32(d->values, key_of(d, key), (uint32_t)number);
+}
+
+static void put_float(describing *d, const char *key, double number)
+{
+    vise_gguf_put_f32(d->values, key_of(d, key), (float)number);
+}
+
+/* Where config.json tells how rotary positions are scaled: transformers 5, or 4; NULL: nowhere. Gemma 3's layers of
+ * full attention have an object of their own. */
+static const cJSON *rope_of(const cJSON *config)
 {
     const cJSON *rope = cJSON_GetObjectItemCaseSensitive(config, "rope_parameters");
-    const cJSON *scaling = cJSON_GetObjectItemCaseSensitive(config, "rope_scaling");
-    const cJSON *kind =
-        cJSON_GetObjectItemCaseSensitive(cJSON_IsObject(scaling) ? scaling : rope, "rope_type");
-    *theta = 10000.0;
-    VISE_TRY(vise_json_double(path, config, "rope_theta", false, 0.0, 1e30, theta, err));
-    if (cJSON_IsObject(rope))
-        VISE_TRY(vise_json_double(path, rope, "rope_theta", false, 0.0, 1e30, theta, err));
-    if ((cJSON_IsString(kind) && strcmp(kind->valuestring, "default") != 0) ||
-        (cJSON_IsObject(scaling) && !kind))
-        return VISE_FAIL(err, VISE_EUNSUPPORTED, "%s: layout gguf does not hold scaled rotary positions here",
-                         path);
+    if (!cJSON_IsObject(rope))
+        rope = cJSON_GetObjectItemCaseSensitive(config, "rope_scaling");
+    const cJSON *full = cJSON_GetObjectItemCaseSensitive(rope, "full_attention");
+    return cJSON_IsObject(full) ? full : cJSON_IsObject(rope) ? rope : NULL;
+}
+
+static void put_rope_number(describing *d, const cJSON *rope, const char *hf, const char *other, const char *gguf)
+{
+    const cJSON *number = cJSON_GetObjectItemCaseSensitive(rope, hf);
+    if (!cJSON_IsNumber(number) && other != NULL)
+        number = cJSON_GetObjectItemCaseSensitive(rope, other);
+    if (cJSON_IsNumber(number))
+        put_float(d, gguf, number->valuedouble);
+}
+
+static void put_rope_scaling(describing *d)
+{
+    const cJSON *rope = rope_of(d->config), *type = cJSON_GetObjectItemCaseSensitive(rope, "rope_type");
+    if (!cJSON_IsString(type))
+        type = cJSON_GetObjectItemCaseSensitive(rope, "type");
+    const char *kind = cJSON_IsString(type) ? type->valuestring : "";
+    const bool has_factor = cJSON_IsNumber(cJSON_GetObjectItemCaseSensitive(rope, "factor"));
+    if (strcmp(kind, "longrope") == 0 || strcmp(kind, "su") == 0)
+        vise_gguf_put_text(d->values, key_of(d, "rope.scaling.type"), "longrope");
+    if (!has_factor || (strcmp(kind, "linear") != 0 && strcmp(kind, "yarn") != 0))
+        return;
+    vise_gguf_put_text(d->values, key_of(d, "rope.scaling.type"), kind);
+    put_rope_number(d, rope, "factor", NULL, "rope.scaling.factor");
+    if (strcmp(kind, "yarn") != 0)
+        return;
+    put_int(d, "rope.scaling.original_context_length", d->facts->network.original_context);
+    put_rope_number(d, rope, "extrapolation_factor", NULL, "rope.scaling.yarn_ext_factor");
+    put_rope_number(d, rope, "attention_factor", "attn_factor", "rope.scaling.yarn_attn_factor");
+    put_rope_number(d, rope, "beta_fast", NULL, "rope.scaling.yarn_beta_fast");
+    put_rope_number(d, rope, "beta_slow", NULL, "rope.scaling.yarn_beta_slow");
+}
+
+/* The pooling of sentence-transformers: modules.json names the folder of its own configuration. */
+static vise_status put_pooling(describing *d, vise_error *err)
+{
+    static const struct {
+        const char *flag, *mode;
+        uint32_t type;
+    } kinds[] = {{"pooling_mode_mean_tokens", "mean", 1},
+                 {"pooling_mode_cls_token", "cls", 2},
+                 {"pooling_mode_lasttoken", "lasttoken", 3}};
+    char *path = NULL, *folder = NULL, *config_path = NULL;
+    cJSON *modules = NULL, *pooling = NULL;
+    const cJSON *module, *place = NULL;
+    vise_status status = VISE_OK;
+    VISE_TRY(vise_path_join(vise_source_path(d->source), "modules.json", &path, err));
+    if (!vise_source_is_folder(d->source) || !vise_path_exists(path))
+        goto done;
+    VISE_TRY_TO(done, vise_json_load(path, JSON_MAX, &modules, err));
+    cJSON_ArrayForEach(module, modules)
+    {
+        const cJSON *type = cJSON_GetObjectItemCaseSensitive(module, "type");
+        if (place == NULL && cJSON_IsString(type) && vise_ends_with(type->valuestring, "Pooling"))
+            place = cJSON_GetObjectItemCaseSensitive(module, "path");
+    }
+    if (!cJSON_IsString(place))
+        goto done;
+    if (strstr(place->valuestring, "..") != NULL || place->valuestring[0] == '/')
+        VISE_TRY_TO(done, VISE_FAIL(err, VISE_EFORMAT, "%s: a path leads out of the folder", path));
+    VISE_TRY_TO(done, vise_path_join(vise_source_path(d->source), place->valuestring, &folder, err));
+    VISE_TRY_TO(done, vise_path_join(folder, "config.json", &config_path, err));
+    VISE_TRY_TO(done, vise_json_load(config_path, JSON_MAX, &pooling, err));
+    const cJSON *mode = cJSON_GetObjectItemCaseSensitive(pooling, "pooling_mode");
+    for (int by_mode = 0; by_mode < 2; by_mode++)
+        for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+            if (by_mode ? cJSON_IsString(mode) && strcmp(mode->valuestring, kinds[i].mode) == 0
+                        : cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(pooling, kinds[i].flag))) {
+                vise_gguf_put_u32(d->values, key_of(d, "pooling_type"), kinds[i].type);
+                goto done;
+            }
+    vise_warn("%s: llama.cpp knows no such pooling; the file says none", config_path);
+done:
+    cJSON_Delete(pooling);
+    cJSON_Delete(modules);
+    vise_free(config_path);
+    vise_free(folder);
+    vise_free(path);
+    return status;
+}
+
+vise_status vise_gguf_labels(const vise_source *source, const char ***labels, size_t *n, vise_error *err)
+{
+    const cJSON *item, *table = cJSON_GetObjectItemCaseSensitive(vise_source_config(source), "id2label");
+    const size_t count = (size_t)cJSON_GetArraySize(table);
+    void *block;
+    *labels = NULL;
+    *n = 0;
+    if (!cJSON_IsObject(table) || count == 0)
+        return VISE_OK;
+    VISE_TRY(vise_calloc(count, sizeof **labels, &block, err));
+    const char **texts = block;
+    cJSON_ArrayForEach(item, table)
+    {
+        char *end;
+        const unsigned long at = strtoul(item->string, &end, 10);
+        if (*end != '\0' || at >= count || texts[at] != NULL || !cJSON_IsString(item)) {
+            vise_free(block);
+            return VISE_FAIL(err, VISE_EFORMAT, "%s: id2label must name the labels 0 to %zu, each once",
+                             vise_source_config_path(source), count - 1);
+        }
+        texts[at] = item->valuestring;
+    }
+    if (count == 2 && strcmp(texts[0], "LABEL_0") == 0) {
+        vise_free(block);
+        return VISE_OK;
+    }
+    *labels = texts;
+    *n = count;
     return VISE_OK;
 }
 
-static vise_status describe_network(const vise_source *source, const vise_gguf_family *family,
-                                    const vise_gguf_facts *facts, vise_gguf_values *values, vise_error *err)
+static vise_status put_labels(describing *d, vise_error *err)
 {
-    const cJSON *config = vise_source_config(source);
-    const char *path = vise_source_config_path(source);
-    char key[80];
-    int64_t heads = 1, hidden = 0, vocab = 0, head_dim = 0;
-    double theta, eps = 1e-6;
-    for (size_t i = 0; i < sizeof before_floats / sizeof *before_floats; i++) {
-        int64_t number = 0;
-        VISE_TRY(vise_json_int(path, config, before_floats[i].hf, before_floats[i].required, 1, INT_MAX,
-                               &number, err));
-        key_of(family, before_floats[i].gguf, key);
-        if (number > 0)
-            vise_gguf_put_u32(values, key, (uint32_t)number);
-    }
-    VISE_TRY(rope_theta(path, config, &theta, err));
-    VISE_TRY(vise_json_double(path, config, "rms_norm_eps", false, 0.0, 1.0, &eps, err));
-    VISE_TRY(vise_json_int(path, config, "num_attention_heads", true, 1, INT_MAX, &heads, err));
-    VISE_TRY(vise_json_int(path, config, "hidden_size", true, 1, INT_MAX, &hidden, err));
-    VISE_TRY(vise_json_int(path, config, "vocab_size", true, 1, INT_MAX, &vocab, err));
-    VISE_TRY(vise_json_int(path, config, "head_dim", false, 1, INT_MAX, &head_dim, err));
-    const bool pairs = strcmp(family->architecture, "llama") == 0;
-    const bool has_dim =
-        head_dim > 0 || pairs; /* transformers fills it in for Llama, and the converter sees it */
-    head_dim = head_dim > 0 ? head_dim : hidden / heads;
-    key_of(family, "rope.freq_base", key);
-    vise_gguf_put_f32(values, key, (float)theta);
-    key_of(family, "attention.layer_norm_rms_epsilon", key);
-    vise_gguf_put_f32(values, key, (float)eps);
-    key_of(family, "attention.key_length", key);
-    if (has_dim)
-        vise_gguf_put_u32(values, key, (uint32_t)head_dim);
-    key_of(family, "attention.value_length", key);
-    if (has_dim)
-        vise_gguf_put_u32(values, key, (uint32_t)head_dim);
-    vise_gguf_put_u32(values, FILE_TYPE_KEY, facts->file_type);
-    if (pairs) {
-        key_of(family, "vocab_size", key);
-        vise_gguf_put_u32(values, key, (uint32_t)vocab);
-        key_of(family, "rope.dimension_count", key);
-        vise_gguf_put_u32(values, key, (uint32_t)head_dim);
-    }
-    vise_gguf_put_u32(values, VERSION_KEY, QUANTIZATION_VERSION);
+    const char **labels;
+    size_t n;
+    VISE_TRY(vise_gguf_labels(d->source, &labels, &n, err));
+    if (n > 0)
+        vise_gguf_put_array(d->values, key_of(d, "classifier.output_labels"), VISE_GGUF_KIND_TEXT, n, NULL);
+    for (size_t i = 0; i < n; i++)
+        vise_gguf_add_text(d->values, labels[i], strlen(labels[i]));
+    vise_free(labels);
     return VISE_OK;
+}
+
+static const struct {
+    vise_gguf_key key;
+    const char *name;
+    size_t offset; /* in vise_gguf_network, of an int64_t */
+    bool even_zero;
+} ints[] = {
+    {VISE_GGUF_KEY_BLOCKS, "block_count", offsetof(vise_gguf_network, layers), true},
+    {VISE_GGUF_KEY_CONTEXT, "context_length", offsetof(vise_gguf_network, context), false},
+    {VISE_GGUF_KEY_EMBEDDING, "embedding_length", offsetof(vise_gguf_network, hidden), true},
+    {VISE_GGUF_KEY_FFN, "feed_forward_length", offsetof(vise_gguf_network, ffn), true},
+    {VISE_GGUF_KEY_HEADS, "attention.head_count", offsetof(vise_gguf_network, heads), true},
+    {VISE_GGUF_KEY_KV_HEADS, "attention.head_count_kv", offsetof(vise_gguf_network, kv_heads), true},
+    {VISE_GGUF_KEY_EXPERTS, "expert_count", offsetof(vise_gguf_network, experts), false},
+    {VISE_GGUF_KEY_EXPERTS_USED, "expert_used_count", offsetof(vise_gguf_network, experts_used), false},
+    {VISE_GGUF_KEY_VOCAB, "vocab_size", offsetof(vise_gguf_network, vocab), true},
+    {VISE_GGUF_KEY_ROPE_DIM, "rope.dimension_count", offsetof(vise_gguf_network, rotary), true},
+    {VISE_GGUF_KEY_ROPE_CONTEXT, "rope.scaling.original_context_length",
+     offsetof(vise_gguf_network, original_context), true},
+    {VISE_GGUF_KEY_EXPERT_FFN, "expert_feed_forward_length", offsetof(vise_gguf_network, expert_ffn), false},
+    {VISE_GGUF_KEY_SHARED_FFN, "expert_shared_feed_forward_length", offsetof(vise_gguf_network, shared_ffn),
+     false},
+    {VISE_GGUF_KEY_WINDOW, "attention.sliding_window", offsetof(vise_gguf_network, window), false},
+    {VISE_GGUF_KEY_WINDOW_OR_ZERO, "attention.sliding_window", offsetof(vise_gguf_network, window), true},
+};
+
+static const struct {
+    vise_gguf_key key;
+    const char *name;
+    size_t offset; /* of a double; zero: left out */
+} floats[] = {
+    {VISE_GGUF_KEY_ROPE_BASE, "rope.freq_base", offsetof(vise_gguf_network, theta)},
+    {VISE_GGUF_KEY_ROPE_BASE_LOCAL, "rope.freq_base_swa", offsetof(vise_gguf_network, local_theta)},
+    {VISE_GGUF_KEY_RMS_EPS, "attention.layer_norm_rms_epsilon", offsetof(vise_gguf_network, eps)},
+    {VISE_GGUF_KEY_NORM_EPS, "attention.layer_norm_epsilon", offsetof(vise_gguf_network, eps)},
+    {VISE_GGUF_KEY_ATTENTION_CAP, "attn_logit_softcapping", offsetof(vise_gguf_network, attention_cap)},
+    {VISE_GGUF_KEY_LOGIT_CAP, "final_logit_softcapping", offsetof(vise_gguf_network, logit_cap)},
+};
+
+static vise_status put_key(describing *d, vise_gguf_key key, vise_error *err)
+{
+    const vise_gguf_network *network = &d->facts->network;
+    const char *base = (const char *)network;
+    for (size_t i = 0; i < sizeof ints / sizeof *ints; i++)
+        if (ints[i].key == key) {
+            int64_t number;
+            memcpy(&number, base + ints[i].offset, sizeof number);
+            if (number > 0 || ints[i].even_zero)
+                put_int(d, ints[i].name, number);
+            return VISE_OK;
+        }
+    for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
+        if (floats[i].key == key) {
+            double number;
+            memcpy(&number, base + floats[i].offset, sizeof number);
+            if (number > 0.0)
+                put_float(d, floats[i].name, number);
+            return VISE_OK;
+        }
+    switch (key) {
+    case VISE_GGUF_KEY_HEAD_DIM_STORED:
+        if (!cJSON_IsNumber(cJSON_GetObjectItemCaseSensitive(d->config, "head_dim")))
+            return VISE_OK;
+        /* fallthrough */
+    case VISE_GGUF_KEY_HEAD_DIM:
+        put_int(d, "attention.key_length", network->head_dim);
+        put_int(d, "attention.value_length", network->head_dim);
+        return VISE_OK;
+    case VISE_GGUF_KEY_ROPE_SCALING:
+        put_rope_scaling(d);
+        return VISE_OK;
+    case VISE_GGUF_KEY_FILE_TYPE:
+        vise_gguf_put_u32(d->values, FILE_TYPE_KEY, d->facts->file_type);
+        return VISE_OK;
+    case VISE_GGUF_KEY_CAUSAL:
+        vise_gguf_put_bool(d->values, key_of(d, "attention.causal"), false);
+        return VISE_OK;
+    case VISE_GGUF_KEY_PARALLEL:
+        vise_gguf_put_bool(d->values, key_of(d, "use_parallel_residual"), network->parallel);
+        return VISE_OK;
+    case VISE_GGUF_KEY_LAYOUT:
+        vise_gguf_put_text(d->values, key_of(d, "tensor_data_layout"), "jploski");
+        return VISE_OK;
+    case VISE_GGUF_KEY_POOLING:
+        return put_pooling(d, err);
+    case VISE_GGUF_KEY_LABELS:
+        return put_labels(d, err);
+    default:
+        return VISE_FAIL(err, VISE_EINTERNAL, "a key of GGUF metadata without a writer");
+    }
 }
 
 /* ---- the whole ----------------------------------------------------------------------------------------- */
@@ -213,19 +331,24 @@ static void carry_over(const vise_gguf *gguf, const vise_gguf_facts *facts, vise
 vise_status vise_gguf_describe(const vise_source *source, const vise_gguf_family *family,
                                const vise_gguf_facts *facts, vise_gguf_values *values, vise_error *err)
 {
-    char title[128], label[24];
     const vise_gguf *gguf = vise_source_gguf(source);
     if (gguf != NULL) {
         carry_over(gguf, facts, values);
         return vise_buf_check(&values->bytes, "GGUF metadata", err);
     }
-    title_of(vise_source_path(source), title);
-    size_label(facts->parameters, label);
+    describing d = {.source = source,
+                    .config = vise_source_config(source),
+                    .path = vise_source_config_path(source),
+                    .family = family,
+                    .facts = facts,
+                    .values = values};
     vise_gguf_put_text(values, "general.architecture", family->architecture);
-    vise_gguf_put_text(values, "general.type", "model");
-    vise_gguf_put_text(values, "general.name", title);
-    vise_gguf_put_text(values, "general.size_label", label);
-    VISE_TRY(describe_network(source, family, facts, values, err));
-    VISE_TRY(vise_gguf_describe_vocab(source, values, err));
+    if (facts->network.attention_factor > 0.0)
+        put_float(&d, "rope.scaling.attn_factor", facts->network.attention_factor);
+    VISE_TRY(vise_gguf_describe_model(source, facts, values, err));
+    for (const vise_gguf_key *key = family->keys; *key != VISE_GGUF_KEY_END; key++)
+        VISE_TRY(put_key(&d, *key, err));
+    vise_gguf_put_u32(values, VERSION_KEY, QUANTIZATION_VERSION);
+    VISE_TRY(vise_gguf_describe_vocab(source, family, facts, values, err));
     return vise_buf_check(&values->bytes, "GGUF metadata", err);
 }

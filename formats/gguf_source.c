@@ -200,14 +200,14 @@ static vise_status add_tensor(vise_source *source, const vise_gguf_tensor *tenso
     const vise_gguf_module *module = w->family ? vise_gguf_name_to_hf(w->family, tensor->name, name) : NULL;
     if (module != NULL) {
         VISE_TRY(vise_arena_strdup(source->arena, name, strlen(name), &info.name, err));
-        info.heads = module->rows == VISE_GGUF_ROWS_Q    ? w->heads
-                     : module->rows == VISE_GGUF_ROWS_KV ? w->kv_heads
-                                                         : 0;
+        info.order.heads = module->rows == VISE_GGUF_ROWS_Q    ? w->heads
+                           : module->rows == VISE_GGUF_ROWS_KV ? w->kv_heads
+                                                               : 0;
     }
-    if (info.heads > 0 && (info.shape[0] % info.heads != 0 || info.shape[0] / info.heads % 2 != 0))
+    if (info.order.heads > 0 && info.shape[0] % vise_gguf_order_unit(&info.order) != 0)
         return VISE_FAIL(err, VISE_EFORMAT,
                          "%s: tensor \"%s\" has %" PRId64 " rows, no pairs in each of %" PRId64 " heads",
-                         source->path, tensor->name, info.shape[0], info.heads);
+                         source->path, tensor->name, info.shape[0], info.order.heads);
     source->tensors[source->n_tensors++] = info;
     return VISE_OK;
 }

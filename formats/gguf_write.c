@@ -36,6 +36,12 @@ void vise_gguf_put_u32(vise_gguf_values *values, const char *key, uint32_t value
     vise_buf_add(&values->bytes, &value, sizeof value);
 }
 
+void vise_gguf_put_i32(vise_gguf_values *values, const char *key, int32_t value)
+{
+    begin(values, key, VISE_GGUF_KIND_I32);
+    vise_buf_add(&values->bytes, &value, sizeof value);
+}
+
 void vise_gguf_put_f32(vise_gguf_values *values, const char *key, float value)
 {
     begin(values, key, VISE_GGUF_KIND_F32);

@@ -22,6 +22,7 @@ void vise_gguf_values_init(vise_gguf_values *values);
 void vise_gguf_values_deinit(vise_gguf_values *values);
 
 void vise_gguf_put_u32(vise_gguf_values *values, const char *key, uint32_t value);
+void vise_gguf_put_i32(vise_gguf_values *values, const char *key, int32_t value);
 void vise_gguf_put_f32(vise_gguf_values *values, const char *key, float value);
 void vise_gguf_put_bool(vise_gguf_values *values, const char *key, bool value);
 void vise_gguf_put_text(vise_gguf_values *values, const char *key, const char *text);

@@ -178,7 +178,8 @@ vise_status vise_sink_declare(vise_sink *sink, const char *name, vise_dtype dtyp
 }
 
 vise_status vise_sink_declare_gguf(vise_sink *sink, const char *name, const vise_gguf_type *type, int ndim,
-                                   const int64_t *shape, int64_t heads, int unit, size_t *id, vise_error *err)
+                                   const int64_t *shape, const vise_gguf_order *order, int unit, size_t *id,
+                                   vise_error *err)
 {
     int64_t stored[VISE_GGUF_DIMS_MAX];
     if (strlen(name) > VISE_GGUF_NAME_MAX || ndim < 1 || ndim > VISE_GGUF_DIMS_MAX)
@@ -190,7 +191,8 @@ vise_status vise_sink_declare_gguf(vise_sink *sink, const char *name, const vise
     VISE_TRY(vise_sink_declare(sink, name, VISE_DTYPE_U8, ndim, stored, unit, id, err));
     sink_tensor *tensor = &sink->tensors[*id];
     tensor->type = type;
-    tensor->heads = heads;
+    if (order != NULL)
+        tensor->order = *order;
     /* In the header stands the logical shape. */
     memcpy((int64_t *)tensor->shape, shape, (size_t)ndim * sizeof *shape);
     return VISE_OK;

@@ -26,6 +26,7 @@
 #include "core/err.h"
 #include "core/hasher.h"
 #include "core/mem.h"
+#include "formats/gguf_order.h"
 #include "tensor/dtype.h"
 #include "tensor/gguf.h"
 
@@ -50,11 +51,12 @@ void vise_sink_close(vise_sink *sink, bool discard);
 /* Returns the tensor's id (0, 1, ...) in *id. A new unit starts where `unit` differs from the last call's. */
 VISE_MUST_USE vise_status vise_sink_declare(vise_sink *sink, const char *name, vise_dtype dtype, int ndim,
                                             const int64_t *shape, int unit, size_t *id, vise_error *err);
-/* The same for GGUF: a tensor of logical shape (rows first) whose rows consist of blocks of a type. With heads > 0 the
- * rows of each head are stored in pairs, as vise_tensor_info.heads says; writes are then of whole rows. */
+/* The same for GGUF: a tensor of logical shape (rows first) whose rows consist of blocks of a type. Rows that `order`
+ * stores otherwise (NULL: none) are written whole. */
 VISE_MUST_USE vise_status vise_sink_declare_gguf(vise_sink *sink, const char *name, const vise_gguf_type *type,
-                                                 int ndim, const int64_t *shape, int64_t heads, int unit,
-                                                 size_t *id, vise_error *err);
+                                                 int ndim, const int64_t *shape,
+                                                 const vise_gguf_order *order, int unit, size_t *id,
+                                                 vise_error *err);
 VISE_MUST_USE vise_status vise_sink_seal(vise_sink *sink, vise_error *err);
 
 /* After seal. */

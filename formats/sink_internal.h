@@ -34,7 +34,7 @@ typedef struct sink_tensor {
     const int64_t *shape;
     uint64_t bytes;
     const vise_gguf_type *type; /* GGUF; NULL: safetensors */
-    int64_t heads;              /* GGUF: rows go in pairs within each; 0: in order */
+    vise_gguf_order order;      /* GGUF: of the rows */
     int unit;
     size_t shard;
     uint64_t begin, end;      /* within the shard's data; packed: filled in as the payload is committed */

@@ -95,17 +95,19 @@ static vise_status advance_hash(vise_sink *sink, sink_shard *shard, vise_error *
     return status;
 }
 
-/* Rows that the file has in pairs: row h*d + j*(d/2) + i of the model becomes row h*d + 2i + j of the file. */
-static vise_status write_paired(const sink_shard *shard, const sink_tensor *tensor, uint64_t offset,
+/* Rows that the file has in another order; neighbours that stay neighbours go together. */
+static vise_status write_reordered(const sink_shard *shard, const sink_tensor *tensor, uint64_t offset,
                                 const uint8_t *bytes, size_t n, vise_error *err)
 {
     const uint64_t start = shard->header_bytes + tensor->begin, rows = (uint64_t)tensor->shape[0];
-    const uint64_t row_bytes = tensor->bytes / rows, head = rows / (uint64_t)tensor->heads, half = head / 2;
-    for (size_t done = 0; done < n; done += (size_t)row_bytes) {
-        uint64_t row = (offset + done) / row_bytes, place = row % head;
-        uint64_t stored = row - place + place % half * 2 + place / half;
-        VISE_TRY(vise_file_write_at(&shard->file, start + stored * row_bytes, bytes + done, (size_t)row_bytes,
-                                    err));
+    const uint64_t row_bytes = tensor->bytes / rows, first = offset / row_bytes, count = n / row_bytes;
+    for (uint64_t done = 0, run; done < count; done += run) {
+        const uint64_t stored = vise_gguf_stored_row(&tensor->order, rows, first + done);
+        for (run = 1; done + run < count; run++)
+            if (vise_gguf_stored_row(&tensor->order, rows, first + done + run) != stored + run)
+                break;
+        VISE_TRY(vise_file_write_at(&shard->file, start + stored * row_bytes, bytes + done * row_bytes,
+                                    (size_t)(run * row_bytes), err));
     }
     return VISE_OK;
 }
@@ -122,8 +124,8 @@ vise_status vise_sink_write(vise_sink *sink, size_t id, uint64_t offset, const v
     VISE_TRY(count_write(tensor, offset, n, err));
     if (sink->pack)
         return vise_sink_write_packed(sink, tensor, offset, bytes, n, err);
-    if (tensor->heads > 0)
-        VISE_TRY(write_paired(shard, tensor, offset, bytes, n, err));
+    if (tensor->order.heads > 0)
+        VISE_TRY(write_reordered(shard, tensor, offset, bytes, n, err));
     else
         VISE_TRY(
             vise_file_write_at(&shard->file, shard->header_bytes + tensor->begin + offset, bytes, n, err));

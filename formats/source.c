@@ -274,15 +274,14 @@ static void give_decoder(vise_source *source, size_t decoder)
     pthread_mutex_unlock(&source->lock);
 }
 
-/* Rows that the file has in pairs: row h*d + j*(d/2) + i of the model is row h*d + 2i + j of the file. */
-static vise_status read_paired(const vise_file *file, const vise_tensor_info *info, uint64_t offset, uint64_t n,
+/* Rows that the file has in another order. */
+static vise_status read_reordered(const vise_file *file, const vise_tensor_info *info, uint64_t offset, uint64_t n,
                                uint8_t *bytes, vise_error *err)
 {
     const uint64_t rows = (uint64_t)info->shape[0], row_bytes = info->bytes / rows;
-    const uint64_t head = rows / (uint64_t)info->heads, half = head / 2;
     while (n > 0) {
-        uint64_t row = offset / row_bytes, within = offset % row_bytes, place = row % head;
-        uint64_t stored = row - place + place % half * 2 + place / half;
+        uint64_t row = offset / row_bytes, within = offset % row_bytes;
+        uint64_t stored = vise_gguf_stored_row(&info->order, rows, row);
         uint64_t part = row_bytes - within < n ? row_bytes - within : n;
         VISE_TRY(vise_file_read_at(file, info->offset + stored * row_bytes + within, bytes, (size_t)part, err));
         bytes += part;
@@ -303,8 +302,8 @@ vise_status vise_source_read(const vise_source *source, size_t index, uint64_t o
                          vise_st_show(info->name, show), n, offset, info->bytes);
     }
     const vise_file *file = &source->shards[info->file].handle;
-    if (info->heads > 0)
-        return read_paired(file, info, offset, n, bytes, err);
+    if (info->order.heads > 0)
+        return read_reordered(file, info, offset, n, bytes, err);
     if (!info->packed)
         return vise_file_read_at(file, info->offset + offset, bytes, (size_t)n, err);
 

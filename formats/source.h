@@ -22,6 +22,7 @@
 
 #include "core/err.h"
 #include "core/mem.h"
+#include "formats/gguf_order.h"
 #include "tensor/dtype.h"
 #include "tensor/gguf.h"
 
@@ -43,7 +44,7 @@ typedef struct vise_tensor_info {
     /* GGUF: the type of the blocks that the rows consist of (dtype is U8 and the last dimension a row's bytes); NULL:
      * plain elements. */
     const vise_gguf_type *blocks;
-    int64_t heads; /* GGUF: rows are stored in pairs within each of so many heads, and read in order; 0: in order */
+    vise_gguf_order order; /* GGUF: how rows are stored, which are read in order */
 } vise_tensor_info;
 
 typedef struct vise_source vise_source;

@@ -226,7 +226,7 @@ static vise_status spell_weight(vise_plan *plan, size_t index, vise_error *err)
                                 .dtype = planned->dtype,
                                 .scheme = planned->scheme,
                                 .is_linear = planned->bound->is_linear || vise_role_is_router(planned->bound->role)};
-    if (planned->scheme.type != NULL && tensor->transposed)
+    if (planned->scheme.type != NULL && tensor->transposed && plan->gguf == NULL)
         return VISE_FAIL(err, VISE_EUNSUPPORTED,
                          "%s: is a Conv1D, stored [in, out]; loaders know no quantized Conv1D in layout %s, so a "
                          "quantized one could not be loaded. Prune or cast it, or exclude it from quantization",
@@ -302,14 +302,12 @@ static vise_status order_tensors(vise_plan *plan, vise_error *err)
 
 vise_status vise_plan_declare(vise_plan *plan, vise_sink *sink, vise_error *err)
 {
+    if (plan->gguf != NULL)
+        return vise_plan_declare_gguf(plan, sink, err);
     for (size_t k = 0; k < plan->count; k++) {
         size_t i = plan->order[k];
         const vise_logical *tensor = plan->planned[i].bound->tensor;
         vise_planned_parts *parts = &plan->parts[i];
-        if (plan->gguf != NULL) {
-            VISE_TRY(vise_plan_declare_gguf(plan, i, (int)k, sink, err));
-            continue;
-        }
         for (int p = 0; p < parts->n_parts; p++) {
             const vise_part *part = &parts->parts[p];
             if (plan->planned[i].scheme.type == NULL) {

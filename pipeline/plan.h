@@ -63,6 +63,10 @@ typedef struct vise_planned_parts {
     vise_part parts[VISE_PARTS_MAX];
     int n_parts;
     size_t ids[VISE_PARTS_MAX]; /* of the sink */
+    /* GGUF: where the weight stands in a tensor that experts share, and which of its bytes are stored (end 0: all;
+     * no part at all: none). */
+    uint64_t base, begin, end;
+    bool plus_one; /* GGUF: one is added to what is stored */
 } vise_planned_parts;
 
 /* Pool bytes that a run takes at least: the greatest of its phases. */
@@ -107,6 +111,8 @@ VISE_MUST_USE vise_status vise_plan_make(const vise_request *request, vise_plan 
 void vise_plan_free(vise_plan *plan);
 /* Declares every output tensor to the sink, in order, filling parts[].ids. */
 VISE_MUST_USE vise_status vise_plan_declare(vise_plan *plan, vise_sink *sink, vise_error *err);
+/* Tensors of GGUF files that are no weights: rotary factors. */
+VISE_MUST_USE vise_status vise_plan_write_extras(const vise_plan *plan, vise_sink *sink, vise_error *err);
 /* Metadata of the GGUF files that the plan writes; NULL: it writes none. */
 const struct vise_gguf_values *vise_plan_gguf_values(const vise_plan *plan);
 /* True when the output is one file and no folder. */

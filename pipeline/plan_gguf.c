@@ -1,13 +1,24 @@
 #include "pipeline/plan_gguf.h"
 
+#include <math.h>
 #include <string.h>
 
-#include "formats/gguf_meta.h"
+#include "core/event.h"
+
+/* What becomes of a tensor. */
+typedef struct place {
+    vise_gguf_named named;
+    const char *name;        /* in the file; NULL: it is not there */
+    int64_t row0, row_count; /* of its rows, what the file has; row_count 0: all */
+} place;
 
 struct vise_plan_gguf {
     vise_gguf_values values;
     const vise_gguf_family *family; /* NULL: names stay as they are */
-    int64_t heads, kv_heads;
+    bool from_gguf;
+    place *places; /* [count] */
+    vise_gguf_extra extras[VISE_GGUF_EXTRAS];
+    size_t extra_ids[VISE_GGUF_EXTRAS];
 };
 
 static const vise_gguf_type *type_of(const vise_planned *planned)
@@ -15,18 +26,90 @@ static const vise_gguf_type *type_of(const vise_planned *planned)
     return planned->scheme.type != NULL ? planned->scheme.type->blocks : vise_gguf_type_plain(planned->dtype);
 }
 
-/* Vectors stay in float32, as llama.cpp's converter has them. */
-static void keep_vectors(vise_plan *plan)
+/* ---- names --------------------------------------------------------------------------------------------- */
+
+/* BERT's classifier is llama.cpp's if its labels have names, and else a layer in front of none. */
+static vise_status name_classifier(const vise_plan *plan, char name[VISE_GGUF_MODULE_MAX], vise_error *err)
+{
+    const char **labels;
+    size_t n;
+    if (strcmp(plan->gguf->family->model_type, "bert") != 0 || strncmp(name, "cls.output.", 11) != 0)
+        return VISE_OK;
+    VISE_TRY(vise_gguf_labels(vise_store_source(plan->model->store), &labels, &n, err));
+    vise_free(labels);
+    if (n == 0 && strcmp(name, "cls.output.weight") == 0)
+        vise_warn("%s: its two labels have no names, and llama.cpp then takes no classifier; name them in id2label",
+                  vise_source_config_path(vise_store_source(plan->model->store)));
+    if (n == 0)
+        memmove(name + 4, name + 11, strlen(name + 11) + 1);
+    return VISE_OK;
+}
+
+static vise_status find_place(vise_plan *plan, size_t index, size_t *dropped, vise_error *err)
+{
+    struct vise_plan_gguf *gguf = plan->gguf;
+    const vise_logical *tensor = plan->planned[index].bound->tensor;
+    place *p = &gguf->places[index];
+    char name[VISE_GGUF_MODULE_MAX];
+    p->name = tensor->name;
+    if (gguf->family == NULL)
+        return VISE_OK;
+    p->named = vise_gguf_name_from_hf(gguf->family, tensor->name, name);
+    if (p->named.dropped) {
+        p->name = NULL;
+        *dropped += tensor->ndim > 1;
+        return VISE_OK;
+    }
+    if (p->named.module == NULL && !gguf->from_gguf)
+        return VISE_FAIL(err, VISE_EUNSUPPORTED, "%s: llama.cpp has no name for this tensor of a %s model",
+                         tensor->name, gguf->family->model_type);
+    if (p->named.module == NULL)
+        return VISE_OK;
+    VISE_TRY(name_classifier(plan, name, err));
+    return vise_arena_strdup(plan->arena, name, strlen(name), &p->name, err);
+}
+
+static bool is_float32(const place *p, const vise_logical *tensor)
+{
+    static const char norm[] = "_norm.weight";
+    const size_t n = strlen(p->name), m = sizeof norm - 1;
+    return tensor->ndim == 1 || (p->named.module != NULL && (p->named.module->how & VISE_GGUF_FLOAT) != 0) ||
+           (n > m && strcmp(p->name + n - m, norm) == 0);
+}
+
+/* Vectors and a few tables stay in float32, as llama.cpp's converter has them. */
+static vise_status choose_types(vise_plan *plan, vise_error *err)
 {
     for (size_t i = 0; i < plan->count; i++) {
         vise_planned *planned = &plan->planned[i];
+        const place *p = &plan->gguf->places[i];
         const vise_logical *tensor = planned->bound->tensor;
-        if (tensor->ndim != 1 || tensor->scheme.type != NULL || !vise_dtype_of(tensor->dtype)->is_float)
+        const bool plus_one = p->named.module != NULL && (p->named.module->how & VISE_GGUF_PLUS_ONE) != 0;
+        if (p->name == NULL) {
+            planned->scheme = tensor->scheme;
+            planned->dtype = tensor->dtype;
+            planned->passes = 0;
+            planned->carried = true;
             continue;
-        planned->carried = planned->carried && tensor->dtype == VISE_DTYPE_F32;
+        }
+        if (planned->carried && tensor->transposed)
+            planned->carried = false;
+        if (!is_float32(p, tensor) || !vise_dtype_of(tensor->dtype)->is_float)
+            continue;
+        if (planned->scheme.type != NULL && planned->passes != 0)
+            return VISE_FAIL(err, VISE_EUNSUPPORTED,
+                             "%s: llama.cpp wants %s in float32; exclude it from quantization", tensor->module,
+                             p->name);
+        if (planned->scheme.type != NULL)
+            continue;
+        planned->carried = planned->carried && tensor->dtype == VISE_DTYPE_F32 && !plus_one;
         planned->dtype = VISE_DTYPE_F32;
+        plan->parts[i].plus_one = plus_one && !plan->gguf->from_gguf;
     }
+    return VISE_OK;
 }
+
+/* ---- facts --------------------------------------------------------------------------------------------- */
 
 /* The type that most weights have. */
 static const vise_gguf_type *main_type(const vise_plan *plan)
@@ -44,24 +127,130 @@ static const vise_gguf_type *main_type(const vise_plan *plan)
     return &vise_gguf_table[most];
 }
 
+static void count_parameters(const vise_plan *plan, vise_gguf_facts *facts)
+{
+    for (size_t e = 0; e < VISE_GGUF_EXTRAS; e++)
+        facts->parameters += (uint64_t)plan->gguf->extras[e].n;
+    facts->shared_parameters = facts->parameters;
+    for (size_t i = 0; i < plan->count; i++) {
+        const place *p = &plan->gguf->places[i];
+        const vise_logical *tensor = plan->planned[i].bound->tensor;
+        const uint64_t elements =
+            p->row_count > 0 ? (uint64_t)(p->row_count * tensor->cols) : tensor->elements;
+        if (p->name == NULL)
+            continue;
+        facts->parameters += elements;
+        if (p->named.expert < 0)
+            facts->shared_parameters += elements;
+        else if (p->named.expert == 0)
+            facts->expert_parameters += elements;
+        facts->experts = p->named.expert >= facts->experts ? p->named.expert + 1 : facts->experts;
+    }
+}
+
+/* Rows that have no place: positions in front of the first, tokens behind the tokenizer's last. */
+static vise_status cut_rows(vise_plan *plan, vise_error *err)
+{
+    int64_t tokens = 0;
+    if (strcmp(plan->gguf->family->model_type, "gemma3_text") == 0)
+        VISE_TRY(vise_gguf_count_tokens(vise_store_source(plan->model->store), &tokens, err));
+    for (size_t i = 0; i < plan->count; i++) {
+        place *p = &plan->gguf->places[i];
+        const unsigned how = p->named.module != NULL ? p->named.module->how : 0;
+        const int64_t rows = plan->planned[i].bound->tensor->rows, offset = plan->model->config.position_offset;
+        if ((how & VISE_GGUF_POSITIONS) != 0 && offset > 0 && offset < rows) {
+            p->row0 = offset;
+            p->row_count = rows - offset;
+        }
+        if ((how & VISE_GGUF_VOCAB) != 0 && tokens > 0 && tokens < rows)
+            p->row_count = tokens;
+    }
+    return VISE_OK;
+}
+
+/* What of a model the file can tell and llama.cpp computes otherwise, or not at all; NULL: nothing that is known. */
+static const char *strange_part(const vise_model *model, const char *type)
+{
+    const vise_config *config = &model->config;
+    bool sparse = false, dense = false;
+    for (int64_t layer = 0; layer < config->layers; layer++) {
+        sparse = sparse || (config->layer[layer] & VISE_LAYER_SPARSE) != 0;
+        dense = dense || (config->layer[layer] & VISE_LAYER_SPARSE) == 0;
+    }
+    if (sparse && dense)
+        return "layers without experts among those with experts";
+    if (sparse && config->experts_renormalize == (strcmp(type, "qwen2_moe") == 0))
+        return "weights of experts that are made to sum to 1, or are not";
+    if (strcmp(type, "falcon") == 0 &&
+        (config->residual != VISE_RESIDUAL_PARALLEL || config->position != VISE_POSITION_ROTARY))
+        return "Falcon with serial halves or without rotary positions";
+    if (strcmp(type, "gpt2") == 0 && (config->activation != VISE_GELU_TANH || config->attention_scale > 0.0 ||
+                                      config->scale_by_layer))
+        return "GPT-2 with another activation or another scale of attention";
+    if (strcmp(type, "gpt_neox") == 0 && model->tied)
+        return "GPT-NeoX whose head is the embedding";
+    if (strncmp(type, "gemma", 5) == 0 && config->attention_bias)
+        return "Gemma with biases";
+    const double scale = config->attention_scale * sqrt((double)config->head_dim);
+    const int64_t largest = strcmp(type, "gemma2") == 0 ? 46 : 62; /* layers of the model that has a scale of its own */
+    if (strncmp(type, "gemma", 5) == 0 && config->attention_scale > 0.0 && fabs(scale - 1.0) > 1e-6 &&
+        config->layers != largest)
+        return "Gemma with another scale of attention";
+    return NULL;
+}
+
+static void warn_of_strange(const vise_plan *plan, size_t dropped)
+{
+    const char *path = vise_source_path(vise_store_source(plan->model->store));
+    const char *part = strange_part(plan->model, plan->gguf->family->model_type);
+    if (dropped > 0 && plan->model->of != NULL && plan->model->of->head == VISE_HEAD_LM)
+        vise_warn("%s: %zu matrices of the head have no place in llama.cpp's %s and are left out", path, dropped,
+                  plan->gguf->family->architecture);
+    if (part != NULL)
+        vise_warn("%s: llama.cpp does not compute %s as transformers does; the file holds the model all the same", path,
+                  part);
+}
+
+static vise_status describe(vise_plan *plan, size_t dropped, vise_error *err)
+{
+    const vise_source *source = vise_store_source(plan->model->store);
+    struct vise_plan_gguf *gguf = plan->gguf;
+    vise_gguf_facts facts = {.file_type = plan->output.gguf_file_type};
+    if (facts.file_type == 0)
+        facts.file_type = vise_gguf_file_type(main_type(plan));
+    if (gguf->from_gguf)
+        return vise_gguf_describe(source, gguf->family, &facts, &gguf->values, err);
+    if (plan->model->arch == NULL)
+        return VISE_FAIL(err, VISE_EUNSUPPORTED,
+                         "%s: layout gguf tells the network's sizes, which are not known for this class of a %s model",
+                         vise_source_config_path(source), gguf->family->model_type);
+    vise_plan_gguf_network(plan->model, &facts.network);
+    VISE_TRY(vise_plan_gguf_extras(plan->model, gguf->family, plan->arena, gguf->extras, &facts.network, err));
+    VISE_TRY(cut_rows(plan, err));
+    count_parameters(plan, &facts);
+    warn_of_strange(plan, dropped);
+    VISE_TRY(vise_plan_gguf_tokenizer(source, plan->arena, &facts.tokenizer, err));
+    return vise_gguf_describe(source, gguf->family, &facts, &gguf->values, err);
+}
+
 vise_status vise_plan_gguf(vise_plan *plan, vise_error *err)
 {
     const vise_source *source = vise_store_source(plan->model->store);
+    size_t dropped = 0;
+    void *block;
     if (plan->output.pack)
         return VISE_FAIL(err, VISE_EUNSUPPORTED, "layout gguf has no packed form; leave out --pack");
     VISE_TRY(vise_arena_take(plan->arena, sizeof *plan->gguf, (void **)&plan->gguf, err));
-    vise_gguf_values_init(&plan->gguf->values);
-    VISE_TRY(vise_gguf_family_of_source(source, &plan->gguf->family, &plan->gguf->heads,
-                                        &plan->gguf->kv_heads, err));
-    keep_vectors(plan);
-    vise_gguf_facts facts = {.file_type = plan->output.gguf_file_type};
-    for (size_t i = 0; i < plan->count; i++) {
-        facts.parameters += plan->planned[i].bound->tensor->elements;
-        facts.quantized = facts.quantized || plan->planned[i].scheme.type != NULL;
-    }
-    if (facts.file_type == 0)
-        facts.file_type = vise_gguf_file_type(main_type(plan));
-    return vise_gguf_describe(source, plan->gguf->family, &facts, &plan->gguf->values, err);
+    struct vise_plan_gguf *gguf = plan->gguf;
+    vise_gguf_values_init(&gguf->values);
+    gguf->from_gguf = vise_source_gguf(source) != NULL;
+    VISE_TRY(vise_arena_take(plan->arena, (plan->count + 1) * sizeof *gguf->places, &block, err));
+    gguf->places = block;
+    VISE_TRY(vise_gguf_family_of_source(source, &gguf->family, err));
+    for (size_t i = 0; i < plan->count; i++)
+        VISE_TRY(find_place(plan, i, &dropped, err));
+    VISE_TRY(choose_types(plan, err));
+    return describe(plan, dropped, err);
 }
 
 const vise_gguf_values *vise_plan_gguf_values(const vise_plan *plan)
@@ -69,37 +258,132 @@ const vise_gguf_values *vise_plan_gguf_values(const vise_plan *plan)
     return plan->gguf != NULL ? &plan->gguf->values : NULL;
 }
 
-vise_status vise_plan_declare_gguf(vise_plan *plan, size_t index, int unit, vise_sink *sink, vise_error *err)
+/* ---- declaring ----------------------------------------------------------------------------------------- */
+
+static vise_status check_type(const vise_planned *planned, const vise_gguf_type *type, vise_error *err)
+{
+    if (type != NULL)
+        return VISE_OK;
+    return VISE_FAIL(err, VISE_EUNSUPPORTED, "%s: GGUF has no elements of dtype %s; give --dtype bf16 or f16",
+                     planned->bound->tensor->name, vise_dtype_of(planned->dtype)->name);
+}
+
+static vise_gguf_order order_of(const vise_plan *plan, const vise_gguf_module *module)
+{
+    const vise_config *config = &plan->model->config;
+    const int64_t kv_heads = config->kv_heads > 0 ? config->kv_heads : config->heads;
+    if (module == NULL || module->rows == VISE_GGUF_ROWS_PLAIN || plan->model->arch == NULL || kv_heads == 0)
+        return (vise_gguf_order){0};
+    if (module->rows == VISE_GGUF_ROWS_QKV) /* without groups Falcon's rows are in this order already */
+        return config->qkv == VISE_QKV_GROUPS
+                   ? (vise_gguf_order){.heads = kv_heads, .queries = config->heads / kv_heads}
+                   : (vise_gguf_order){0};
+    return (vise_gguf_order){.heads = module->rows == VISE_GGUF_ROWS_Q ? config->heads : kv_heads};
+}
+
+static vise_status declare_one(vise_plan *plan, size_t index, vise_sink *sink, vise_error *err)
+{
+    const vise_planned *planned = &plan->planned[index];
+    const vise_logical *tensor = planned->bound->tensor;
+    vise_planned_parts *parts = &plan->parts[index];
+    const place *p = &plan->gguf->places[index];
+    const vise_gguf_type *type = type_of(planned);
+    const vise_gguf_order order = order_of(plan, p->named.module);
+    int64_t shape[VISE_DIMS_MAX];
+    VISE_TRY(check_type(planned, type, err));
+    memcpy(shape, tensor->shape, sizeof shape);
+    if (tensor->transposed) {
+        shape[0] = tensor->rows;
+        shape[1] = tensor->cols;
+    }
+    if (order.heads > 0 && shape[0] % vise_gguf_order_unit(&order) != 0)
+        return VISE_FAIL(err, VISE_EFORMAT, "%s: its %lld rows are no pairs in each of %lld heads", tensor->name,
+                         (long long)shape[0], (long long)order.heads);
+    if (p->row_count > 0) {
+        const uint64_t row_bytes = vise_gguf_row_bytes(type, tensor->cols);
+        parts->begin = (uint64_t)p->row0 * row_bytes;
+        parts->end = (uint64_t)(p->row0 + p->row_count) * row_bytes;
+        shape[0] = p->row_count;
+    }
+    return vise_sink_declare_gguf(sink, p->name, type, tensor->ndim, shape, &order, (int)index, &parts->ids[0], err);
+}
+
+/* One matrix of all experts of a layer. */
+static vise_status declare_stack(vise_plan *plan, const vise_gguf_module *module, int layer, vise_sink *sink,
+                                 vise_error *err)
+{
+    const int64_t experts = plan->model->config.experts;
+    size_t first = SIZE_MAX, id;
+    int64_t n = 0;
+    for (size_t i = 0; i < plan->count; i++) {
+        const place *p = &plan->gguf->places[i];
+        if (p->named.module != module || p->named.layer != layer)
+            continue;
+        first = first == SIZE_MAX ? i : first;
+        n++;
+        if (type_of(&plan->planned[i]) != type_of(&plan->planned[first]))
+            return VISE_FAIL(err, VISE_EUNSUPPORTED,
+                             "%s: has another type than %s; GGUF has the experts of a layer in one tensor of one type",
+                             plan->planned[i].bound->tensor->name, plan->planned[first].bound->tensor->name);
+    }
+    if (first == SIZE_MAX || n != experts)
+        return VISE_FAIL(err, VISE_EFORMAT, "layer %d: has %lld of %lld experts' %s", layer, (long long)n,
+                         (long long)experts, module->gguf);
+    const vise_logical *tensor = plan->planned[first].bound->tensor;
+    const vise_gguf_type *type = type_of(&plan->planned[first]);
+    VISE_TRY(check_type(&plan->planned[first], type, err));
+    const int64_t shape[3] = {experts, tensor->rows, tensor->cols};
+    VISE_TRY(vise_sink_declare_gguf(sink, plan->gguf->places[first].name, type, 3, shape, NULL, (int)first, &id, err));
+    for (size_t i = first; i < plan->count; i++) {
+        const place *p = &plan->gguf->places[i];
+        if (p->named.module != module || p->named.layer != layer)
+            continue;
+        plan->parts[i].ids[0] = id;
+        plan->parts[i].base = (uint64_t)p->named.expert * plan->parts[i].parts[0].bytes;
+    }
+    return VISE_OK;
+}
+
+/* The last tensor of a layer's experts brings all of them. */
+static vise_status declare_expert(vise_plan *plan, size_t index, vise_sink *sink, vise_error *err)
 {
     const struct vise_plan_gguf *gguf = plan->gguf;
-    const vise_logical *tensor = plan->planned[index].bound->tensor;
-    const vise_gguf_type *type = type_of(&plan->planned[index]);
-    char name[VISE_GGUF_MODULE_MAX];
-    const char *stored = tensor->name;
-    int64_t heads = 0;
-    if (type == NULL)
-        return VISE_FAIL(err, VISE_EUNSUPPORTED,
-                         "%s: GGUF has no elements of dtype %s; give --dtype bf16 or f16", tensor->name,
-                         vise_dtype_of(plan->planned[index].dtype)->name);
-    if (gguf->family != NULL) {
-        const vise_gguf_module *module = vise_gguf_name_from_hf(gguf->family, tensor->name, name);
-        const bool from_gguf = vise_source_gguf(vise_store_source(plan->model->store)) != NULL;
-        if (module == NULL && !from_gguf)
-            return VISE_FAIL(err, VISE_EUNSUPPORTED,
-                             "%s: llama.cpp has no name for this tensor of a %s model", tensor->name,
-                             gguf->family->model_type);
-        if (module != NULL) {
-            stored = name;
-            heads = module->rows == VISE_GGUF_ROWS_Q    ? gguf->heads
-                    : module->rows == VISE_GGUF_ROWS_KV ? gguf->kv_heads
-                                                        : 0;
-        }
+    const int layer = gguf->places[index].named.layer;
+    for (size_t i = index + 1; i < plan->count; i++)
+        if (gguf->places[i].named.expert >= 0 && gguf->places[i].named.layer == layer)
+            return VISE_OK;
+    for (size_t m = 0; m < gguf->family->n_modules; m++)
+        if ((gguf->family->modules[m].how & VISE_GGUF_STACKED) != 0)
+            VISE_TRY(declare_stack(plan, &gguf->family->modules[m], layer, sink, err));
+    return VISE_OK;
+}
+
+vise_status vise_plan_declare_gguf(vise_plan *plan, vise_sink *sink, vise_error *err)
+{
+    struct vise_plan_gguf *gguf = plan->gguf;
+    for (size_t e = 0; e < VISE_GGUF_EXTRAS; e++)
+        if (gguf->extras[e].n > 0)
+            VISE_TRY(vise_sink_declare_gguf(sink, gguf->extras[e].name, &vise_gguf_table[VISE_GGUF_F32], 1,
+                                            &gguf->extras[e].n, NULL, -1 - (int)e, &gguf->extra_ids[e], err));
+    for (size_t i = 0; i < plan->count; i++) {
+        if (gguf->places[i].name == NULL)
+            plan->parts[i].n_parts = 0;
+        else if (gguf->places[i].named.expert >= 0)
+            VISE_TRY(declare_expert(plan, i, sink, err));
+        else
+            VISE_TRY(declare_one(plan, i, sink, err));
     }
-    if (heads > 0 && (tensor->shape[0] % heads != 0 || tensor->shape[0] / heads % 2 != 0))
-        return VISE_FAIL(err, VISE_EFORMAT, "%s: its %lld rows are no pairs in each of %lld heads",
-                         tensor->name, (long long)tensor->shape[0], (long long)heads);
-    return vise_sink_declare_gguf(sink, stored, type, tensor->ndim, tensor->shape, heads, unit,
-                                  &plan->parts[index].ids[0], err);
+    return VISE_OK;
+}
+
+vise_status vise_plan_write_extras(const vise_plan *plan, vise_sink *sink, vise_error *err)
+{
+    const struct vise_plan_gguf *gguf = plan->gguf;
+    for (size_t e = 0; gguf != NULL && e < VISE_GGUF_EXTRAS; e++)
+        if (gguf->extras[e].n > 0)
+            VISE_TRY(vise_sink_write(sink, gguf->extra_ids[e], 0, gguf->extras[e].values,
+                                     (size_t)gguf->extras[e].n * sizeof(float), err));
+    return VISE_OK;
 }
 
 void vise_plan_free_gguf(vise_plan *plan)

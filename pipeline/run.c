@@ -110,7 +110,7 @@ static bool any_finished(const vise_walk *walk)
 {
     bool any = false;
     for (size_t i = 0; walk->sink != NULL && i < walk->plan->count; i++)
-        any = any || vise_walk_has(walk, i);
+        any = any || (walk->plan->parts[i].n_parts > 0 && vise_walk_has(walk, i));
     return any;
 }
 
@@ -421,6 +421,7 @@ static vise_status run_session(vise_plan *plan, vise_session *session, vise_repo
     VISE_TRY_TO(done, vise_sink_open(&options, &walk.sink, err));
     VISE_TRY_TO(done, vise_plan_declare(plan, walk.sink, err));
     VISE_TRY_TO(done, vise_sink_seal(walk.sink, err));
+    VISE_TRY_TO(done, vise_plan_write_extras(plan, walk.sink, err));
     VISE_TRY_TO(done, open_finished(&walk, err));
     VISE_TRY_TO(done, hash_inputs(&walk, err));
     begun = true;

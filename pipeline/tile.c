@@ -59,11 +59,23 @@ typedef struct part_target {
     const vise_planned_parts *parts;
 } part_target;
 
+/* Bytes that the output has no place for are left out. */
 static vise_status write_part(void *context, int part, uint64_t offset, const void *bytes, size_t n,
                               vise_error *err)
 {
     const part_target *target = context;
-    return vise_sink_write(target->sink, target->parts->ids[part], offset, bytes, n, err);
+    const vise_planned_parts *parts = target->parts;
+    uint64_t begin = offset, end = offset + n;
+    if (parts->n_parts == 0)
+        return VISE_OK;
+    if (parts->end > 0) {
+        begin = begin > parts->begin ? begin : parts->begin;
+        end = end < parts->end ? end : parts->end;
+    }
+    if (begin >= end)
+        return VISE_OK;
+    return vise_sink_write(target->sink, parts->ids[part], parts->base + begin - parts->begin,
+                           (const char *)bytes + (begin - offset), (size_t)(end - begin), err);
 }
 
 /* A tile of rows of a matrix that is stored transposed: a stripe of every stored row. `stored` holds the tile's
@@ -80,6 +92,19 @@ static vise_status store_transposed(part_target *target, const vise_weight *tile
         VISE_TRY(write_part(target, 0, (c * all_rows + (uint64_t)tile->row0) * element, stripe, rows * element, err));
     }
     return VISE_OK;
+}
+
+/* float32 values; of a float16 model the sum is one of float16, as the converter has it. */
+static void add_one(vise_dtype dtype, void *stored, size_t n)
+{
+    float *values = stored;
+    for (size_t i = 0; i < n; i++)
+        values[i] += 1.0f;
+    for (size_t i = 0; i < n && dtype == VISE_DTYPE_F16; i++) {
+        uint16_t half;
+        vise_from_f32(VISE_DTYPE_F16, &values[i], &half, 1);
+        vise_to_f32(VISE_DTYPE_F16, &half, &values[i], 1);
+    }
 }
 
 /* Stores the tile in its planned form; `stored` is scratch of the tile's layout. */
@@ -105,7 +130,9 @@ static vise_status store_tile(const vise_plan *plan, const vise_weight *tile, vi
                          "dtype such as bf16, or exclude it",
                          tile->plan->bound->tensor->name, (unsigned long long)stats.overflowed,
                          vise_dtype_of(dtype)->name, vise_dtype_of(dtype)->max);
-    if (!tile->plan->bound->tensor->transposed)
+    if (parts->plus_one)
+        add_one(tile->plan->bound->tensor->dtype, stored, n);
+    if (!tile->plan->bound->tensor->transposed || plan->gguf != NULL)
         return write_part(&target, 0, (uint64_t)(tile->row0 * tile->cols) * element, stored, n * element, err);
     return store_transposed(&target, tile, element, stored, err);
 }
@@ -329,7 +356,7 @@ static vise_status copy_piece(void *context, size_t piece, int worker, vise_erro
     vise_status status =
         vise_store_read_raw(job->plan->model->store, job->index, offset, n, bytes, job->pool, err);
     if (status == VISE_OK)
-        status = vise_sink_write(job->sink, job->plan->parts[job->index].ids[0], offset, bytes, n, err);
+        status = write_part(&(part_target){job->sink, &job->plan->parts[job->index]}, 0, offset, bytes, n, err);
     vise_pool_give(job->pool, bytes);
     return status;
 }

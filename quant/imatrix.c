@@ -77,7 +77,6 @@ static vise_status read_all(vise_imatrix *m, const char *path, const vise_model 
 {
     const vise_gguf_family *family;
     const char *kind = "";
-    int64_t heads, kv_heads;
     void *block;
     VISE_TRY(vise_arena_new(&m->arena, err));
     VISE_TRY(vise_file_open(path, &m->file, err));
@@ -87,13 +86,13 @@ static vise_status read_all(vise_imatrix *m, const char *path, const vise_model 
     if (strcmp(kind, "imatrix") != 0)
         return VISE_FAIL(err, VISE_EFORMAT, "%s: is no importance matrix (general.type is \"%.20s\")", path,
                          kind);
-    VISE_TRY(vise_gguf_family_of_source(vise_store_source(model->store), &family, &heads, &kv_heads, err));
+    VISE_TRY(vise_gguf_family_of_source(vise_store_source(model->store), &family, err));
     VISE_TRY(vise_arena_take(m->arena, (model->count + 1) * sizeof *m->columns, &block, err));
     m->columns = block;
     for (size_t i = 0; i < model->count; i++) {
         char name[VISE_GGUF_MODULE_MAX];
         const vise_logical *tensor = model->bound[i].tensor;
-        if (tensor->ndim == 2 && family != NULL && vise_gguf_name_from_hf(family, tensor->name, name) != NULL)
+        if (tensor->ndim == 2 && family != NULL && vise_gguf_name_from_hf(family, tensor->name, name).module != NULL)
             VISE_TRY(read_weight(m, i, name, tensor->cols, err));
     }
     if (m->n_found == 0)

@@ -16,6 +16,12 @@ expect "bit for bit" cmp "$MODEL/model.safetensors" "$folder/again/model.safeten
 if [ -d $shared/golden/gguf-converted ]; then
     check "llama-stories260K in f16" 0 '*' '*' convert $shared/models/llama-stories260K -o "$folder/f16.gguf" --dtype f16 -q
     expect "is llama.cpp's file, byte for byte" cmp "$folder/f16.gguf" $shared/golden/gguf-converted/llama-stories260K-f16.gguf
+    check "BERT in f16" 0 '*' '*' convert $shared/models/bert-tiny-sst2-local -o "$folder/bert.gguf" --dtype f16 -q
+    sum=$(sha256sum <"$folder/bert.gguf" | cut -d' ' -f1)
+    expect "is the converter's file" test "$sum" = 63665c32d8c734208336c752963de226e4d211ccd9e4e4e2285d74bc3f74b79e
+    check "GPT-2 with a tokenizer of characters" 0 '*' 'has no name for its way to cut words' convert $shared/models/gpt2-slm4096 -o "$folder/gpt2.gguf"
+    check "Mixtral's experts are stacked" 0 '*' '*' convert $shared/models/mixtral-baby105-upcycled -o "$folder/mixtral.gguf" -q
+    expect "into one tensor" grep -q 'blk.0.ffn_down_exps.weight' "$folder/mixtral.gguf"
 else
     echo "skip $test_name: no $shared/golden/gguf-converted"
 fi

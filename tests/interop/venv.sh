@@ -44,7 +44,7 @@ venv() {
     echo "interop: installing $(grep -c '==' "$requirements") packages and what they need into $folder"
     [ -x "$folder/bin/pip" ] || python3 -m venv "$folder" || return 1
     torch=$(grep '^torch==' "$requirements")
-    "$folder/bin/pip" --disable-pip-version-check -qq install "$torch" &&
+    { [ -z "$torch" ] || "$folder/bin/pip" --disable-pip-version-check -qq install "$torch"; } &&
         "$folder/bin/pip" --disable-pip-version-check -qq install -r "$requirements" || return 1
     has_requirements "$folder" "$requirements"
 }

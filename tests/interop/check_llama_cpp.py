@@ -1,0 +1,289 @@
+#!/usr/bin/env python3
+"""GGUF files of vise beside llama.cpp (make interop-peers; llama_cpp.sh builds it):
+
+  converter   for every family that its converter knows, the file from safetensors is the converter's, byte for byte:
+              names, order, metadata, tokenizers; what the converter fails on becomes a file all the same
+  loads       llama.cpp loads the file and computes transformers' logits; its tokenizer gives the same ids
+  quantize    llama-quantize gives every weight the type that vise gives it, and the same bytes
+
+usage: check_llama_cpp.py SOURCES BUILD MAIN: of llama.cpp, its build folder, and llama_main
+"""
+import contextlib
+import io
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+SOURCES, BUILD, MAIN = sys.argv[1:4]
+sys.path[:0] = [os.path.join(SOURCES, "gguf-py"), SOURCES]
+from common import MODELS, VISE, ViseError, check, finish, path, skip, vise
+import numpy
+import torch
+import transformers
+import check_architectures as families
+import gguf
+from conversion import ModelBase, get_model_class
+
+logging.disable(logging.CRITICAL)
+TOKENIZERS = os.path.join(MODELS, "../tokenizers")
+LENGTH = 40
+TEXT = "Once upon a time, there was a fox who'd 3 hens  and 1234 eggs.\n\nThe END? naïve ☃ no"
+
+# ---- the converter ---------------------------------------------------------------------------------------------------
+
+
+load_hparams = ModelBase.load_hparams
+
+
+def patched_hparams(folder, is_mistral_format=False):
+    """Two keys that transformers 5 does not write any more and the converter asks for."""
+    config = load_hparams(folder, is_mistral_format)
+    if config.get("model_type") == "gpt2":
+        config.setdefault("n_ctx", config["n_positions"])
+    if config.get("model_type") == "gpt_neox":
+        config["rotary_pct"] = (config.get("rope_parameters") or {}).get("partial_rotary_factor", 1.0)
+    return config
+
+
+ModelBase.load_hparams = staticmethod(patched_hparams)
+
+
+def no_vocab(self):
+    """What vise writes without a tokenizer: the size, or llama.cpp would not load the file."""
+    self._set_vocab_none()
+    if "vocab_size" not in "".join(self.gguf_writer.kv_data[0]):
+        self.gguf_writer.add_vocab_size(self.hparams["vocab_size"])
+
+
+def convert(folder, out, with_vocab):
+    kind = get_model_class(patched_hparams(Path(folder))["architectures"][0])
+    if not with_vocab:
+        kind = type(kind.__name__, (kind,), {"model_arch": kind.model_arch, "set_vocab": no_vocab})
+    with torch.inference_mode(), contextlib.redirect_stderr(io.StringIO()):
+        kind(Path(folder), gguf.LlamaFileType.MOSTLY_F16, Path(out), eager=True).write()
+
+
+def difference(theirs, ours):
+    """What two files differ in, in a few words."""
+    a, b = gguf.GGUFReader(theirs), gguf.GGUFReader(ours)
+    for key in [*a.fields, *b.fields]:
+        if key not in b.fields or key not in a.fields or a.fields[key].contents() != b.fields[key].contents():
+            return key
+    if list(a.fields) != list(b.fields):
+        return "the order of keys"
+    if [t.name for t in a.tensors] != [t.name for t in b.tensors]:
+        return "names or order of tensors"
+    return next((t.name for t, u in zip(a.tensors, b.tensors) if t.tensor_type != u.tensor_type
+                 or t.data.tobytes() != u.data.tobytes()), "padding")
+
+
+def same_as_converter(folder, with_vocab):
+    theirs, ours = path("theirs.gguf"), path("ours.gguf")
+    convert(folder, theirs, with_vocab)
+    vise("convert", folder, "-o", ours, "--dtype", "f16", "--force")
+    with open(theirs, "rb") as a, open(ours, "rb") as b:
+        same = a.read() == b.read()
+    return same, f"{os.path.getsize(ours)} bytes" if same else f"differ in {difference(theirs, ours)}"
+
+
+# What the converter cannot do: vise does, and what it gives is held by the logits or read back.
+MORE = {"qwen2_moe": dict(norm_topk_prob=False), "gemma2": dict(query_pre_attn_scalar=16)}  # as real models have it
+families.MODELS = [(family, prefix, suffix, variants + ([dict(variants[0], **MORE[family])] if family in MORE else []))
+                   for family, prefix, suffix, variants in families.MODELS]
+FAILS = {("gemma3_text", 1): "soft caps of attention", ("gpt2", 1): "the width of the MLP is not said",
+         ("falcon", 0): "one key-value head", ("falcon", 1): "biases", ("falcon", 2): "serial halves",
+         ("falcon", 4): "one key-value head", ("falcon", 5): "serial halves",
+         ("qwen2_moe", 1): "layers without experts", ("qwen3_moe", 1): "layers without experts"}
+UNKNOWN = {"gpt_neo", "opt"}  # to llama.cpp
+
+
+def model_folder(family, prefix, suffix, number, options):
+    folder = path(f"{family}-{suffix or 'LM'}-{number}")
+    if not os.path.isdir(folder):
+        families.make(family, prefix, suffix, options).save_pretrained(folder)
+        if family == "gemma3_text":  # the converter reads the number of tokens from it
+            with open(os.path.join(folder, "tokenizer.json"), "w") as file:
+                json.dump({"model": {"type": "none", "vocab": {f"t{i}": i for i in range(110)}}, "added_tokens": []}, file)
+    return folder
+
+
+def check_converter():
+    for family, prefix, suffix, variants in families.MODELS:
+        for number, options in enumerate(variants):
+            if family in UNKNOWN or prefix + suffix == "RobertaForMaskedLM":
+                continue
+            folder, name = model_folder(family, prefix, suffix, number, options), f"converter {prefix + suffix} {number}"
+            if (family, number) in FAILS:
+                check(name, lambda: (vise("convert", folder, "-o", path("ours.gguf"), "--force") is not None,
+                                     f"written, where the converter fails: {FAILS[family, number]}"))
+            else:
+                check(name, same_as_converter, folder, False)
+
+
+# ---- tokenizers ------------------------------------------------------------------------------------------------------
+
+
+def write_json(folder, name, content):
+    with open(os.path.join(folder, name), "w") as file:
+        json.dump(content, file)
+
+
+def gpt2_files(folder):
+    for name in ("vocab.json", "merges.txt"):
+        shutil.copy(os.path.join(TOKENIZERS, "gpt2", name), folder)
+    end = "<|endoftext|>"
+    write_json(folder, "tokenizer_config.json",
+               {"tokenizer_class": "GPT2Tokenizer", "bos_token": end, "eos_token": end, "unk_token": end})
+
+
+def gpt2_json(folder):
+    gpt2_files(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    for name in ("vocab.json", "merges.txt"):
+        os.unlink(os.path.join(folder, name))
+    tokenizer.add_tokens(["<|im_start|>", "xyz"])
+    tokenizer.chat_template = "{% for m in messages %}{{m.content}}{% endfor %}"
+    tokenizer.save_pretrained(folder)
+
+
+def pieces(folder):
+    shutil.copy(os.path.join(TOKENIZERS, "llama2", "tokenizer.model"), folder)
+    added = {"0": "<unk>", "1": "<s>", "2": "</s>"}
+    decoder = {key: {"content": text, "special": True} for key, text in added.items()}
+    decoder |= {"32000": {"content": "<|im_x|>", "special": False}, "32001": {"content": "a▁b", "special": False}}
+    write_json(folder, "tokenizer_config.json",
+               {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True, "add_eos_token": False, "bos_token": "<s>",
+                "eos_token": {"content": "</s>"}, "unk_token": "<unk>", "chat_template": "{{x}}",
+                "added_tokens_decoder": decoder})
+    write_json(folder, "generation_config.json", {"temperature": 0.7, "top_k": 20, "top_p": 0.8, "repetition_penalty": 1.05})
+
+
+def words(folder):
+    shutil.copy(os.path.join(TOKENIZERS, "bert-base-uncased", "tokenizer.json"), folder)
+    write_json(folder, "tokenizer_config.json",
+               {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "cls_token": "[CLS]", "sep_token": "[SEP]",
+                "unk_token": "[UNK]", "pad_token": "[PAD]", "mask_token": "[MASK]"})
+
+
+# family, suffix, name of the folder (which tells of the model, too), tokens, tokenizer
+VOCABULARIES = [
+    ("gpt2", "GPT2LMHeadModel", "", "gpt2-tiny-124M-v1.5", 50257, gpt2_files),
+    ("gpt2", "GPT2LMHeadModel", "", "My-gpt2-finetuned", 50300, gpt2_json),
+    ("qwen2_moe", "Qwen2Moe", "ForCausalLM", "Qwen1.5-MoE-A2.7B", 50300, gpt2_json),
+    ("llama", "Llama", "ForCausalLM", "Llama-2-7b-chat-hf", 32000, pieces),
+    ("mistral", "Mistral", "ForCausalLM", "mistral 7b v2", 32016, pieces),
+    ("mixtral", "Mixtral", "ForCausalLM", "Mixtral-8x7B-v0.1", 32002, pieces),
+    ("smollm3", "SmolLM3", "ForCausalLM", "smollm3-x", 50300, gpt2_json),
+    ("gemma", "Gemma", "ForCausalLM", "gemma-2b-it", 32100, pieces),
+    ("gemma2", "Gemma2", "ForCausalLM", "gemma-2-9b", 32100, pieces),
+    ("gemma3_text", "Gemma3", "ForCausalLM", "gemma-3-1b", 32100, pieces),
+    ("phi3", "Phi3", "ForCausalLM", "Phi-3-mini-4k-instruct", 32064, pieces),
+    ("bert", "Bert", "ForSequenceClassification", "bert-x", 30522, words),
+    ("distilbert", "DistilBert", "Model", "distilbert-base-uncased", 30522, words),
+    ("roberta", "Roberta", "Model", "roberta-base", 50300, gpt2_json),
+    ("bloom", "Bloom", "ForCausalLM", "bloom-7b1", 50300, gpt2_json),
+    ("falcon", "Falcon", "ForCausalLM", "falcon-40b", 50300, gpt2_json),
+    ("gpt_neox", "GPTNeoX", "ForCausalLM", "pythia-70m", 50304, gpt2_json),
+]
+
+
+def vocabulary_options(family, name, tokens):
+    variants = next(v for f, _, _, v in families.MODELS if f == family)
+    options = dict(variants[3 if family == "falcon" else 0], vocab_size=tokens)
+    if family == "llama":  # a tensor of factors, of the size that it has in use
+        options |= dict(hidden_size=512, num_attention_heads=4, rope_parameters={
+            "rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64})
+    if family == "bert":
+        options |= dict(num_labels=3)
+    if family == "phi3":
+        options |= dict(original_max_position_embeddings=32, **families.LONGROPE)
+    return options
+
+
+def llama_tokens(file, text):
+    run = subprocess.run([MAIN, file, "tokens", text], capture_output=True, text=True)
+    if run.returncode != 0:
+        raise RuntimeError(f"llama.cpp does not load {file}: {run.stderr.strip()[-300:]}")
+    return [int(token) for token in run.stdout.split()]
+
+
+def same_tokens(folder, tokenizer):
+    vise("convert", folder, "-o", path("ours.gguf"), "--force")
+    got, expected = llama_tokens(path("ours.gguf"), TEXT), tokenizer(TEXT)["input_ids"]
+    return got == expected, f"{len(got)} tokens" if got == expected else f"{got[:12]}..., expected {expected[:12]}..."
+
+
+def check_vocabularies():
+    if not os.path.isdir(TOKENIZERS):
+        skip("converter with tokenizers", f"no {TOKENIZERS}")
+        return
+    for family, prefix, suffix, name, tokens, write in VOCABULARIES:
+        folder = path(name)
+        base = families.BASE.get(family, families.SIZES)
+        options = vocabulary_options(family, name, tokens)
+        families.BASE[family] = {key: value for key, value in base.items() if key not in options}
+        families.make(family, prefix, suffix, options).to(torch.bfloat16).save_pretrained(folder)
+        families.BASE[family] = base
+        write(folder)
+        check(f"converter with tokenizer, {name}", same_as_converter, folder, True)
+        if write is not pieces and "finetuned" not in name:
+            check(f"ids of llama.cpp, {name}", same_tokens, folder, transformers.AutoTokenizer.from_pretrained(folder))
+    for name in ("llama-stories260K", "llama-books"):
+        folder = os.path.join(MODELS, name)
+        if os.path.isdir(folder):
+            tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=os.path.join(folder, "tokenizer.json"))
+            if name == "llama-stories260K":
+                check(f"converter with tokenizer, {name}", same_as_converter, folder, True)
+            check(f"ids of llama.cpp, {name}", same_tokens, folder, tokenizer)
+
+
+# ---- logits ----------------------------------------------------------------------------------------------------------
+
+
+def llama_logits(file, ids, vocab):
+    run = subprocess.run([MAIN, file, "logits", path("logits.bin"), *map(str, ids)], capture_output=True, text=True)
+    if run.returncode != 0:
+        raise RuntimeError(f"llama.cpp does not run {file}: {run.stderr.strip()[-300:]}")
+    return torch.from_numpy(numpy.fromfile(path("logits.bin"), dtype=numpy.float32).reshape(len(ids), vocab).copy())
+
+
+def same_logits(folder, model):
+    ids = torch.randint(3, 110, (1, LENGTH), generator=torch.Generator().manual_seed(7))
+    vise("convert", folder, "-o", path("ours.gguf"), "--dtype", "f32", "--force")
+    with torch.no_grad():
+        expected = model(ids).logits[0].float()
+    got = llama_logits(path("ours.gguf"), ids[0].tolist(), gguf_vocab(path("ours.gguf")))
+    off = ((got - expected[:, :got.shape[1]]).abs().max() / expected.abs().max()).item()
+    return off < 1e-3, f"off by {off:.1e} of the largest"
+
+
+def gguf_vocab(file):
+    return int(next(t for t in gguf.GGUFReader(file).tensors if t.name == "token_embd.weight").shape[1])
+
+
+# Variants that llama.cpp computes as transformers does; vise warns of the others that it knows.
+COMPUTED = {"llama": (0, 1, 2, 3, 4, 5), "mistral": (1,), "qwen2": (0,), "qwen3": (0,), "smollm3": (0,), "phi3": (0, 4),
+            "gemma": (0,), "gemma2": (2,), "gpt2": (0,), "gpt_neox": (0,), "bloom": (0, 2), "falcon": (3,),
+            "mixtral": (0,), "qwen2_moe": (2,), "qwen3_moe": (0,)}
+
+
+def check_logits():
+    for family, prefix, suffix, variants in families.MODELS:
+        for number in COMPUTED.get(family, ()) if suffix in ("ForCausalLM", "") else ():
+            folder = model_folder(family, prefix, suffix, number, variants[number])
+            model = getattr(transformers, prefix + suffix).from_pretrained(folder, dtype=torch.float32,
+                                                                           attn_implementation="eager").eval()
+            check(f"logits of llama.cpp, {prefix + suffix} {number}", same_logits, folder, model)
+
+
+if __name__ == "__main__":
+    only = sys.argv[4:]
+    for name, work in (("converter", check_converter), ("vocabularies", check_vocabularies), ("logits", check_logits)):
+        if not only or name in only:
+            work()
+    finish()

@@ -1,5 +1,5 @@
-/* Special tokens, whether texts get them, and the chat template. What the converter makes of post-processors is coarse -
- * the first and the last token of a template - and kept: runtimes go by it. */
+/* Special tokens, whether texts get them, and the chat template. What the converter makes of post-processors is
+ * coarse - the first and the last token of a template - and kept: runtimes go by it. */
 #include <stdio.h>
 #include <string.h>
 
@@ -92,7 +92,8 @@ static void read_pair(special *s, const cJSON *pair, const char *first, const ch
     if (a == NULL || b == NULL || strcmp(a, "A") != 0 || strcmp(b, "B") != 0 || end <= start)
         return;
     const char *between = special_at(pair, start), *next = end - start == 2 ? special_at(pair, start + 1) : NULL;
-    bool add = between != NULL && last == NULL && (is_same(&s->tokens[SEP], between) || is_same(&s->tokens[EOS], between));
+    bool add = between != NULL && last == NULL &&
+               (is_same(&s->tokens[SEP], between) || is_same(&s->tokens[EOS], between));
     add = add || is_same(&s->tokens[SEP], next) || is_same(&s->tokens[EOS], next);
     set_add(&s->add, SEP, add, true);
     if (add && !s->tokens[SEP].any && s->files->config != NULL)

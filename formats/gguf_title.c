@@ -1,6 +1,6 @@
-/* general.*: what a model is called. Names of models say more than a name - "SmolLM2-1.7B-Instruct-v0.2" - and llama.cpp's
- * converter takes them apart: base name, fine-tune, version, size. Its rules are kept, since runtimes and hubs show
- * what they give. Sampling parameters come from generation_config.json. */
+/* general.*: what a model is called. Names of models say more than a name - "SmolLM2-1.7B-Instruct-v0.2" - and
+ * llama.cpp's converter takes them apart: base name, fine-tune, version, size. Its rules are kept, since
+ * runtimes and hubs show what they give. Sampling parameters come from generation_config.json. */
 #include <ctype.h>
 #include <math.h>
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* The tokenizer's part of GGUF metadata, from the folder's tokenizer files: which kind it is, tokens with scores and
  * types, merges; in the order of llama.cpp's converter. gguf_special.c does what follows them.
  *
- *   "llama"   sentencepiece's BPE: scores and types, no merges. From tokenizer.model; or from a tokenizer.json with byte
- *             fallback, whose scores are all -1000, as the converter gives them
+ *   "llama"   sentencepiece's BPE: scores and types, no merges. From tokenizer.model; or from a tokenizer.json with
+ *             byte fallback, whose scores are all -1000, as the converter gives them
  *   "gpt2"    BPE over bytes: types and merges; `pre` names the regular expression that cuts words
  *   "bert"    WordPiece: "##ing" becomes "ing", what begins a word gets a mark in front
  *   "none"    anything else: the model loads, its user brings token ids */

@@ -40,7 +40,7 @@ static int write_logits(struct llama_model *model, int vocab, const char *path, 
     if (context == NULL || out == NULL)
         return 1;
     for (int i = 0; i < n; i++) {
-        batch.token[i] = atoi(ids[i]);
+        batch.token[i] = (llama_token)strtol(ids[i], NULL, 10);
         batch.pos[i] = i;
         batch.n_seq_id[i] = 1;
         batch.seq_id[i][0] = 0;

@@ -213,7 +213,8 @@ static void test_special_tokens(void **state)
         {template, "{\"bos_token\":\"<s>\",\"eos_token\":\"</s>\"}", "{}", 1, 2, 1, 1},
         {template, "{\"add_bos_token\":false,\"bos_token\":{\"content\":\"<s>\"}}", "{\"eos_token_id\":7}", 1, 2, 1, 1},
         {template, NULL, "{\"bos_token_id\":5}", 5, -1, 1, 1},
-        {bytes, "{\"bos_token\":\"<s>\",\"add_eos_token\":true}", "{\"bos_token_id\":9,\"eos_token_id\":-1}", 1, -1, 0, 0},
+        {bytes, "{\"bos_token\":\"<s>\",\"add_eos_token\":true}", "{\"bos_token_id\":9,\"eos_token_id\":-1}", 1, -1, 0,
+         0},
         {bytes, "{\"bos_token\":\"<x>\"}", "{\"bos_token_id\":9}", 9, -1, 0, 0}, /* 900 is beyond the vocabulary */
         {NULL, "{\"add_bos_token\":true}", "{\"eos_token_id\":3}", -1, 3, 1, -1},
     };
@@ -251,7 +252,8 @@ static void test_special_tokens(void **state)
 static void test_pre_tokenizers(void **state)
 {
     (void)state;
-    assert_string_equal(vise_gguf_pre_name("3ce83efda5659b07b1ad37ca97ca5797ea4285d9b9ab0dc679e4a720c9da7454"), "gpt-2");
+    assert_string_equal(vise_gguf_pre_name("3ce83efda5659b07b1ad37ca97ca5797ea4285d9b9ab0dc679e4a720c9da7454"),
+                        "gpt-2");
     assert_null(vise_gguf_pre_name("00"));
     assert_null(vise_gguf_pre_name(NULL));
     assert_int_equal(strlen(vise_gguf_pre_text), 431);

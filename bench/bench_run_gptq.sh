@@ -37,7 +37,7 @@ operations=$("$vise" plan "${arguments[@]}" --json | awk -F '[:,]' '/"operations
 for _ in $(seq "$rounds"); do
     TIMEFORMAT='%U %S'
     cpu=$({ time "$vise" "${arguments[@]}" -o "$work/out" --force 2>/dev/null >"$work/summary"; } 2>&1)
-    awk -F '[:,]' -v cpu="$cpu" '/"seconds"/ && !s { s = $2 } /"peak_rss"/ { r = $2 } END { print s, r / 1e6, cpu }' \
+    awk -F '[:,]' -v cpu="$cpu" '/^  "seconds"/ { s = $2 } /"peak_rss"/ { r = $2 } END { print s, r / 1e6, cpu }' \
         "$work/out/report.json" >>"$work/ours"
 done
 read -r seconds megabytes user system < <(sort -n "$work/ours" | awk '{ v[NR] = $0 } END { print v[int((NR + 1) / 2)] }')

@@ -15,7 +15,7 @@ uint64_t vise_kv_cache_bytes(const vise_model *model, int layer, const vise_usag
     uint64_t positions = (uint64_t)usage->context;
     if (config->bidirectional)
         return 0;
-    if ((config->layer[layer] & VISE_LAYER_SLIDING) != 0 && (uint64_t)config->window < positions)
+    if ((config->layer[layer] & VISE_LAYER_SLIDING) != 0 && config->window > 0 && (uint64_t)config->window < positions)
         positions = (uint64_t)config->window;
     return 2 * (uint64_t)usage->batch * positions * (uint64_t)vise_config_dim(config, VISE_DIM_KV) *
            usage->element_bytes;

@@ -190,6 +190,8 @@ static void test_footprint(void **state)
     model->config.window = 4;
     assert_int_equal(vise_kv_cache_bytes(model, 1, &usage), 2 * BATCH * 4 * 8 * 2);
     assert_int_equal(vise_kv_cache_bytes(model, 0, &usage), CACHE / 2);
+    model->config.window = 0; /* none */
+    assert_int_equal(vise_kv_cache_bytes(model, 1, &usage), CACHE / 2);
     close_model(&f);
 }
 

@@ -7,56 +7,66 @@
 #include "model/arch_gpt.h"
 #include "model/arch_llama.h"
 
-#define LLAMA_LIKE(type, class, configure, summary)                                                                    \
-    {type, summary, NULL, vise_llama_rows, VISE_LLAMA_ROWS, configure, {{class, VISE_HEAD_LM}}}
+#define LM(name)     {name, VISE_HEAD_LM}
+#define LABELS(name) {name, VISE_HEAD_CLASSIFIER}
+/* The classes of a decoder and of an encoder, by what their names begin with. */
+#define DECODER(name) {LM(name "ForCausalLM"), LABELS(name "ForSequenceClassification")}
+#define ENCODER(name)                                                                                                  \
+    {LM(name "ForMaskedLM"), LABELS(name "ForSequenceClassification"), {name "Model", VISE_HEAD_NONE}}
+#define ROWS(table) .rows = table, .n_rows = sizeof(table) / sizeof(table)[0]
 
 static const vise_arch families[] = {
-    LLAMA_LIKE("llama", "LlamaForCausalLM", vise_llama_configure,
-               "Llama 1 to 3 and their likes: RMSNorm, rotary (all scalings), grouped-query attention, SwiGLU"),
-    LLAMA_LIKE("mistral", "MistralForCausalLM", vise_mistral_configure, "Llama with a sliding window"),
-    LLAMA_LIKE("smollm3", "SmolLM3ForCausalLM", vise_smollm3_configure, "Llama with layers without positions"),
-    LLAMA_LIKE("gemma", "GemmaForCausalLM", vise_gemma_configure,
-               "Gemma 1: offset RMSNorm, scaled embedding, gated GELU"),
-    {"qwen2", "Qwen2 and 2.5: Llama with biases on q, k and v", NULL, vise_qwen2_rows, VISE_QWEN2_ROWS,
-     vise_qwen2_configure, {{"Qwen2ForCausalLM", VISE_HEAD_LM}}},
-    {"qwen3", "Qwen3: norms of queries and keys", NULL, vise_qwen3_rows, VISE_QWEN3_ROWS, vise_qwen3_configure,
-     {{"Qwen3ForCausalLM", VISE_HEAD_LM}}},
-    {"phi3", "Phi-3: fused q, k, v and gate, up; longrope", NULL, vise_phi3_rows, VISE_PHI3_ROWS,
-     vise_phi3_configure, {{"Phi3ForCausalLM", VISE_HEAD_LM}}},
-    {"gemma2", "Gemma 2: norms on both sides, soft caps, alternating windows", NULL, vise_gemma2_rows,
-     VISE_GEMMA2_ROWS, vise_gemma2_configure, {{"Gemma2ForCausalLM", VISE_HEAD_LM}}},
-    {"gemma3_text", "Gemma 3, text: norms of queries and keys, a rotation of its own for windows", NULL,
-     vise_gemma3_rows, VISE_GEMMA3_ROWS, vise_gemma3_configure, {{"Gemma3ForCausalLM", VISE_HEAD_LM}}},
-    {"mixtral", "Mixtral: experts, top-k of a softmax", NULL, vise_mixtral_rows, VISE_MIXTRAL_ROWS,
-     vise_mixtral_configure, {{"MixtralForCausalLM", VISE_HEAD_LM}}},
-    {"qwen2_moe", "Qwen2 with experts and a shared one", NULL, vise_qwen2_moe_rows, VISE_QWEN2_MOE_ROWS,
-     vise_qwen2_moe_configure, {{"Qwen2MoeForCausalLM", VISE_HEAD_LM}}},
-    {"qwen3_moe", "Qwen3 with experts", NULL, vise_qwen3_moe_rows, VISE_QWEN3_MOE_ROWS, vise_qwen3_moe_configure,
-     {{"Qwen3MoeForCausalLM", VISE_HEAD_LM}}},
-    {"gpt2", "GPT-2: LayerNorm, learned positions, transposed weights (Conv1D)", "transformer.", vise_gpt2_rows,
-     VISE_GPT2_ROWS, vise_gpt2_configure, {{"GPT2LMHeadModel", VISE_HEAD_LM}}},
-    {"gpt_neo", "GPT-Neo: learned positions, alternating windows, unscaled attention", "transformer.",
-     vise_gpt_neo_rows, VISE_GPT_NEO_ROWS, vise_gpt_neo_configure, {{"GPTNeoForCausalLM", VISE_HEAD_LM}}},
-    {"gpt_neox", "GPT-NeoX and Pythia: parallel halves, partial rotary, fused q, k, v", "gpt_neox.",
-     vise_gpt_neox_rows, VISE_GPT_NEOX_ROWS, vise_gpt_neox_configure, {{"GPTNeoXForCausalLM", VISE_HEAD_LM}}},
-    {"opt", "OPT: learned positions, ReLU, norms in front or behind", "model.", vise_opt_rows, VISE_OPT_ROWS,
-     vise_opt_configure, {{"OPTForCausalLM", VISE_HEAD_LM}}},
-    {"bloom", "BLOOM: ALiBi, normed embedding, fused q, k, v", "transformer.", vise_bloom_rows, VISE_BLOOM_ROWS,
-     vise_bloom_configure, {{"BloomForCausalLM", VISE_HEAD_LM}}},
-    {"falcon", "Falcon: parallel halves, few key-value heads, rotary or ALiBi", "transformer.", vise_falcon_rows,
-     VISE_FALCON_ROWS, vise_falcon_configure, {{"FalconForCausalLM", VISE_HEAD_LM}}},
-    {"bert", "BERT: an encoder; masked language model, classifier or embeddings", "bert.", vise_bert_rows,
-     VISE_BERT_ROWS, vise_bert_configure,
-     {{"BertForMaskedLM", VISE_HEAD_LM}, {"BertForSequenceClassification", VISE_HEAD_CLASSIFIER},
-      {"BertModel", VISE_HEAD_NONE}}},
-    {"roberta", "RoBERTa: BERT with positions behind the padding id", "roberta.", vise_roberta_rows,
-     VISE_ROBERTA_ROWS, vise_roberta_configure,
-     {{"RobertaForMaskedLM", VISE_HEAD_LM}, {"RobertaForSequenceClassification", VISE_HEAD_CLASSIFIER},
-      {"RobertaModel", VISE_HEAD_NONE}}},
-    {"distilbert", "DistilBERT: BERT without token types", "distilbert.", vise_distilbert_rows, VISE_DISTILBERT_ROWS,
-     vise_distilbert_configure,
-     {{"DistilBertForMaskedLM", VISE_HEAD_LM}, {"DistilBertForSequenceClassification", VISE_HEAD_CLASSIFIER},
-      {"DistilBertModel", VISE_HEAD_NONE}}},
+    {.model_type = "llama",
+     .summary = "Llama 1 to 3 and their likes: RMSNorm, rotary (all scalings), grouped-query attention, SwiGLU",
+     ROWS(vise_llama_rows), .configure = vise_llama_configure, .classes = DECODER("Llama")},
+    {.model_type = "mistral", .summary = "Llama with a sliding window", ROWS(vise_llama_rows),
+     .configure = vise_mistral_configure, .classes = DECODER("Mistral")},
+    {.model_type = "smollm3", .summary = "Llama with layers without positions", ROWS(vise_llama_rows),
+     .configure = vise_smollm3_configure, .classes = DECODER("SmolLM3")},
+    {.model_type = "gemma", .summary = "Gemma 1: offset RMSNorm, scaled embedding, gated GELU",
+     ROWS(vise_llama_rows), .configure = vise_gemma_configure, .classes = DECODER("Gemma")},
+    {.model_type = "qwen2", .summary = "Qwen2 and 2.5: Llama with biases on q, k and v", ROWS(vise_qwen2_rows),
+     .configure = vise_qwen2_configure, .classes = DECODER("Qwen2")},
+    {.model_type = "qwen3", .summary = "Qwen3: norms of queries and keys", ROWS(vise_qwen3_rows),
+     .configure = vise_qwen3_configure, .classes = DECODER("Qwen3")},
+    {.model_type = "phi3", .summary = "Phi-3: fused q, k, v and gate, up; longrope", ROWS(vise_phi3_rows),
+     .configure = vise_phi3_configure, .classes = DECODER("Phi3")},
+    {.model_type = "gemma2", .summary = "Gemma 2: norms on both sides, soft caps, alternating windows",
+     ROWS(vise_gemma2_rows), .configure = vise_gemma2_configure, .classes = DECODER("Gemma2")},
+    {.model_type = "gemma3_text",
+     .summary = "Gemma 3, text: norms of queries and keys, a rotation of its own for windows",
+     ROWS(vise_gemma3_rows), .configure = vise_gemma3_configure,
+     .classes = {LM("Gemma3ForCausalLM"), LABELS("Gemma3TextForSequenceClassification")}},
+    {.model_type = "mixtral", .summary = "Mixtral: experts, top-k of a softmax", ROWS(vise_mixtral_rows),
+     .configure = vise_mixtral_configure, .classes = DECODER("Mixtral")},
+    {.model_type = "qwen2_moe", .summary = "Qwen2 with experts and a shared one", ROWS(vise_qwen2_moe_rows),
+     .configure = vise_qwen2_moe_configure, .classes = DECODER("Qwen2Moe")},
+    {.model_type = "qwen3_moe", .summary = "Qwen3 with experts", ROWS(vise_qwen3_moe_rows),
+     .configure = vise_qwen3_moe_configure, .classes = DECODER("Qwen3Moe")},
+    {.model_type = "gpt2", .summary = "GPT-2: LayerNorm, learned positions, transposed weights (Conv1D)",
+     .prefix = "transformer.", ROWS(vise_gpt2_rows), .configure = vise_gpt2_configure,
+     .classes = {LM("GPT2LMHeadModel"), LABELS("GPT2ForSequenceClassification")}},
+    {.model_type = "gpt_neo", .summary = "GPT-Neo: learned positions, alternating windows, unscaled attention",
+     .prefix = "transformer.", ROWS(vise_gpt_neo_rows), .configure = vise_gpt_neo_configure,
+     .classes = DECODER("GPTNeo")},
+    {.model_type = "gpt_neox", .summary = "GPT-NeoX and Pythia: parallel halves, partial rotary, fused q, k, v",
+     .prefix = "gpt_neox.", ROWS(vise_gpt_neox_rows), .configure = vise_gpt_neox_configure,
+     .classes = DECODER("GPTNeoX")},
+    {.model_type = "opt", .summary = "OPT: learned positions, ReLU, norms in front or behind",
+     .prefix = "model.", ROWS(vise_opt_rows), .configure = vise_opt_configure, .classes = DECODER("OPT")},
+    {.model_type = "bloom", .summary = "BLOOM: ALiBi, normed embedding, fused q, k, v",
+     .prefix = "transformer.", ROWS(vise_bloom_rows), .configure = vise_bloom_configure,
+     .classes = DECODER("Bloom")},
+    {.model_type = "falcon", .summary = "Falcon: parallel halves, few key-value heads, rotary or ALiBi",
+     .prefix = "transformer.", ROWS(vise_falcon_rows), .configure = vise_falcon_configure,
+     .classes = DECODER("Falcon")},
+    {.model_type = "bert", .summary = "BERT: an encoder; masked language model, classifier or embeddings",
+     .prefix = "bert.", ROWS(vise_bert_rows), .configure = vise_bert_configure, .classes = ENCODER("Bert")},
+    {.model_type = "roberta", .summary = "RoBERTa: BERT with positions behind the padding id",
+     .prefix = "roberta.", ROWS(vise_roberta_rows), .configure = vise_roberta_configure,
+     .classes = ENCODER("Roberta")},
+    {.model_type = "distilbert", .summary = "DistilBERT: BERT without token types", .prefix = "distilbert.",
+     ROWS(vise_distilbert_rows), .configure = vise_distilbert_configure, .classes = ENCODER("DistilBert")},
 };
 
 static const char *const role_names[VISE_ROLE_COUNT + 1] = {
@@ -147,7 +157,7 @@ const vise_arch_class *vise_arch_class_find(const vise_arch *arch, const char *n
 vise_status vise_arch_configure(const vise_arch *arch, const vise_arch_class *of, const char *path, const cJSON *json,
                                 vise_config *config, vise_error *err)
 {
-    *config = (vise_config){.head = of->head};
+    *config = (vise_config){.head = of->head, .pad = -1};
     VISE_TRY(arch->configure(path, json, config, err));
     if (of->head != VISE_HEAD_NONE)
         config->traits |= of->head == VISE_HEAD_LM ? VISE_TRAIT_LM : VISE_TRAIT_CLASSIFIER;

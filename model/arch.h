@@ -162,7 +162,7 @@ typedef enum vise_qkv {
 
 typedef enum vise_head_kind {
     VISE_HEAD_LM,         /* logits of every token */
-    VISE_HEAD_CLASSIFIER, /* logits of the text, from its first token */
+    VISE_HEAD_CLASSIFIER, /* logits of the text: an encoder's from its first token, a decoder's from its last */
     VISE_HEAD_NONE        /* embeddings */
 } vise_head_kind;
 
@@ -206,6 +206,7 @@ typedef struct vise_config {
     bool attention_bias; /* q, k, v and o have biases */
     bool mlp_bias;       /* gate, up and down have biases */
     int32_t bos;         /* -1: none */
+    int32_t pad;         /* what a decoder's classifier takes for no token of the text; -1: none */
     const char *dtype;   /* config's (torch_)dtype, or NULL; borrowed from the JSON */
 
     unsigned traits; /* VISE_TRAIT_*, those that do not differ by layer */

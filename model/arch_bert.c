@@ -104,7 +104,6 @@ static vise_status encoder(const char *path, const cJSON *json, const vise_confi
     VISE_TRY(vise_config_activation(path, json, activation_key, VISE_GELU, &config->activation, err));
     VISE_TRY(vise_json_double(path, json, "layer_norm_eps", false, 0.0, 1.0, &config->norm_eps, err));
     VISE_TRY(vise_config_must_be(path, json, "is_decoder", false, false, err));
-    VISE_TRY(vise_config_labels(path, json, config, err));
     config->head_activation = config->head == VISE_HEAD_CLASSIFIER ? VISE_TANH : config->activation;
     return vise_config_common(path, json, -1, config, err);
 }

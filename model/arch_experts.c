@@ -9,7 +9,7 @@
 #define BLOCK "model.layers.%d."
 
 #define EMBEDDING VISE_TABLE(EMBEDDING, "model.embed_tokens", VOCAB)
-#define HEAD      VISE_RMS_NORM(FINAL_NORM, "model.norm"), VISE_HEAD_LINEAR(HEAD, "lm_head", VOCAB, NONE, 0)
+#define HEAD      VISE_RMS_NORM(FINAL_NORM, "model.norm"), VISE_DECODER_HEADS("lm_head")
 #define ATTENTION(bias, o_bias)                                                                                        \
     VISE_RMS_NORM(ATTENTION_NORM, BLOCK "input_layernorm"),                                                            \
         VISE_LINEAR(Q, BLOCK "self_attn.q_proj", Q, HIDDEN, ATTENTION, bias),                                          \

@@ -8,7 +8,6 @@
 #include "model/arch_rows.h"
 #include "model/config.h"
 
-#define HEAD(name) VISE_HEAD_LINEAR(HEAD, name, VOCAB, NONE, 0)
 #define FINAL_NORM(name) VISE_VECTOR_IF(FINAL_NORM, name, HIDDEN, ALWAYS, VISE_TRAIT_FINAL_NORM)
 
 #define GPT2 "transformer.h.%d."
@@ -23,7 +22,7 @@ const vise_arch_row vise_gpt2_rows[VISE_GPT2_ROWS] = {
     VISE_CONV1D(UP, GPT2 "mlp.c_fc", FFN, HIDDEN, MLP),
     VISE_CONV1D(DOWN, GPT2 "mlp.c_proj", HIDDEN, FFN, DOWN),
     FINAL_NORM("transformer.ln_f"),
-    HEAD("lm_head"),
+    VISE_DECODER_HEADS("lm_head"),
 };
 
 const vise_arch_row vise_gpt_neo_rows[VISE_GPT_NEO_ROWS] = {
@@ -38,7 +37,7 @@ const vise_arch_row vise_gpt_neo_rows[VISE_GPT_NEO_ROWS] = {
     VISE_LINEAR(UP, GPT2 "mlp.c_fc", FFN, HIDDEN, MLP, ALWAYS),
     VISE_LINEAR(DOWN, GPT2 "mlp.c_proj", HIDDEN, FFN, DOWN, ALWAYS),
     FINAL_NORM("transformer.ln_f"),
-    HEAD("lm_head"),
+    VISE_DECODER_HEADS("lm_head"),
 };
 
 #define NEOX "gpt_neox.layers.%d."
@@ -52,7 +51,7 @@ const vise_arch_row vise_gpt_neox_rows[VISE_GPT_NEOX_ROWS] = {
     VISE_LINEAR(UP, NEOX "mlp.dense_h_to_4h", FFN, HIDDEN, MLP, ALWAYS),
     VISE_LINEAR(DOWN, NEOX "mlp.dense_4h_to_h", HIDDEN, FFN, DOWN, ALWAYS),
     FINAL_NORM("gpt_neox.final_layer_norm"),
-    HEAD("embed_out"),
+    VISE_DECODER_HEADS("embed_out"),
 };
 
 #define OPT "model.decoder.layers.%d."
@@ -69,7 +68,7 @@ const vise_arch_row vise_opt_rows[VISE_OPT_ROWS] = {
     VISE_LINEAR(UP, OPT "fc1", FFN, HIDDEN, MLP, MLP),
     VISE_LINEAR(DOWN, OPT "fc2", HIDDEN, FFN, DOWN, MLP),
     FINAL_NORM("model.decoder.final_layer_norm"),
-    HEAD("lm_head"),
+    VISE_DECODER_HEADS("lm_head"),
 };
 
 const vise_arch_row vise_bloom_rows[VISE_BLOOM_ROWS] = {
@@ -82,7 +81,7 @@ const vise_arch_row vise_bloom_rows[VISE_BLOOM_ROWS] = {
     VISE_LINEAR(UP, GPT2 "mlp.dense_h_to_4h", FFN, HIDDEN, MLP, ALWAYS),
     VISE_LINEAR(DOWN, GPT2 "mlp.dense_4h_to_h", HIDDEN, FFN, DOWN, ALWAYS),
     FINAL_NORM("transformer.ln_f"),
-    HEAD("lm_head"),
+    VISE_DECODER_HEADS("lm_head"),
 };
 
 /* Serial blocks have two norms of one name pair, parallel ones share one, or have two of another name pair. */
@@ -97,7 +96,7 @@ const vise_arch_row vise_falcon_rows[VISE_FALCON_ROWS] = {
     VISE_LINEAR(UP, GPT2 "mlp.dense_h_to_4h", FFN, HIDDEN, MLP, MLP),
     VISE_LINEAR(DOWN, GPT2 "mlp.dense_4h_to_h", HIDDEN, FFN, DOWN, MLP),
     FINAL_NORM("transformer.ln_f"),
-    HEAD("lm_head"),
+    VISE_DECODER_HEADS("lm_head"),
 };
 
 #define KEYS(keys) keys, sizeof(keys) / sizeof(keys)[0]
@@ -259,6 +258,7 @@ vise_status vise_opt_configure(const char *path, const cJSON *json, vise_config 
     config->attention_bias = config->mlp_bias = biased;
     config->residual = before ? VISE_RESIDUAL_SERIAL : VISE_RESIDUAL_POST;
     config->traits = before && !no_final ? VISE_TRAIT_FINAL_NORM : 0;
+    config->pad = 1;
     return finish(path, json, NULL, 2, config, err);
 }
 

@@ -4,12 +4,12 @@
 
 #include "model/arch.h"
 
-#define VISE_GPT2_ROWS     10
-#define VISE_GPT_NEO_ROWS  12
-#define VISE_GPT_NEOX_ROWS 9
-#define VISE_OPT_ROWS      12
-#define VISE_BLOOM_ROWS    10
-#define VISE_FALCON_ROWS   11
+#define VISE_GPT2_ROWS     11
+#define VISE_GPT_NEO_ROWS  13
+#define VISE_GPT_NEOX_ROWS 10
+#define VISE_OPT_ROWS      13
+#define VISE_BLOOM_ROWS    11
+#define VISE_FALCON_ROWS   12
 
 extern const vise_arch_row vise_gpt2_rows[VISE_GPT2_ROWS];
 extern const vise_arch_row vise_gpt_neo_rows[VISE_GPT_NEO_ROWS];

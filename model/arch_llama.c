@@ -10,7 +10,7 @@
 #define BLOCK "model.layers.%d."
 
 #define EMBEDDING VISE_TABLE(EMBEDDING, "model.embed_tokens", VOCAB)
-#define HEAD      VISE_RMS_NORM(FINAL_NORM, "model.norm"), VISE_HEAD_LINEAR(HEAD, "lm_head", VOCAB, NONE, 0)
+#define HEAD      VISE_RMS_NORM(FINAL_NORM, "model.norm"), VISE_DECODER_HEADS("lm_head")
 #define QKV(bias)                                                                                                      \
     VISE_LINEAR(Q, BLOCK "self_attn.q_proj", Q, HIDDEN, ATTENTION, bias),                                              \
         VISE_LINEAR(K, BLOCK "self_attn.k_proj", KV, HIDDEN, ATTENTION, bias),                                         \
@@ -183,6 +183,7 @@ vise_status vise_smollm3_configure(const char *path, const cJSON *json, vise_con
     config->max_positions = 32768;
     config->kv_heads = 4;
     config->rope.theta = 2e6;
+    config->pad = 128004;
     config->tied = true;
     VISE_TRY(vise_llama_like(path, json, 128000, config, err));
     VISE_TRY(vise_json_bool(path, json, "mlp_bias", false, &config->mlp_bias, err));
@@ -231,6 +232,7 @@ vise_status vise_phi3_configure(const char *path, const cJSON *json, vise_config
 {
     config->max_positions = 4096;
     config->rope.original = 4096;
+    config->pad = 32000;
     config->norm_eps = 1e-5;
     VISE_TRY(vise_llama_like(path, json, 1, config, err));
     if (config->rope.kind == VISE_ROPE_YARN)
@@ -249,6 +251,7 @@ static vise_status gemma_common(const char *path, const cJSON *json, vise_config
     if (config->head_dim == 0)
         config->head_dim = 256;
     config->tied = true;
+    config->pad = 0;
     config->norm = VISE_NORM_RMS_OFFSET;
     config->activation = VISE_GELU_TANH;
     VISE_TRY(vise_llama_like(path, json, 2, config, err));

@@ -5,15 +5,15 @@
 
 #include "model/arch.h"
 
-#define VISE_LLAMA_ROWS     12
-#define VISE_QWEN2_ROWS     12
-#define VISE_QWEN3_ROWS     14
-#define VISE_PHI3_ROWS      9
-#define VISE_GEMMA2_ROWS    14
-#define VISE_GEMMA3_ROWS    16
-#define VISE_MIXTRAL_ROWS   13
-#define VISE_QWEN2_MOE_ROWS 20
-#define VISE_QWEN3_MOE_ROWS 18
+#define VISE_LLAMA_ROWS     13
+#define VISE_QWEN2_ROWS     13
+#define VISE_QWEN3_ROWS     15
+#define VISE_PHI3_ROWS      10
+#define VISE_GEMMA2_ROWS    15
+#define VISE_GEMMA3_ROWS    17
+#define VISE_MIXTRAL_ROWS   14
+#define VISE_QWEN2_MOE_ROWS 21
+#define VISE_QWEN3_MOE_ROWS 19
 
 extern const vise_arch_row vise_llama_rows[VISE_LLAMA_ROWS]; /* also Mistral's, SmolLM3's and Gemma's */
 extern const vise_arch_row vise_qwen2_rows[VISE_QWEN2_ROWS];

@@ -23,4 +23,9 @@
 #define VISE_HEAD_LINEAR(role, name, rows, bias, when)                                                                 \
     {VISE_ROLE_##role, name, VISE_DIM_##rows, VISE_DIM_HIDDEN, VISE_INPUT_NONE, true, VISE_BIAS_##bias, when, 0}
 
+/* The heads of a decoder: logits of tokens by `lm`, of labels by `score`. */
+#define VISE_DECODER_HEADS(lm)                                                                                         \
+    VISE_HEAD_LINEAR(HEAD, lm, VOCAB, NONE, VISE_TRAIT_LM),                                                            \
+        VISE_HEAD_LINEAR(HEAD, "score", LABELS, NONE, VISE_TRAIT_CLASSIFIER)
+
 #endif

@@ -296,10 +296,12 @@ vise_status vise_config_layer_types(const char *path, const cJSON *json, vise_co
     return VISE_OK;
 }
 
-vise_status vise_config_labels(const char *path, const cJSON *json, vise_config *config, vise_error *err)
+static vise_status read_labels(const char *path, const cJSON *json, vise_config *config, vise_error *err)
 {
     const cJSON *names;
 
+    if (config->head != VISE_HEAD_CLASSIFIER)
+        return VISE_OK;
     config->labels = 2;
     VISE_TRY(member_object(path, json, "id2label", &names, err));
     if (names != NULL && names->child != NULL)
@@ -311,13 +313,19 @@ vise_status vise_config_common(const char *path, const cJSON *json, int32_t bos_
                                vise_error *err)
 {
     const cJSON *bos_member = cJSON_GetObjectItemCaseSensitive(json, "bos_token_id");
-    int64_t bos = bos_default < config->vocab ? bos_default : -1;
+    const cJSON *pad_member = cJSON_GetObjectItemCaseSensitive(json, "pad_token_id");
+    int64_t bos = bos_default < config->vocab ? bos_default : -1, pad = config->pad;
 
     VISE_TRY(vise_json_bool(path, json, "tie_word_embeddings", false, &config->tied, err));
     if (bos_member != NULL && cJSON_IsNull(bos_member))
         bos = -1;
     VISE_TRY(vise_json_int(path, json, "bos_token_id", false, -1, config->vocab - 1, &bos, err));
     config->bos = (int32_t)bos;
+    if (pad_member != NULL && cJSON_IsNull(pad_member))
+        pad = -1;
+    VISE_TRY(vise_json_int(path, json, "pad_token_id", false, -1, INT32_MAX, &pad, err));
+    config->pad = (int32_t)pad;
+    VISE_TRY(read_labels(path, json, config, err));
     VISE_TRY(vise_json_text(path, json, "torch_dtype", false, &config->dtype, err));
     VISE_TRY(vise_json_text(path, json, "dtype", false, &config->dtype, err));
     return VISE_OK;

@@ -59,12 +59,9 @@ bool vise_config_has(const cJSON *json, const char *key);
 /* VISE_EUNSUPPORTED when the flag `key` (absent: `standard`) is not `wanted`. */
 VISE_MUST_USE vise_status vise_config_must_be(const char *path, const cJSON *json, const char *key, bool standard,
                                               bool wanted, vise_error *err);
-/* The number of labels: num_labels, else entries of id2label, else 2. */
-VISE_MUST_USE vise_status vise_config_labels(const char *path, const cJSON *json, vise_config *config,
-                                             vise_error *err);
-
-/* tie_word_embeddings (absent: config->tied stays), bos_token_id, and dtype or torch_dtype. bos_default is what a
- * missing key means. */
+/* tie_word_embeddings and pad_token_id (absent: config->tied and ->pad stay), bos_token_id, dtype or torch_dtype, and
+ * of a classifier the number of labels: num_labels, else entries of id2label, else 2. bos_default is what a missing
+ * key means. */
 VISE_MUST_USE vise_status vise_config_common(const char *path, const cJSON *json, int32_t bos_default,
                                              vise_config *config, vise_error *err);
 

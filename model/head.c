@@ -3,7 +3,6 @@
 
 #include "formats/layout.h"
 #include "formats/store.h"
-#include "formats/layout.h"
 #include "model/activation.h"
 #include "model/stream.h"
 #include "model/weights.h"
@@ -319,9 +318,11 @@ static vise_status window_values(const vise_head *head, const vise_stream *strea
     float *x = scratch, *y = scratch + hidden;
     if (config->head == VISE_HEAD_NONE && !first_token)
         return mean_token(stream, token0, tokens, x, (double *)(void *)(scratch + 2 * hidden), out, err);
-    VISE_TRY(vise_stream_read(stream, token0, 1, config->head == VISE_HEAD_NONE ? out : x, err));
     if (config->head == VISE_HEAD_NONE)
-        return VISE_OK;
+        return vise_stream_read(stream, token0, 1, out, err);
+    VISE_TRY(vise_stream_read(stream, stream->last ? stream->last[window] : token0, 1, x, err));
+    if (head->norm)
+        VISE_TRY(normalize(head, b, 1, x, head->norm, head->norm_bias, x, err));
     if (head->dense) {
         VISE_TRY(transform(head, b, 1, x, y, err));
         x = y;

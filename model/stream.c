@@ -344,12 +344,31 @@ static vise_status gather(const vise_windows *sets, size_t count, size_t tokens,
     return VISE_OK;
 }
 
+/* The token that a decoder's classifier reads: the window's last that is no padding, or the first where all are. */
+static vise_status find_last(const vise_model *model, const int32_t *ids, vise_stream *stream, vise_error *err)
+{
+    void *memory = NULL;
+    if (model->config.head != VISE_HEAD_CLASSIFIER || model->config.bidirectional)
+        return VISE_OK;
+    VISE_TRY(vise_calloc(stream->windows + 1, sizeof(size_t), &memory, err));
+    stream->last = memory;
+    for (size_t w = 0; w < stream->windows; w++) {
+        const size_t first = stream->start[w], last = stream->start[w + 1] - 1;
+        stream->last[w] = last;
+        while (stream->last[w] > first && ids[stream->last[w]] == model->config.pad)
+            stream->last[w]--;
+    }
+    return VISE_OK;
+}
+
 static vise_status embed_sets(const vise_model *model, const vise_windows *sets, size_t count, vise_workers *workers,
                               vise_stream *stream, vise_error *err)
 {
     embedding e = {.model = model, .workers = workers};
     int64_t n_types;
     vise_status status = gather(sets, count, vise_stream_tokens(stream), &e, &n_types, err);
+    if (status == VISE_OK)
+        status = find_last(model, e.ids, stream, err);
     if (status == VISE_OK)
         status = vise_embed_tables_load(model, stream, n_types, workers, &e.tables, err);
     if (status == VISE_OK)
@@ -487,5 +506,6 @@ void vise_stream_close(vise_stream *stream)
         vise_file_close(&stream->file);
     vise_free(stream->start);
     vise_free(stream->set);
+    vise_free(stream->last);
     vise_free(stream);
 }

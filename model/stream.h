@@ -29,6 +29,7 @@ struct vise_stream {
     size_t rotary_kinds, rotary_tables;
     size_t angles; /* longest, or all tokens of a stream that is fed */
     size_t *set; /* [windows]: the set that a window belongs to */
+    size_t *last; /* [windows]: a decoder's classifier's token; NULL: the model is none, or ids were not read */
     float *key_bias; /* ALiBi: [heads, reach] */
     vise_pool *pool;
 };

@@ -113,6 +113,12 @@ MODELS = [
     ("distilbert", "DistilBert", CLS, [dict(num_labels=3)]),
     ("distilbert", "DistilBert", NONE, [{}]),
 ]
+# Decoders that classify a text by its last token: what pads is no token, wherever it stands; without padding, rows of one
+# text.
+LABELLED = dict(num_labels=3, pad_token_id=0)
+for entry in [m for m in MODELS if m[2] in (LM, "")]:
+    prefix = {"GPT2LMHeadModel": "GPT2", "Gemma3": "Gemma3Text"}.get(entry[1], entry[1])
+    MODELS.append((entry[0], prefix, CLS, [{**entry[3][0], **LABELLED}, {**entry[3][-1], "num_labels": 2, "pad_token_id": None}]))
 BASE = {"gpt2": GPT2, "gpt_neo": NEO, "gpt_neox": NEOX, "opt": OPT, "bloom": BLOOM, "falcon": FALCON, "bert": BERT,
         "roberta": BERT, "distilbert": DISTIL}
 CONFIG = {"gpt2": "GPT2Config", "gemma3_text": "Gemma3TextConfig"}
@@ -144,11 +150,16 @@ def reference(model, suffix, ids):
     with torch.no_grad():
         if suffix == NONE:
             return model(ids).last_hidden_state.mean(dim=1)
+        if suffix == CLS:
+            return torch.cat([model(row[None]).logits for row in ids])
         return model(ids).logits
 
 
-def padded(model, suffix, rows, pad):
+def padded(model, suffix, rows):
     """The same rows, right-padded, in one batch with a mask: what each gives on its own."""
+    pad = model.config.pad_token_id
+    if pad is None:
+        return torch.cat([reference(model, suffix, torch.tensor([row])) for row in rows])
     longest = max(len(r) for r in rows)
     ids = torch.tensor([r + [pad] * (longest - len(r)) for r in rows])
     mask = torch.tensor([[1] * len(r) + [0] * (longest - len(r)) for r in rows])
@@ -196,9 +207,11 @@ def check_models(vise, root, only):
                 problem, off = compare(reference(model, suffix, ids), got)
             if problem is None and suffix in (CLS, NONE):
                 rows = [ids[0, :20].tolist(), ids[1, :33].tolist(), ids[2, :7].tolist()]
+                if family not in ("bert", "roberta", "distilbert"):
+                    rows += [ids[0, 20:40].tolist() + [0, 0], [0, 0, 0]]  # texts that end with what pads
                 got, problem = run_vise(vise, folder, rows)
                 if problem is None:
-                    problem, off = compare(padded(model, suffix, rows, model.config.pad_token_id), got)
+                    problem, off = compare(padded(model, suffix, rows), got)
                 problem = problem and "padded: " + problem
             report(f"{family} {prefix + suffix} {number}: {problem or f'{off:.1e}'}", problem is None)
             shutil.rmtree(folder)

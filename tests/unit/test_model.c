@@ -363,7 +363,7 @@ static void test_unknown_families(void **state)
     } cases[] = {
         {"\"model_type\":\"gptx\",\"n_embd\":8", "\"gptx\""},
         {"\"n_embd\":8", "no model_type"},
-        {CONFIG ",\"architectures\":[\"LlamaForSequenceClassification\"]", "LlamaForSequenceClassification"},
+        {CONFIG ",\"architectures\":[\"LlamaForTokenClassification\"]", "LlamaForTokenClassification"},
     };
 
     (void)state;

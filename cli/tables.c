@@ -12,7 +12,7 @@ static const vise_option calibration_rows[] = {
      .type = VISE_OPTION_PATH,
      .offset = offsetof(vise_text_values, path),
      .value = "FILE",
-     .help = "text that the network is run on to see its activations: .txt or .jsonl"},
+     .help = "text that the network is run on to see its activations: .txt, or .jsonl (text, input_ids, messages)"},
 };
 
 static const vise_option output_rows[] = {

@@ -5,6 +5,7 @@
 #include "core/file.h"
 #include "core/json.h"
 #include "core/mem.h"
+#include "text/chat.h"
 
 typedef struct reader {
     const char *path;
@@ -12,6 +13,7 @@ typedef struct reader {
     int32_t vocab;
     size_t enough;
     vise_token_stream *stream;
+    vise_chat *chat; /* of the tokenizer's folder, opened by the first line with messages */
 } reader;
 
 void vise_token_stream_deinit(vise_token_stream *stream)
@@ -64,6 +66,35 @@ static vise_status add_ids(reader *r, const char *name, const cJSON *list, vise_
     return VISE_OK;
 }
 
+/* A conversation: its tokens are those of its text, less a BOS that the template puts in front. */
+static vise_status add_messages(reader *r, const char *name, const cJSON *line, vise_error *err)
+{
+    const char *folder = r->tokenizer != NULL ? vise_tokenizer_folder(r->tokenizer) : NULL;
+    int32_t bos = r->tokenizer != NULL ? vise_tokenizer_bos(r->tokenizer) : -1;
+    vise_ids *ids = &r->stream->ids;
+    size_t before = ids->count;
+    vise_status status;
+    vise_buf text;
+
+    if (folder == NULL)
+        return VISE_FAIL(
+            err, VISE_EUSAGE,
+            "%s: messages need a tokenizer and its chat template beside the model; input_ids do not", name);
+    if (r->chat == NULL)
+        VISE_TRY(vise_chat_open(folder, &r->chat, err));
+    vise_buf_init(&text, VISE_CHAT_BYTES_MAX);
+    status = vise_chat_render(r->chat, name, line, &text, err);
+    if (status == VISE_OK)
+        status = add_text(r, text.data != NULL ? text.data : "", text.length, err);
+    vise_buf_deinit(&text);
+    VISE_TRY(status);
+    if (bos < 0 || ids->count == before || ids->ids[before] != bos)
+        return VISE_OK;
+    memmove(ids->ids + before, ids->ids + before + 1, (ids->count - before - 1) * sizeof *ids->ids);
+    ids->count--;
+    return VISE_OK;
+}
+
 static vise_status add_line(reader *r, const char *name, const char *line, size_t length, vise_error *err)
 {
     cJSON *json;
@@ -77,6 +108,11 @@ static vise_status add_line(reader *r, const char *name, const char *line, size_
         status = VISE_FAIL(err, VISE_EFORMAT, "%s: not a JSON object", name);
     } else if (ids != NULL) {
         status = add_ids(r, name, ids, err);
+    } else if (cJSON_GetObjectItemCaseSensitive(json, "messages") != NULL) {
+        status = add_messages(r, name, json, err);
+    } else if (cJSON_GetObjectItemCaseSensitive(json, "text") == NULL) {
+        status =
+            VISE_FAIL(err, VISE_EFORMAT, "%s: has neither \"text\" nor \"input_ids\" nor \"messages\"", name);
     } else {
         VISE_TRY_TO(end, vise_json_text(name, json, "text", true, &text, err));
         if (r->tokenizer == NULL)
@@ -120,7 +156,7 @@ static bool ends_in(const char *path, const char *suffix)
 vise_status vise_token_stream_read(const char *path, const vise_tokenizer *tokenizer, int32_t vocab,
                                    size_t enough, vise_token_stream *stream, vise_error *err)
 {
-    reader r = {path, tokenizer, vocab, enough, stream};
+    reader r = {.path = path, .tokenizer = tokenizer, .vocab = vocab, .enough = enough, .stream = stream};
     bool lines = ends_in(path, ".jsonl");
     char *text;
     size_t length;
@@ -128,13 +164,15 @@ vise_status vise_token_stream_read(const char *path, const vise_tokenizer *token
 
     *stream = (vise_token_stream){0};
     if (!lines && !ends_in(path, ".txt"))
-        return VISE_FAIL(err, VISE_EUSAGE,
-                         "%s: text is read from .txt files, or .jsonl with \"text\" or \"input_ids\"", path);
+        return VISE_FAIL(
+            err, VISE_EUSAGE,
+            "%s: text is read from .txt files, or .jsonl with \"text\", \"input_ids\" or \"messages\"", path);
     if (!lines && tokenizer == NULL)
         return VISE_FAIL(err, VISE_EUSAGE, "%s: text needs a tokenizer.json beside the model", path);
     VISE_TRY(vise_file_read_all(path, VISE_TEXT_BYTES_MAX, &text, &length, err));
     status = lines ? add_lines(&r, text, length, err) : add_text(&r, text, length, err);
     vise_free(text);
+    vise_chat_close(r.chat);
     if (status != VISE_OK)
         vise_token_stream_deinit(stream);
     return status;

@@ -63,6 +63,12 @@ vise_status vise_tokenizer_open(const char *folder, vise_tokenizer **out, vise_e
     VISE_TRY_TO(end, vise_file_read_all(path, FILE_BYTES_MAX, &text, &length, err));
     status = vise_tokenizer_from_text(path, text, length, out, err);
 end:
+    if (status == VISE_OK)
+        status = vise_strdup(folder, &(*out)->folder, err);
+    if (status != VISE_OK) {
+        vise_tokenizer_close(*out);
+        *out = NULL;
+    }
     vise_free(text);
     vise_free(path);
     return status;
@@ -154,6 +160,7 @@ void vise_tokenizer_close(vise_tokenizer *tokenizer)
     vise_arena_free(tokenizer->arena);
     vise_free(tokenizer->is_added);
     vise_free(tokenizer->is_special);
+    vise_free(tokenizer->folder);
     vise_free(tokenizer);
 }
 
@@ -445,6 +452,11 @@ int32_t vise_tokenizer_bos(const vise_tokenizer *tokenizer)
 int32_t vise_tokenizer_size(const vise_tokenizer *tokenizer)
 {
     return tokenizer->vocab.size;
+}
+
+const char *vise_tokenizer_folder(const vise_tokenizer *tokenizer)
+{
+    return tokenizer->folder;
 }
 
 const char *vise_tokenizer_token(const vise_tokenizer *tokenizer, int32_t id)

@@ -55,6 +55,8 @@ void vise_encoding_deinit(vise_encoding *encoding);
 int32_t vise_tokenizer_bos(const vise_tokenizer *tokenizer);
 /* Ids are in [0, size). */
 int32_t vise_tokenizer_size(const vise_tokenizer *tokenizer);
+/* Where it came from; NULL: from no folder. */
+const char *vise_tokenizer_folder(const vise_tokenizer *tokenizer);
 /* As in the vocabulary; NULL: none. */
 const char *vise_tokenizer_token(const vise_tokenizer *tokenizer, int32_t id);
 /* True if both have the same tokens under the same ids, else *id is the first that differs. */

@@ -69,6 +69,7 @@ typedef struct vise_text_scratch {
 } vise_text_scratch;
 
 struct vise_tokenizer {
+    char *folder; /* NULL: made from a text */
     vise_vocab vocab;
     vise_model_kind kind;
     vise_bpe bpe;

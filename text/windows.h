@@ -35,7 +35,7 @@ typedef struct vise_window_options {
 } vise_window_options;
 
 /* One set of windows, for protocols whose windows are all alike (not _STRIDE).
- * path: .txt, or .jsonl with "text" or "input_ids" in each line. Fewer windows than asked: all, with a
+ * path: .txt, or .jsonl with "text", "input_ids" or "messages" in each line. Fewer windows than asked: all, with a
  * vise_warn; none: VISE_EUSAGE that says how many tokens there are and how many are needed. Ids beyond
  * vocab are VISE_EFORMAT. tokenizer may be NULL when every line of a .jsonl has input_ids. A file is one
  * stream of tokens: the lines of a .jsonl follow each other; input_ids go before text, and a BOS in

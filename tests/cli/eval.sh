@@ -33,6 +33,25 @@ check "probabilities of the right token" 0 '"delta_p": {' "" eval "$folder/q" --
 cp -r "$MODEL" "$folder/other"
 sed -i 's/"vocab": *{ *"<unk>"/"vocab": {"<unknown>"/; s/"<unk>"/"<unknown>"/g' "$folder/other/tokenizer.json"
 check "another tokenizer" 2 "" "compare bits per byte" eval "$MODEL" --text $text --samples 4 --reference "$folder/other"
+chat=$folder/chat
+cp -r "$MODEL" "$chat"
+line='{"messages": [{"role": "user", "content": "Tell me a story."}, {"role": "assistant", "content": "Once upon a time there was a cat."}]}'
+for i in 1 2 3 4 5 6 7 8; do echo "$line"; done >"$folder/messages.jsonl"
+check "messages without a chat template" 2 "" "has no chat template" eval "$chat" --text "$folder/messages.jsonl" --length 32
+echo '{{ bos_token }}{% for m in messages %}{{ m.role | upper }}: {{ m.content }}{{ "\n" }}{% endfor %}' >"$chat/chat_template.jinja"
+check "messages" 0 "bits/byte" "" eval "$chat" --text "$folder/messages.jsonl" --length 32 -q
+for i in 1 2 3 4 5 6 7 8; do echo '{"text": "USER: Tell me a story.\nASSISTANT: Once upon a time there was a cat.\n"}'; done >"$folder/same.jsonl"
+"$VISE" eval "$chat" --text "$folder/messages.jsonl" --length 32 --json -q | grep -v '"text"' >"$folder/one"
+"$VISE" eval "$chat" --text "$folder/same.jsonl" --length 32 --json -q | grep -v '"text"' >"$folder/two"
+expect "messages are what the template writes" cmp "$folder/one" "$folder/two"
+(cat "$folder/messages.jsonl" "$folder/same.jsonl" "$folder/ids.jsonl"; echo '{"prompt": "x"}') >"$folder/mixed.jsonl"
+check "what is wrong with a line" 3 "" 'mixed.jsonl line 18: has neither "text" nor "input_ids" nor "messages"' eval "$chat" --text "$folder/mixed.jsonl" --length 8
+sed -i '$d' "$folder/mixed.jsonl"
+check "lines of all kinds" 0 "perplexity" "" eval "$chat" --text "$folder/mixed.jsonl" --length 8 -q
+check "calibration by messages" 0 "*" "" quant "$chat" -o "$folder/by-chat" --scheme int4-g32 --otherwise int8-channel --calibration "$folder/messages.jsonl" --length 16 --samples 8 -q
+echo 'a{% call(x) f() %}{% endcall %}' >"$chat/chat_template.jinja"
+check "a template that asks for more" 5 "" 'chat_template.jinja line 1: the chat template uses the statement "call", which is not supported; give the lines as "text"' \
+    eval "$chat" --text "$folder/messages.jsonl" --length 32
 "$VISE" eval "$MODEL" --text $text --samples 8 --json -q >"$folder/two" --threads 2
 "$VISE" eval "$MODEL" --text $text --samples 8 --json -q >"$folder/one" --threads 1
 expect "one and two threads agree to the last digit" cmp "$folder/one" "$folder/two"

@@ -167,7 +167,7 @@ if [ -d $gpt2 ]; then
     bad "windows longer than the table of positions" 2 "128" prune $gpt2 -o "$out" --method wanda --sparsity 0.5 \
         --calibration $text --length 129
 else
-    say skip "windows longer than the table of positions: no $gpt2"
+    say SKIP "windows longer than the table of positions: no $gpt2"
 fi
 bad "all windows skipped" 2 "calib.txt" "${quant[@]}" --calibration $text --skip 100000 --length 128
 bad "calibration missing, gptq" 2 "--calibration" "${quant[@]}"

@@ -403,6 +403,9 @@ static void list_schemes(lister *to)
                  none ? "" : "; inputs ", none ? "" : inputs);
         list_row(to, rows[i].name, summary);
     }
+    const char *const *mixtures = vise_mixture_names(&count);
+    for (size_t i = 0; i < count; i++)
+        list_row(to, mixtures[i], "llama.cpp's mixture of types for a whole model; layout gguf");
 }
 
 static void list_layouts(lister *to)

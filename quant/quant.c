@@ -196,35 +196,57 @@ static vise_scheme scheme_of(const vise_gguf_type *blocks)
     return (vise_scheme){0};
 }
 
+/* What the mixture gives one weight. */
+static vise_status plan_of_mixture(vise_pass_run *run, const vise_mixture *mixture, const vise_mixture_model *facts,
+                                   size_t index, const vise_scheme *rule, vise_error *err)
+{
+    const vise_quant_config *config = run->config;
+    const vise_bound *bound = &run->model->bound[index];
+    vise_planned *planned = &run->planned[index];
+    bool fell_back;
+    const vise_gguf_type *type = vise_mixture_type(mixture, facts, bound, &fell_back);
+    if (type == NULL)
+        return VISE_OK;
+    if (rule != NULL || type->dtype == VISE_DTYPE_COUNT) {
+        if (rule == NULL && !facts->has_imatrix && vise_mixture_needs_imatrix(mixture, bound, type))
+            return VISE_FAIL(err, VISE_EUSAGE,
+                             "%s: %s gives it %s, which is of use only with an importance matrix: give --imatrix, or "
+                             "take q2_k-mix",
+                             bound->tensor->module, config->scheme, type->name);
+        const vise_scheme given = rule != NULL ? *rule : scheme_of(type);
+        VISE_TRY(plan_weight(run, index, &given, &given, false, err));
+    } else if (planned->scheme.type == NULL && vise_dtype_of(planned->dtype)->is_float) {
+        planned->dtype = type->dtype;
+        planned->carried = planned->carried && bound->tensor->dtype == type->dtype;
+    }
+    if (!fell_back || rule != NULL)
+        return VISE_OK;
+    planned->note_pass = run->index;
+    return vise_arena_strfmt(run->arena, &planned->note, err,
+                             "%s: rows of %lld weights do not divide into the blocks that %s gives it", type->name,
+                             (long long)bound->tensor->cols, config->scheme);
+}
+
 /* A mixture gives every weight what llama.cpp gives it, embeddings and head included, whatever the selectors'
  * default. */
 static vise_status plan_mixture(vise_pass_run *run, const vise_mixture *mixture, vise_quant_rules *rules,
                                 vise_error *err)
 {
     const vise_quant_config *config = run->config;
+    vise_mixture_model facts;
     if (run->model->arch == NULL)
         return VISE_FAIL(
             err, VISE_EUNSUPPORTED,
             "%s goes by the roles of weights, which are not known for this family; use a single type (q4_k)",
             config->scheme);
+    VISE_TRY(vise_mixture_prepare(run->model, config->imatrix != NULL, &facts, err));
     for (size_t i = 0; i < run->model->count; i++) {
         const vise_bound *bound = &run->model->bound[i];
-        vise_planned *planned = &run->planned[i];
-        bool fell_back, wanted = config->include.count == 0 || run->selected[i];
+        bool wanted = config->include.count == 0 || run->selected[i];
         for (size_t k = 0; k < config->exclude.count && wanted; k++)
             wanted = !vise_selector_matches(config->exclude.items[k], run->model, bound);
-        const vise_gguf_type *type = vise_mixture_type(mixture, run->model, bound, &fell_back);
-        if (!wanted || type == NULL)
-            continue;
-        const vise_scheme given = scheme_of(type), *rule = vise_quant_rules_find(rules, run->model, bound);
-        VISE_TRY(plan_weight(run, i, rule != NULL ? rule : &given, &given, false, err));
-        if (fell_back && rule == NULL) {
-            planned->note_pass = run->index;
-            VISE_TRY(
-                vise_arena_strfmt(run->arena, &planned->note, err,
-                                  "%s: rows of %lld weights do not divide into the blocks that %s gives it",
-                                  type->name, (long long)bound->tensor->cols, config->scheme));
-        }
+        if (wanted)
+            VISE_TRY(plan_of_mixture(run, mixture, &facts, i, vise_quant_rules_find(rules, run->model, bound), err));
     }
     return VISE_OK;
 }

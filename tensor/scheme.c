@@ -64,8 +64,11 @@ static const char *const other_weight_types[] = {
     "iq2_s",    "iq3_xxs", "iq3_xs", "iq3_s", "iq3_m",   "iq2_m",
 };
 /* Names of llama.cpp's mixtures, which are no schemes of one weight. */
-static const char *const mixtures[] = {"q2_k_s", "q3_k_s", "q3_k_m", "q3_k_l",
-                                       "q4_k_s", "q4_k_m", "q5_k_s", "q5_k_m"};
+static const char *const mixtures[] = {
+    "q2_k_s",   "q3_k_s",   "q3_k_m",   "q3_k_l",   "q4_k_s",   "q4_k_m",     "q5_k_s",     "q5_k_m",    "mxfp4_moe",
+    "q4_0-mix", "q4_1-mix", "q5_0-mix", "q5_1-mix", "q8_0-mix", "q2_k-mix",   "q6_k-mix",   "iq4_nl-mix",
+    "iq4_xs-mix", "tq1_0-mix", "tq2_0-mix", "q1_0-mix",
+};
 enum { MIXTURES = sizeof mixtures / sizeof *mixtures };
 
 enum { OTHER_WEIGHT_TYPES = sizeof other_weight_types / sizeof *other_weight_types };
@@ -74,6 +77,12 @@ const vise_weight_type *vise_weight_types(size_t *count)
 {
     *count = WEIGHT_TYPES;
     return weight_types;
+}
+
+const char *const *vise_mixture_names(size_t *count)
+{
+    *count = MIXTURES;
+    return mixtures;
 }
 
 /* ---- parsing ------------------------------------------------------------------------------------------- */
@@ -142,6 +151,11 @@ static int64_t take_number(const char **text)
 
 static vise_status parse_weight(const char *text, const vise_weight_type **type, vise_error *err)
 {
+    for (size_t i = 0; i < MIXTURES; i++)
+        if (strcmp(text, mixtures[i]) == 0)
+            return VISE_FAIL(
+                err, VISE_EUSAGE,
+                "%s is a mixture for a whole model, not the scheme of a weight; say q4_0, q4_k or the like", text);
     for (size_t i = 0; i < WEIGHT_TYPES; i++) {
         if (begins_with(text, weight_types[i].name)) {
             *type = &weight_types[i];
@@ -156,11 +170,6 @@ static vise_status parse_weight(const char *text, const vise_weight_type **type,
                 "inspect --schemes\"",
                 text, other_weight_types[i]);
     }
-    for (size_t i = 0; i < MIXTURES; i++)
-        if (strcmp(text, mixtures[i]) == 0)
-            return VISE_FAIL(
-                err, VISE_EUSAGE,
-                "%s is a mixture for a whole model, not the scheme of a weight; say q2_k to q6_k", text);
     const char *nearest = nearest_weight_type(text, strcspn(text, "-+"));
     return VISE_FAIL(err, VISE_EUSAGE,
                      "\"%s\" is no scheme; did you mean %s? (WEIGHT[-GRANULARITY][-asym][+ACTIVATION])", text,

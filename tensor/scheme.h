@@ -67,6 +67,8 @@ typedef struct vise_weight_type {
 } vise_weight_type;
 
 const vise_weight_type *vise_weight_types(size_t *count);
+/* llama.cpp's mixtures of GGUF types, which are for whole models and no schemes of one weight. */
+const char *const *vise_mixture_names(size_t *count);
 /* Its granularities for a person: "tensor, channel, gN". */
 const char *vise_weight_type_grains(const vise_weight_type *type, char buffer[64]);
 

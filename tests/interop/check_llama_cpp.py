@@ -281,9 +281,74 @@ def check_logits():
             check(f"logits of llama.cpp, {prefix + suffix} {number}", same_logits, folder, model)
 
 
+# ---- llama-quantize --------------------------------------------------------------------------------------------------
+
+
+# family, prefix, name, options: rows of whole super blocks; heads and experts as the mixtures ask for them
+WIDE = dict(hidden_size=256, intermediate_size=512, num_hidden_layers=16, num_attention_heads=8, num_key_value_heads=8,
+            vocab_size=112)
+QUANTIZED = [
+    ("llama", "Llama", "16 layers", WIDE),
+    ("llama", "Llama", "grouped queries, tied", dict(WIDE, num_key_value_heads=2, tie_word_embeddings=True)),
+    ("llama", "Llama", "80 layers", dict(WIDE, num_hidden_layers=80, num_key_value_heads=4, intermediate_size=256)),
+    ("qwen2", "Qwen2", "80 layers", dict(WIDE, num_hidden_layers=80, intermediate_size=256)),
+    ("llama", "Llama", "short rows", dict(WIDE, hidden_size=96, intermediate_size=172)),
+    ("mixtral", "Mixtral", "8 experts", dict(WIDE, num_local_experts=8, num_experts_per_tok=2)),
+    ("qwen2_moe", "Qwen2Moe", "4 experts", dict(WIDE, num_experts=4, moe_intermediate_size=256,
+                                               shared_expert_intermediate_size=512)),
+    ("falcon", "Falcon", "falcon", dict(hidden_size=256, num_hidden_layers=16, num_attention_heads=8, num_kv_heads=2)),
+    ("phi3", "Phi3", "fused rows", dict(WIDE, num_hidden_layers=8)),
+    ("gemma2", "Gemma2", "tied", dict(WIDE, num_hidden_layers=8, head_dim=32)),
+]
+# what vise calls it, what llama-quantize does
+MIXTURES = [(name, name.upper()) for name in ("q2_k_s", "q3_k_s", "q3_k_m", "q3_k_l", "q4_k_s", "q4_k_m", "q5_k_s", "q5_k_m",
+                                              "mxfp4_moe")] + \
+           [(name + "-mix", name.upper()) for name in ("q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q6_k", "iq4_nl",
+                                                       "iq4_xs", "tq1_0", "tq2_0", "q1_0")]
+
+
+def same_as_quantize(folder, scheme, name, imatrix):
+    theirs, ours, source = path("theirs.gguf"), path("ours.gguf"), path("source.gguf")
+    options = ["--imatrix", imatrix] if imatrix else []
+    run = subprocess.run([os.path.join(BUILD, "bin/llama-quantize"), *options, source, theirs, name, "2"],
+                         capture_output=True, text=True)
+    if run.returncode != 0:
+        try:
+            vise("quant", folder, "-o", ours, "--scheme", scheme, *options, "--force")
+        except ViseError as error:
+            return "imatrix" in str(error), "both refuse"
+        return "no tensor type fallback" in run.stderr, "llama-quantize refuses"
+    vise("quant", folder, "-o", ours, "--scheme", scheme, *options, "--force")
+    a, b = gguf.GGUFReader(theirs), gguf.GGUFReader(ours)
+    given = {t.name: t for t in b.tensors}  # llama-quantize has an order of its own
+    wrong = [t.name if t.name not in given else
+             f"{t.name} is {given[t.name].tensor_type.name}, not {t.tensor_type.name}"
+             if t.tensor_type != given[t.name].tensor_type else t.name + " differs"
+             for t in a.tensors if t.name not in given or t.tensor_type != given[t.name].tensor_type
+             or t.data.tobytes() != given[t.name].data.tobytes()]
+    kinds = {"general.file_type", "general.quantization_version"}
+    wrong += [key for key in kinds if a.fields[key].contents() != b.fields[key].contents()]
+    wrong += ["tensors"] if len(a.tensors) != len(b.tensors) else []
+    return not wrong, ", ".join(wrong[:3]) + f" of {len(wrong)}" if wrong else f"{len(a.tensors)} tensors"
+
+
+def check_quantize():
+    for family, prefix, title, options in QUANTIZED:
+        folder, name = path(f"q-{family}"), f"quantize {prefix}, {title}"
+        shutil.rmtree(folder, ignore_errors=True)
+        base = families.BASE.get(family, families.SIZES)
+        families.BASE[family] = {key: value for key, value in base.items() if key not in options}
+        families.make(family, prefix, "ForCausalLM", options).to(torch.float16).save_pretrained(folder)
+        families.BASE[family] = base
+        vise("convert", folder, "-o", path("source.gguf"), "--force")
+        for scheme, theirs in MIXTURES:
+            check(f"{name}, {scheme}", same_as_quantize, folder, scheme, theirs, None)
+
+
 if __name__ == "__main__":
     only = sys.argv[4:]
-    for name, work in (("converter", check_converter), ("vocabularies", check_vocabularies), ("logits", check_logits)):
+    for name, work in (("converter", check_converter), ("vocabularies", check_vocabularies), ("logits", check_logits),
+                       ("quantize", check_quantize)):
         if not only or name in only:
             work()
     finish()

@@ -148,7 +148,8 @@ static void put_facts(const vise_model *model, const char *path, vise_buf *out)
     vise_buf_addf(out, "%s: %s, %s parameters, %s\n", path,
                   model->model_type ? model->model_type : "unknown family",
                   count_text(parameters_of(model), parameters), vise_format_size(file_bytes(source), size));
-    vise_buf_addf(out, "  %zu tensors in %zu file%s, layout %s%s\n", model->count, vise_source_files(source),
+    vise_buf_addf(out, "  %zu tensors in %zu %sfile%s, layout %s%s\n", model->count, vise_source_files(source),
+                  strcmp(vise_source_format(source), "torch") == 0 ? "torch " : "",
                   vise_source_files(source) == 1 ? "" : "s", vise_store_layout(model->store)->name,
                   vise_source_is_packed(source) ? ", packed" : "");
     if (!model->arch) {

@@ -10,6 +10,8 @@
 #include "formats/safetensors.h"
 #include "formats/source_internal.h"
 
+#define TORCH_INDEX_NAME "pytorch_model.bin.index.json"
+
 #define CONFIG_MAX ((size_t)16 << 20)
 #define INDEX_MAX  ((size_t)256 << 20)
 
@@ -110,6 +112,14 @@ static vise_status read_weight_map(const char *path, const cJSON *index, mapped 
     return VISE_OK;
 }
 
+static bool is_tied(const vise_source *source, const char *name)
+{
+    for (size_t i = 0; i < source->n_tied; i++)
+        if (strcmp(source->tied[i], name) == 0)
+            return true;
+    return false;
+}
+
 /* Every tensor of the index must be in the shard it says. Tensors that only the shards know are taken, with a
  * warning: loaders read them, too. */
 static vise_status check_weight_map(const vise_source *source, const char *path, const mapped *entries,
@@ -119,6 +129,8 @@ static vise_status check_weight_map(const vise_source *source, const char *path,
     for (size_t i = 0; i < count; i++) {
         size_t found = vise_source_find(source, entries[i].tensor);
         const char *shard = found == SIZE_MAX ? NULL : source->shards[source->tensors[found].file].view.name;
+        if (!shard && is_tied(source, entries[i].tensor))
+            continue;
         if (!shard)
             return VISE_FAIL(
                 err, VISE_EFORMAT,
@@ -139,14 +151,17 @@ static vise_status check_weight_map(const vise_source *source, const char *path,
     return VISE_OK;
 }
 
-static vise_status open_index(vise_source *source, char **names, size_t n_names, vise_error *err)
+typedef vise_status add_file(vise_source *source, const char *name, const char *path, vise_error *err);
+
+static vise_status open_index(vise_source *source, const char *index_name, add_file *add, char **names,
+                              size_t n_names, vise_error *err)
 {
     vise_status status = VISE_OK;
     const char *path, *shard_path;
     cJSON *index = NULL;
     mapped *entries = NULL;
     size_t count = 0;
-    VISE_TRY(join(source, VISE_INDEX_NAME, &path, err));
+    VISE_TRY(join(source, index_name, &path, err));
     VISE_TRY(load_object(path, INDEX_MAX, NULL, &index, err));
     VISE_TRY_TO(done, read_weight_map(path, index, &entries, &count, err));
     for (size_t i = 0; i < count; i++) {
@@ -157,7 +172,7 @@ static vise_status open_index(vise_source *source, char **names, size_t n_names,
             VISE_TRY_TO(done, VISE_FAIL(err, VISE_EFORMAT,
                                         "%s: shard %s is missing in the folder; download it", path, shard));
         VISE_TRY_TO(done, join(source, shard, &shard_path, err));
-        VISE_TRY_TO(done, vise_source_add_shard(source, shard, shard_path, err));
+        VISE_TRY_TO(done, add(source, shard, shard_path, err));
     }
     VISE_TRY_TO(done, vise_source_sort_names(source, err));
     VISE_TRY_TO(done, check_weight_map(source, path, entries, count, err));
@@ -207,11 +222,11 @@ static vise_status collect_side_files(vise_source *source, char **names, size_t 
     return vise_path_exists(path) ? add_side_file(source, pooling, err) : VISE_OK;
 }
 
-static vise_status open_one(vise_source *source, const char *name, vise_error *err)
+static vise_status open_one(vise_source *source, const char *name, add_file *add, vise_error *err)
 {
     const char *path;
     VISE_TRY(join(source, name, &path, err));
-    return vise_source_add_shard(source, name, path, err);
+    return add(source, name, path, err);
 }
 
 static vise_status open_gguf(vise_source *source, const char *name, vise_error *err)
@@ -221,49 +236,83 @@ static vise_status open_gguf(vise_source *source, const char *name, vise_error *
     return vise_source_open_gguf(source, path, err);
 }
 
-/* Loaders prefer the single file to the index, and so does this. */
-static vise_status open_weights(vise_source *source, char **names, size_t count, vise_error *err)
+/* Checkpoints that training leaves beside a model. */
+static bool is_of_training(const char *name)
 {
-    static const char *const singles[] = {"model.safetensors", "model.vise.safetensors"};
-    bool index = has_name(names, count, VISE_INDEX_NAME);
-    for (size_t i = 0; i < 2; i++) {
-        if (!has_name(names, count, singles[i]))
-            continue;
-        if (index)
-            vise_warn("%s: has both %s and %s; the index is ignored", source->path, singles[i],
-                      VISE_INDEX_NAME);
-        return open_one(source, singles[i], err);
-    }
-    if (index)
-        return open_index(source, names, count, err);
+    static const char *const begins[] = {"training_args", "optimizer", "scheduler",
+                                         "scaler",        "rng_state", "random_states"};
+    for (size_t i = 0; i < sizeof begins / sizeof *begins; i++)
+        if (vise_starts_with(name, begins[i]))
+            return true;
+    return false;
+}
 
+static vise_status several(const vise_source *source, size_t n, const char *kind, const char *index,
+                           vise_error *err)
+{
+    return VISE_FAIL(err, VISE_EFORMAT,
+                     "%s: %zu %s files but no %s says how they belong together; download it", source->path, n,
+                     kind, index);
+}
+
+/* A file of weights by any name: safetensors, then GGUF, then torch. */
+static vise_status open_unnamed(vise_source *source, char **names, size_t count, vise_error *err)
+{
     const char *found = NULL, *torch = NULL, *gguf = NULL;
-    size_t n = 0;
+    size_t n = 0, n_torch = 0;
     for (size_t i = 0; i < count; i++) {
         if (vise_ends_with(names[i], ".safetensors")) {
             found = names[i];
             n++;
         } else if (vise_ends_with(names[i], ".gguf")) {
             gguf = gguf ? gguf : names[i]; /* the first: names are sorted, and shards are numbered */
-        } else if (vise_starts_with(names[i], "pytorch_model")) {
+        } else if (vise_source_is_torch_name(names[i]) && !is_of_training(names[i])) {
             torch = names[i];
+            n_torch++;
         }
     }
     if (n == 1)
-        return open_one(source, found, err);
+        return open_one(source, found, vise_source_add_shard, err);
     if (n > 1)
-        return VISE_FAIL(err, VISE_EFORMAT,
-                         "%s: %zu .safetensors files but no %s says how they belong together; download it",
-                         source->path, n, VISE_INDEX_NAME);
+        return several(source, n, ".safetensors", VISE_INDEX_NAME, err);
     if (gguf)
         return open_gguf(source, gguf, err);
-    if (torch)
-        return VISE_FAIL(
-            err, VISE_EUNSUPPORTED,
-            "%s: no .safetensors file; %s is not supported as input, convert the model to safetensors",
-            source->path, torch);
+    if (n_torch == 1)
+        return open_one(source, torch, vise_source_add_torch, err);
+    if (n_torch > 1)
+        return several(source, n_torch, ".bin, .pt or .pth", TORCH_INDEX_NAME, err);
     return VISE_FAIL(err, VISE_EFORMAT, "%s: no weights: neither model.safetensors nor %s is there",
                      source->path, VISE_INDEX_NAME);
+}
+
+/* Loaders prefer the single file to the index and safetensors to the rest, and so does this. */
+static vise_status open_weights(vise_source *source, char **names, size_t count, vise_error *err)
+{
+    static const struct {
+        const char *single, *index; /* NULL: none */
+        add_file *add;
+    } kinds[] = {
+        {"model.safetensors", VISE_INDEX_NAME, vise_source_add_shard},
+        {"model.vise.safetensors", VISE_INDEX_NAME, vise_source_add_shard},
+        {NULL, VISE_INDEX_NAME, vise_source_add_shard},
+        {"pytorch_model.bin", TORCH_INDEX_NAME, vise_source_add_torch},
+        {NULL, TORCH_INDEX_NAME, vise_source_add_torch},
+    };
+    bool safetensors = false;
+    for (size_t i = 0; i < count; i++)
+        safetensors = safetensors || vise_ends_with(names[i], ".safetensors");
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        const bool index = has_name(names, count, kinds[i].index);
+        if ((safetensors && kinds[i].add == vise_source_add_torch) ||
+            !(kinds[i].single ? has_name(names, count, kinds[i].single) : index))
+            continue;
+        if (kinds[i].single && index)
+            vise_warn("%s: has both %s and %s; the index is ignored", source->path, kinds[i].single,
+                      kinds[i].index);
+        return kinds[i].single ? open_one(source, kinds[i].single, kinds[i].add, err)
+                               : open_index(source, kinds[i].index, kinds[i].add, names, count, err);
+    }
+    return open_unnamed(source, names, count, err);
 }
 
 vise_status vise_source_open_folder(vise_source *source, vise_error *err)

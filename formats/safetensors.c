@@ -301,8 +301,8 @@ static const struct {
      "a Git LFS pointer, not the file itself; fetch it with \"git lfs pull\" or download it "
      "again"},
     {"GGUF", "a GGUF file, not safetensors; give it a name that ends in .gguf"},
-    {"PK\003\004", "a zip archive (a torch checkpoint?), not safetensors"},
-    {"\200\002", "a Python pickle (an old torch checkpoint?), not safetensors"},
+    {"PK\003\004", "a zip archive, not safetensors; if it is a torch checkpoint, give it a name that ends in .pt"},
+    {"\200\002", "a Python pickle, not safetensors; if it is an old torch checkpoint, give it a name that ends in .pt"},
     {"<!DOCTYPE", "an HTML page, not safetensors; the download got an error or log-in page"},
     {"<html", "an HTML page, not safetensors; the download got an error or log-in page"},
 };

@@ -9,6 +9,7 @@
 #include "formats/names.h"
 #include "formats/safetensors.h"
 #include "formats/source_internal.h"
+#include "formats/torch.h"
 
 /* ---- tensors of a file ------------------------------------------------------------------------ */
 
@@ -171,15 +172,11 @@ vise_status vise_source_sort_names(vise_source *source, vise_error *err)
 
 static vise_status open_file(vise_source *source, vise_error *err)
 {
-    static const char *const later[] = {".bin", ".pt", ".pth"};
-    if (vise_ends_with(source->path, ".gguf"))
+    const char *name = vise_path_base(source->path);
+    if (vise_ends_with(name, ".gguf"))
         return vise_source_open_gguf(source, source->path, err);
-    for (size_t i = 0; i < sizeof later / sizeof *later; i++)
-        if (vise_ends_with(source->path, later[i]) && vise_path_exists(source->path))
-            return VISE_FAIL(err, VISE_EUNSUPPORTED,
-                             "%s: %s files are not supported as input; convert the model to safetensors",
-                             source->path, later[i]);
-    return vise_source_add_shard(source, vise_path_base(source->path), source->path, err);
+    return vise_source_is_torch_name(name) ? vise_source_add_torch(source, name, source->path, err)
+                                           : vise_source_add_shard(source, name, source->path, err);
 }
 
 vise_status vise_source_open(const char *path, vise_source **out, vise_error *err)
@@ -275,15 +272,16 @@ static void give_decoder(vise_source *source, size_t decoder)
 }
 
 /* Rows that the file has in another order. */
-static vise_status read_reordered(const vise_file *file, const vise_tensor_info *info, uint64_t offset, uint64_t n,
-                               uint8_t *bytes, vise_error *err)
+static vise_status read_reordered(const vise_file *file, const vise_tensor_info *info, uint64_t offset,
+                                  uint64_t n, uint8_t *bytes, vise_error *err)
 {
     const uint64_t rows = (uint64_t)info->shape[0], row_bytes = info->bytes / rows;
     while (n > 0) {
         uint64_t row = offset / row_bytes, within = offset % row_bytes;
         uint64_t stored = vise_gguf_stored_row(&info->order, rows, row);
         uint64_t part = row_bytes - within < n ? row_bytes - within : n;
-        VISE_TRY(vise_file_read_at(file, info->offset + stored * row_bytes + within, bytes, (size_t)part, err));
+        VISE_TRY(
+            vise_file_read_at(file, info->offset + stored * row_bytes + within, bytes, (size_t)part, err));
         bytes += part;
         offset += part;
         n -= part;
@@ -304,6 +302,8 @@ vise_status vise_source_read(const vise_source *source, size_t index, uint64_t o
     const vise_file *file = &source->shards[info->file].handle;
     if (info->order.heads > 0)
         return read_reordered(file, info, offset, n, bytes, err);
+    if (info->view != NULL)
+        return vise_torch_view_read(info->view, file, offset, n, bytes, err);
     if (!info->packed)
         return vise_file_read_at(file, info->offset + offset, bytes, (size_t)n, err);
 
@@ -349,7 +349,7 @@ bool vise_source_is_packed(const vise_source *source)
 
 const char *vise_source_format(const vise_source *source)
 {
-    return source->gguf ? "gguf" : "safetensors";
+    return source->gguf ? "gguf" : source->is_torch ? "torch" : "safetensors";
 }
 
 const vise_gguf *vise_source_gguf(const vise_source *source)

@@ -1,13 +1,16 @@
 /* A source: the stored tensors of a model and the files beside them, opened from
  *
  *   a Hugging Face folder   config.json; model.safetensors, or model.safetensors.index.json and its shards;
- *                           side files
+ *                           where there are none, pytorch_model.bin or pytorch_model.bin.index.json and its
+ *                           shards, a GGUF file, or the one checkpoint of torch.save; side files
  *   one .safetensors file   tensors only
  *   one .gguf file          or the first of its shards: tensors, and config.json made of its metadata; families
  *                           known here (formats/gguf_names.h) show transformers' names and order of rows
+ *   one .bin, .pt, .pth     or .ckpt: a checkpoint of torch.save (formats/torch.h), its model's tensors only;
+ *                           a view shows the bytes of its elements in order, tied names are shown once
  *
- * in plain or packed (*.vise.safetensors) form; a packed tensor shows its original dtype and shape and reads
- * as its original bytes. Only headers are read at open. Nothing in a file is trusted: the checks are those of
+ * safetensors in plain or packed (*.vise.safetensors) form; a packed tensor shows its original dtype and shape
+ * and reads as its original bytes. Only headers are read at open. Nothing in a file is trusted: the checks are those of
  * the safetensors format in its order, plus limits, duplicate names, integers beyond 2^53, Git LFS pointers
  * named as such, an index that points outside the folder or at a tensor that is not there. Failures are
  * VISE_EFORMAT and name file, tensor and remedy.
@@ -45,6 +48,8 @@ typedef struct vise_tensor_info {
      * plain elements. */
     const vise_gguf_type *blocks;
     vise_gguf_order order; /* GGUF: how rows are stored, which are read in order */
+    const struct vise_torch_view
+        *view; /* torch: elements that lie apart in the file; NULL: in order from offset on */
 } vise_tensor_info;
 
 typedef struct vise_source vise_source;
@@ -55,7 +60,7 @@ void vise_source_close(vise_source *source);
 const char *vise_source_path(const vise_source *source);
 bool vise_source_is_folder(const vise_source *source);
 bool vise_source_is_packed(const vise_source *source);     /* any tensor is */
-const char *vise_source_format(const vise_source *source); /* "safetensors", "gguf" */
+const char *vise_source_format(const vise_source *source); /* "safetensors", "gguf", "torch" */
 /* The metadata of a GGUF source (its first shard); NULL: another format. */
 const struct vise_gguf *vise_source_gguf(const vise_source *source);
 
@@ -82,7 +87,7 @@ typedef struct vise_source_file {
     const char *name; /* within the folder, or the base name */
     const char *path;
     uint64_t bytes;
-    char header_sha256[65]; /* of the 8 + N header bytes: the file's identity for the journal */
+    char header_sha256[65]; /* of the 8 + N header bytes, or what stands for them: identity for the journal */
     int64_t mtime_ns;
 } vise_source_file;
 size_t vise_source_files(const vise_source *source);

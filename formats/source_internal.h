@@ -26,11 +26,13 @@ typedef struct vise_decoder {
     bool busy;
 } vise_decoder;
 
+#define VISE_TIED_MAX 8
+
 struct vise_source {
     const char *path;
-    bool is_folder, is_packed;
+    bool is_folder, is_packed, is_torch;
     struct vise_gguf *gguf; /* of the first shard; NULL: safetensors */
-    vise_arena *arena; /* names, paths, shapes, opened payloads */
+    vise_arena *arena;      /* names, paths, shapes, opened payloads */
 
     vise_tensor_info *tensors;
     const vise_packed **payloads; /* of the tensors; NULL: plain */
@@ -39,6 +41,8 @@ struct vise_source {
 
     vise_shard *shards;
     size_t n_shards, shards_capacity;
+    const char *tied[VISE_TIED_MAX]; /* names of tensors that are shown under another name */
+    size_t n_tied;
     const char **side_files;
     size_t n_side_files, side_capacity;
 
@@ -58,6 +62,11 @@ VISE_MUST_USE vise_status vise_source_new_shard(vise_source *source, const char 
 VISE_MUST_USE vise_status vise_source_grow(vise_source *source, vise_error *err);
 /* Fills the source from a GGUF file and the shards that follow it. A config.json that is open already stays. */
 VISE_MUST_USE vise_status vise_source_open_gguf(vise_source *source, const char *path, vise_error *err);
+/* Opens a checkpoint of torch.save and appends its model's tensors. name and path are copied. */
+VISE_MUST_USE vise_status vise_source_add_torch(vise_source *source, const char *name, const char *path,
+                                                vise_error *err);
+/* Whether the name ends as checkpoints of torch.save do. */
+bool vise_source_is_torch_name(const char *name);
 /* Opens a safetensors file and appends its tensors. name and path are copied. */
 VISE_MUST_USE vise_status vise_source_add_shard(vise_source *source, const char *name, const char *path,
                                                 vise_error *err);

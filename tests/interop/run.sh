@@ -5,7 +5,7 @@
 #
 #   tests/interop/run.sh [CHECK...]     check_logits, check_architectures, check_generate, check_compressed, check_gptq,
 #                                       check_gguf, check_bnb, check_floats, check_placement, check_safetensors,
-#                                       check_solver, check_protocols, check_chat, check_tasks,
+#                                       check_torch, check_solver, check_protocols, check_chat, check_tasks,
 #                                       tokenizer_ids
 set -u
 cd "$(dirname "$0")/../.." || exit 2
@@ -13,9 +13,9 @@ cd "$(dirname "$0")/../.." || exit 2
 export VISE=${VISE:-build/vise} BUILD=${BUILD:-build/release} HF_HUB_OFFLINE=1 PYTHONDONTWRITEBYTECODE=1
 
 checks=("$@")
-[ $# -gt 0 ] || checks=(check_safetensors check_logits check_architectures check_generate check_compressed check_gptq
-                        check_gguf check_bnb check_floats check_placement check_solver check_protocols check_chat
-                        check_tasks tokenizer_ids)
+[ $# -gt 0 ] || checks=(check_safetensors check_torch check_logits check_architectures check_generate check_compressed
+                        check_gptq check_gguf check_bnb check_floats check_placement check_solver check_protocols
+                        check_chat check_tasks tokenizer_ids)
 venv build/venv tests/interop/requirements.txt || { echo "interop: no virtual environment" >&2; exit 1; }
 
 passed=0 failed=0 skipped=0

@@ -206,8 +206,8 @@ static void test_folders_without_weights(void **state)
     FAILS(VISE_EFORMAT, "no weights", vise_source_open(folder, &source, &help_error));
     FAILS(VISE_EFORMAT, "missing", vise_source_open(help_path(folder, "missing"), &source, &help_error));
     help_write_text(folder, "pytorch_model.bin", "x");
-    FAILS(VISE_EUNSUPPORTED, "pytorch_model.bin", vise_source_open(folder, &source, &help_error));
-    FAILS(VISE_EUNSUPPORTED, ".bin files are not supported",
+    FAILS(VISE_EFORMAT, "pytorch_model.bin", vise_source_open(folder, &source, &help_error));
+    FAILS(VISE_EFORMAT, "no checkpoint of torch.save",
           vise_source_open(help_path(folder, "pytorch_model.bin"), &source, &help_error));
     help_write_text(folder, "m.gguf", "GGUF");
     FAILS(VISE_EFORMAT, "m.gguf", vise_source_open(help_path(folder, "m.gguf"), &source, &help_error));

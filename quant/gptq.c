@@ -219,7 +219,7 @@ static int sweeps_of(const vise_quant_config *config, const vise_scheme *scheme)
 {
     if (config->sweeps != VISE_UNSET_INT)
         return (int)config->sweeps;
-    return scheme->type->bits < VISE_QUANT_FEW_BITS ? 8 : 0;
+    return scheme->type->bits <= VISE_QUANT_SWEPT_BITS ? 8 : 0;
 }
 
 /* The damped Gram matrix, both triangles, columns in their own order. */

@@ -39,7 +39,7 @@ static const vise_option quant_options[] = {
      .initial = "auto",
      .value = "HOW",
      .help = "take the range of each group as it is, shrink it to the least error (mse), or let symmetric scales be "
-             "negative too (signed); auto: signed for gptq below 4 bits, else none"},
+             "negative too (signed); auto: signed for gptq up to 4 bits, else none"},
     {.name = "sweeps",
      .type = VISE_OPTION_INT,
      .offset = offsetof(vise_quant_config, sweeps),
@@ -98,7 +98,7 @@ static const vise_method *const quant_methods[] = {&vise_method_rtn, &vise_metho
 vise_clip vise_quant_clip(const vise_quant_config *config, const vise_scheme *scheme, bool feedback)
 {
     if (strcmp(config->clip, "auto") == 0)
-        return feedback && scheme->type->bits < VISE_QUANT_FEW_BITS ? VISE_CLIP_SIGNED : VISE_CLIP_NONE;
+        return feedback && scheme->type->bits <= VISE_QUANT_SIGNED_BITS ? VISE_CLIP_SIGNED : VISE_CLIP_NONE;
     return strcmp(config->clip, "signed") == 0 ? VISE_CLIP_SIGNED
            : strcmp(config->clip, "mse") == 0  ? VISE_CLIP_MSE
                                                : VISE_CLIP_NONE;

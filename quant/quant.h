@@ -6,8 +6,10 @@
 
 extern const vise_pass vise_pass_quant;
 
-/* Below so many bits a weight the searches and sweeps that cost time are worth it by default. */
-#define VISE_QUANT_FEW_BITS 4
+/* Up to so many bits a weight, what costs gptq time is worth it by default: ranges searched with scales of either sign
+ * (3 % of the time at 4 bits, a rise of 0.0028 instead of 0.0040), and sweeps over the codes (a quarter of it). */
+#define VISE_QUANT_SIGNED_BITS 4
+#define VISE_QUANT_SWEPT_BITS 3
 
 typedef struct vise_quant_config {
     const char *scheme;

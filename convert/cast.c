@@ -11,6 +11,7 @@ typedef struct convert_config {
     bool dequantize;
     bool unpack;
     const char *offload_folder;
+    const char *rotate;
     vise_texts include, exclude;
 } convert_config;
 
@@ -34,6 +35,15 @@ static const vise_option convert_options[] = {
      .offset = offsetof(convert_config, offload_folder),
      .value = "DIR",
      .help = "write the output's weights as accelerate's disk offload too: index.json and a .dat file for each tensor"},
+    {.name = "rotate",
+     .type = VISE_OPTION_CHOICE,
+     .offset = offsetof(convert_config, rotate),
+     .choices = "none|r1|r1+r2",
+     .initial = "none",
+     .value = "WHICH",
+     .help = "first multiply weights by orthogonal matrices that leave the model's function as it is and spread "
+             "outliers: the residual stream (r1), and the values of every head (r2); norms are folded, a tied head "
+             "becomes a weight of its own"},
     {.name = "include",
      .type = VISE_OPTION_LIST,
      .offset = offsetof(convert_config, include),
@@ -99,6 +109,7 @@ static vise_status convert_output(const void *config, vise_output *output, vise_
         return VISE_FAIL(err, VISE_EUSAGE, "--pack and --unpack exclude each other; give one of them");
     output->unpack = convert->unpack;
     output->dequantize = convert->dequantize;
+    output->rotation = vise_rotation_or(output->rotation, convert->rotate);
     output->offload_folder = convert->offload_folder != NULL ? convert->offload_folder : output->offload_folder;
     return VISE_OK;
 }

@@ -228,6 +228,21 @@ vise_status vise_store_transpose(vise_store *store, size_t index, vise_error *er
     return VISE_OK;
 }
 
+vise_status vise_store_alias(vise_store *store, size_t index, const char *name, vise_error *err)
+{
+    vise_logical entry = store->tensors[index];
+    if (vise_store_find(store, name) != SIZE_MAX)
+        return VISE_FAIL(err, VISE_EFORMAT, "%s: the weight \"%s\" is there already",
+                         vise_source_path(store->source), name);
+    VISE_TRY(vise_arena_strdup(store->arena, name, strlen(name), &entry.name, err));
+    VISE_TRY(module_of(store, entry.name, &entry.module, err));
+    VISE_TRY(vise_realloc((void **)&store->tensors, store->n + 1, sizeof *store->tensors, err));
+    store->tensors[store->n++] = entry;
+    vise_free(store->by_name);
+    store->by_name = NULL;
+    return sort_names(store, err);
+}
+
 /* ---- reading ---------------------------------------------------------------------------------- */
 
 static vise_status check_rows(const vise_logical *entry, int64_t row0, int64_t rows, vise_error *err)

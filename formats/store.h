@@ -47,6 +47,10 @@ size_t vise_store_find(const vise_store *store, const char *name); /* by logical
  * gives rows of the matrix. VISE_EFORMAT for other tensors. Before anything is read. */
 VISE_MUST_USE vise_status vise_store_transpose(vise_store *store, size_t index, vise_error *err);
 
+/* Shows tensor `index` a second time under another name, last in the list: a head that was the embedding. VISE_EFORMAT
+ * if the name is taken. Pointers to entries are lost. */
+VISE_MUST_USE vise_status vise_store_alias(vise_store *store, size_t index, const char *name, vise_error *err);
+
 /* Rows [row0, row0 + rows) decoded to float32 [rows, cols]. For quantized weights row0 must be a multiple of
  * VISE_TILE_ROWS. VISE_EUNSUPPORTED for dtypes that are no numbers. NaN and infinities are passed on. Scratch
  * comes from pool. */

@@ -6,6 +6,7 @@
 #include "core/buf.h"
 #include "core/event.h"
 #include "core/json.h"
+#include "model/transform.h"
 
 #define SHAPE_TEXT_MAX (VISE_DIMS_MAX * 22 + 3)
 
@@ -290,7 +291,30 @@ static vise_status make_index(vise_model *model, vise_error *err)
     return VISE_OK;
 }
 
-static vise_status open_model(const char *path, bool partial, vise_model **out, vise_error *err)
+/* How a model is opened. */
+enum { OPEN_PARTIAL = 1 << 0, OPEN_UNTIED = 1 << 1 };
+
+static vise_status untie(vise_model *model, vise_error *err)
+{
+    char name[VISE_MODULE_MAX];
+    size_t embedding = SIZE_MAX;
+
+    if (!model->config.tied || model->config.head != VISE_HEAD_LM)
+        return VISE_OK;
+    for (size_t i = 0; i < model->arch->n_rows; i++) {
+        const vise_arch_row *row = &model->arch->rows[i];
+        if (row->role == VISE_ROLE_EMBEDDING)
+            embedding = vise_store_find(model->store, vise_arch_module(row, 0, 0, ".weight", name));
+        if (row->role != VISE_ROLE_HEAD || !vise_arch_row_applies(row, &model->config, -1))
+            continue;
+        vise_arch_module(row, 0, 0, ".weight", name);
+        if (embedding != SIZE_MAX && vise_store_find(model->store, name) == SIZE_MAX)
+            VISE_TRY(vise_store_alias(model->store, embedding, name, err));
+    }
+    return VISE_OK;
+}
+
+static vise_status open_model(const char *path, unsigned how, vise_model **out, vise_error *err)
 {
     vise_model *model;
     const cJSON *json;
@@ -298,13 +322,15 @@ static vise_status open_model(const char *path, bool partial, vise_model **out, 
 
     *out = NULL;
     VISE_TRY(vise_calloc(1, sizeof *model, (void **)&model, err));
-    model->partial = partial;
+    model->partial = (how & OPEN_PARTIAL) != 0;
     VISE_TRY_TO(fail, vise_store_open(path, &model->store, err));
-    model->count = vise_store_count(model->store);
     json = vise_source_config(vise_store_source(model->store));
     if (json != NULL)
         VISE_TRY_TO(fail,
                     find_family(model, vise_source_config_path(vise_store_source(model->store)), json, err));
+    if (model->arch != NULL && (how & OPEN_UNTIED) != 0)
+        VISE_TRY_TO(fail, untie(model, err));
+    model->count = vise_store_count(model->store);
     VISE_TRY_TO(fail, make_index(model, err));
     if (model->arch != NULL)
         VISE_TRY_TO(fail, bind_rows(model, err));
@@ -320,18 +346,24 @@ fail:
 
 vise_status vise_model_open(const char *path, vise_model **out, vise_error *err)
 {
-    return open_model(path, false, out, err);
+    return open_model(path, 0, out, err);
 }
 
 vise_status vise_model_open_partial(const char *path, vise_model **out, vise_error *err)
 {
-    return open_model(path, true, out, err);
+    return open_model(path, OPEN_PARTIAL, out, err);
+}
+
+vise_status vise_model_open_untied(const char *path, vise_model **out, vise_error *err)
+{
+    return open_model(path, OPEN_UNTIED, out, err);
 }
 
 void vise_model_close(vise_model *model)
 {
     if (model == NULL)
         return;
+    vise_transform_free(model->transform);
     vise_store_close(model->store);
     vise_free(model->model_type);
     vise_free(model->bound);

@@ -41,6 +41,7 @@ typedef struct vise_model {
     size_t *bias_by_role;
     bool tied;              /* the head is the embedding */
     bool partial;           /* roles may be missing */
+    struct vise_transform *transform; /* owned: what reading changes in weights (model/transform.h); NULL: nothing */
 } vise_model;
 
 /* tie_word_embeddings with a stored lm_head.weight: the stored head is used and `tied` is false. That is what
@@ -49,6 +50,8 @@ VISE_MUST_USE vise_status vise_model_open(const char *path, vise_model **out, vi
 /* The same for part of a model, such as the finished shards of an interrupted run: roles that are not
  * there are absent instead of errors. */
 VISE_MUST_USE vise_status vise_model_open_partial(const char *path, vise_model **out, vise_error *err);
+/* The same with a head of its own where the embedding is the head: its weight is there twice. */
+VISE_MUST_USE vise_status vise_model_open_untied(const char *path, vise_model **out, vise_error *err);
 void vise_model_close(vise_model *model);
 
 /* Index into bound of the weight, SIZE_MAX if the model has none. layer -1 for roles outside the blocks.

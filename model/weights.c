@@ -2,6 +2,7 @@
 
 #include "formats/layout.h"
 #include "formats/store.h"
+#include "model/transform.h"
 #include "tensor/dtype.h"
 
 int64_t vise_weight_tile_rows(int64_t cols)
@@ -22,7 +23,7 @@ vise_status vise_weight_read(const vise_model *model, size_t index, int64_t row0
                          "%s: the value at row %lld, column %lld is not finite; the model is damaged or diverged",
                          tensor->name, (long long)(row0 + (int64_t)bad / tensor->cols),
                          (long long)((int64_t)bad % tensor->cols));
-    return VISE_OK;
+    return vise_transform_tile(model, index, row0, rows, values, pool, err);
 }
 
 typedef struct tile_job {
@@ -49,7 +50,11 @@ vise_status vise_weight_read_all(const vise_model *model, size_t index, int64_t 
     int64_t cols = model->bound[index].tensor->cols;
     tile_job job = {model, index, row0, rows, vise_weight_tile_rows(cols), cols, pool, values};
     size_t tiles = (size_t)((rows + job.tile_rows - 1) / job.tile_rows);
-    return vise_parallel(workers, tiles, read_tile, &job, err);
+    if (vise_transform_mixes_rows(model, index) && rows != model->bound[index].tensor->rows)
+        return VISE_FAIL(err, VISE_EINTERNAL, "%s: some rows of what is rotated as a whole",
+                         model->bound[index].tensor->name);
+    VISE_TRY(vise_parallel(workers, tiles, read_tile, &job, err));
+    return vise_transform_whole(model, index, values, workers, pool, err);
 }
 
 vise_status vise_weight_find(const vise_model *model, vise_role role, int layer, size_t *index, vise_error *err)

@@ -14,11 +14,12 @@
  * chunk or two of a packed file. */
 int64_t vise_weight_tile_rows(int64_t cols);
 
-/* Rows [row0, row0 + rows) of tensor `index` (of vise_model.bound) as float32. A NaN or an infinity is VISE_EFORMAT
+/* Rows [row0, row0 + rows) of tensor `index` (of vise_model.bound) as float32, behind the model's transform, but for
+ * what that does among rows (model/transform.h). A NaN or an infinity is VISE_EFORMAT
  * naming tensor and position. row0 is a multiple of VISE_TILE_ROWS. */
 VISE_MUST_USE vise_status vise_weight_read(const vise_model *model, size_t index, int64_t row0, int64_t rows,
                                            float *values, vise_pool *pool, vise_error *err);
-/* The same, tile by tile on all workers. */
+/* The same, tile by tile on all workers, behind all of the transform. */
 VISE_MUST_USE vise_status vise_weight_read_all(const vise_model *model, size_t index, int64_t row0, int64_t rows,
                                                vise_workers *workers, vise_pool *pool, float *values,
                                                vise_error *err);

@@ -23,6 +23,7 @@
 #include "core/mem.h"
 #include "model/forward.h"
 #include "model/model.h"
+#include "model/transform.h"
 #include "pipeline/option.h"
 #include "tensor/mask.h"
 #include "tensor/scheme.h"
@@ -130,8 +131,8 @@ typedef struct vise_pass {
     size_t include_offset, exclude_offset;
     bool every_tensor; /* without --include the pass works on every float tensor, not on the blocks' linears
                           alone */
-    /* Options that belong to the output as a whole: a dtype for floats that no pass quantizes
-     * (VISE_DTYPE_COUNT: none), dequantize. NULL: none. */
+    /* Options that belong to the run as a whole, asked before the model is opened: dequantize, a rotation. NULL:
+     * none. */
     vise_status (*output)(const void *config, struct vise_output *output, vise_error *err);
     const char *example; /* a command line for help */
 } vise_pass;
@@ -142,6 +143,7 @@ typedef struct vise_output {
     const char *layout; /* NULL: by scheme, else the input's */
     bool pack, unpack;
     bool dequantize;
+    vise_rotation rotation; /* of the input, in front of all passes */
     bool replace, resume;
     const char *offload_folder; /* for accelerate's disk offload, beside the output; NULL: none */
     uint64_t max_shard_bytes; /* 0: one file */

@@ -22,7 +22,7 @@ static void plan_input(vise_plan *plan)
                                           .index = i,
                                           .dtype = bound->tensor->dtype,
                                           .scheme = bound->tensor->scheme,
-                                          .carried = true};
+                                          .carried = !vise_transform_changes(plan->model, i)};
     }
 }
 
@@ -95,8 +95,6 @@ static vise_status plan_pass(vise_plan *plan, size_t index, vise_error *err)
     plan->n_runs = index + 1;
     VISE_TRY(vise_arena_take(plan->arena, plan->count * sizeof(bool) + 1, (void **)&run->selected, err));
     VISE_TRY(run->pass->choose(run->config, run->calibrated, &run->method, err));
-    if (run->pass->output != NULL)
-        VISE_TRY(run->pass->output(run->config, &plan->output, err));
     if (run->method->needs != 0) {
         char what[96];
         snprintf(what, sizeof what, "%s --method %s", run->pass->name, run->method->name);
@@ -388,6 +386,18 @@ static vise_status check_request(const vise_plan *plan, vise_error *err)
     return VISE_OK;
 }
 
+static vise_status open_model(vise_plan *plan, vise_error *err)
+{
+    const vise_request *request = plan->request;
+    for (size_t i = 0; i < request->n_passes; i++)
+        if (request->passes[i].pass->output != NULL)
+            VISE_TRY(request->passes[i].pass->output(request->passes[i].config, &plan->output, err));
+    if (plan->output.rotation == VISE_ROTATE_NOT)
+        return vise_model_open(request->input, &plan->model, err);
+    VISE_TRY(vise_model_open_untied(request->input, &plan->model, err));
+    return vise_rotate(plan->model, plan->output.rotation, request->seed, err);
+}
+
 static vise_status make(vise_plan *plan, vise_error *err)
 {
     const vise_request *request = plan->request;
@@ -395,7 +405,7 @@ static vise_status make(vise_plan *plan, vise_error *err)
     if (request->n_passes > VISE_PASSES_MAX)
         return VISE_FAIL(err, VISE_EUSAGE, "%zu passes; a run takes at most %d", request->n_passes,
                          VISE_PASSES_MAX);
-    VISE_TRY(vise_model_open(request->input, &plan->model, err));
+    VISE_TRY(open_model(plan, err));
     plan->count = plan->model->count;
     plan->threads = request->threads > 0 ? request->threads : vise_cpu_usable_cores();
     plan->last_calibrated = -1;

@@ -2,6 +2,7 @@
  * taken by. */
 #include "eval/eval.h"
 #include "formats/packed.h"
+#include "model/transform.h"
 #include "pipeline/plan.h"
 #include "pipeline/tile.h"
 
@@ -86,7 +87,7 @@ static uint64_t decoder_bytes(const vise_plan *plan, bool packed)
 static uint64_t streaming_bytes(const vise_plan *plan)
 {
     const uint64_t threads = (uint64_t)plan->threads;
-    uint64_t tile = VISE_COPY_BYTES, waiting = 0;
+    uint64_t tile = VISE_COPY_BYTES, waiting = 0, mixed = 0;
     for (size_t i = 0; i < plan->count; i++) {
         const vise_logical *tensor = plan->planned[i].bound->tensor;
         if (plan->packed)
@@ -96,9 +97,12 @@ static uint64_t streaming_bytes(const vise_plan *plan)
         uint64_t bytes =
             vise_plan_tile_bytes(plan, i) + read_scratch(tensor, vise_tile_rows(&plan->planned[i]));
         tile = max_u64(tile, bytes);
+        if (vise_transform_mixes_rows(plan->model, i))
+            mixed = max_u64(mixed, tensor->elements * sizeof(float));
     }
+    mixed += vise_transform_bytes(plan->model, plan->threads);
     /* A filled chunk and its coded copy are there at the same time. */
-    return threads * tile + waiting + (plan->packed ? threads * VISE_PACK_CHUNK : 0);
+    return threads * tile + mixed + waiting + (plan->packed ? threads * VISE_PACK_CHUNK : 0);
 }
 
 /* Codes and masks of the block that has the most. */
@@ -151,6 +155,7 @@ void vise_plan_measure_memory(vise_plan *plan)
     }
     if (request->evaluation.path != NULL) {
         memory->evaluate = vise_eval_bytes(plan->model, plan->model, plan->evaluation_length, plan->threads);
+        memory->evaluate += vise_transform_bytes(plan->model, plan->threads);
         memory->evaluate += coder_bytes(plan) + decoder_bytes(plan, plan->packed && !was_packed);
     }
     memory->least = max_u64(memory->stream_weights, max_u64(memory->block, memory->evaluate));

@@ -250,6 +250,10 @@ static vise_status config_text(const vise_plan *plan, char **out, vise_error *er
         bool newer = cJSON_GetObjectItemCaseSensitive(config, "dtype") != NULL;
         VISE_TRY_TO(done, edit(path, out, newer ? "dtype" : "torch_dtype", json, err));
     }
+    bool tied = false; /* as the input says, where the head has become a weight of its own */
+    VISE_TRY_TO(done, vise_json_bool(path, config, "tie_word_embeddings", false, &tied, err));
+    if (plan->output.rotation != VISE_ROTATE_NOT && (tied || plan->model->config.tied))
+        VISE_TRY_TO(done, edit(path, out, "tie_word_embeddings", "false", err));
 done:
     vise_buf_deinit(&quantization);
     if (status != VISE_OK) {

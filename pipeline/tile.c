@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "core/workers.h"
+#include "model/transform.h"
+#include "model/weights.h"
 #include "tensor/mask.h"
 
 static size_t align64(size_t n)
@@ -201,6 +203,7 @@ typedef struct tile_walk {
     char **block;             /* [workers]: scratch */
     vise_tile_loss *losses;   /* [tiles] */
     const vise_weight *whole; /* finished weight to store, or NULL */
+    float *mixed;             /* the input, whole, of a weight whose rows a transform mixes; NULL: read by tiles */
     vise_pass_run *measuring; /* pass whose measure hook is called, or NULL */
 } tile_walk;
 
@@ -241,8 +244,25 @@ static vise_weight tile_at(const tile_walk *walk, size_t tile_index, char *block
 
 static vise_status read_tile(const tile_walk *walk, const vise_weight *tile, float *values, vise_error *err)
 {
-    return vise_store_read_f32(walk->plan->model->store, walk->index, tile->row0, tile->rows, values,
-                               walk->pool, err);
+    const vise_model *model = walk->plan->model;
+    if (walk->mixed != NULL) {
+        memcpy(values, walk->mixed + tile->row0 * tile->cols, (size_t)(tile->rows * tile->cols) * sizeof(float));
+        return VISE_OK;
+    }
+    VISE_TRY(vise_store_read_f32(model->store, walk->index, tile->row0, tile->rows, values, walk->pool, err));
+    return vise_transform_tile(model, walk->index, tile->row0, tile->rows, values, walk->pool, err);
+}
+
+/* A weight whose rows are mixed is read whole, once for all tiles. */
+static vise_status read_mixed(tile_walk *walk, vise_workers *workers, vise_error *err)
+{
+    const vise_model *model = walk->plan->model;
+    const vise_logical *tensor = model->bound[walk->index].tensor;
+    if (!vise_transform_mixes_rows(model, walk->index))
+        return VISE_OK;
+    VISE_TRY(vise_pool_take(walk->pool, (size_t)tensor->elements * sizeof(float), "a rotated weight",
+                            (void **)&walk->mixed, err));
+    return vise_weight_read_all(model, walk->index, 0, tensor->rows, workers, walk->pool, walk->mixed, err);
 }
 
 static vise_status measure_tile(void *context, size_t index, int worker, vise_error *err)
@@ -322,12 +342,14 @@ static vise_status walk_tiles(tile_walk *walk, vise_task task, vise_workers *wor
     for (size_t w = 0; w < n_workers && w < tiles; w++)
         VISE_TRY_TO(done,
                     vise_pool_take(walk->pool, bytes, "tiles of weights", (void **)&walk->block[w], err));
+    VISE_TRY_TO(done, read_mixed(walk, workers, err));
     VISE_TRY_TO(done, vise_parallel_window(workers, tiles, VISE_TILES_AHEAD(n_workers), task, walk, err));
     for (size_t t = 0; loss != NULL && t < tiles; t++)
         add_loss(loss, &walk->losses[t]);
 done:
     for (size_t w = 0; walk->block != NULL && w < n_workers; w++)
         vise_pool_give(walk->pool, walk->block[w]);
+    vise_pool_give(walk->pool, walk->mixed);
     vise_free(walk->losses);
     vise_free(walk->block);
     return status;

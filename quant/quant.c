@@ -72,6 +72,15 @@ static const vise_option quant_options[] = {
      .value = "OF",
      .help = "gptq: take group ranges from the original weights, or from those updated so far (with "
              "--actorder none)"},
+    {.name = "rotate",
+     .type = VISE_OPTION_CHOICE,
+     .offset = offsetof(vise_quant_config, rotate),
+     .choices = "none|r1|r1+r2",
+     .initial = "none",
+     .value = "WHICH",
+     .help = "first multiply weights by orthogonal matrices that leave the model's function as it is and spread "
+             "outliers: the residual stream (r1), and the values of every head (r2); norms are folded, a tied head "
+             "becomes a weight of its own"},
     {.name = "set",
      .type = VISE_OPTION_LIST,
      .offset = offsetof(vise_quant_config, set),
@@ -278,6 +287,7 @@ static vise_status quant_output(const void *config, vise_output *output, vise_er
     (void)err;
     if (mixture != NULL)
         output->gguf_file_type = vise_mixture_file_type(mixture);
+    output->rotation = vise_rotation_or(output->rotation, quant->rotate);
     return VISE_OK;
 }
 

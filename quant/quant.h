@@ -21,6 +21,7 @@ typedef struct vise_quant_config {
     const char *range;    /* "original", "updated" */
     const char *actorder; /* "static", "none" */
     double damp;
+    const char *rotate;   /* "none", "r1", "r1+r2" */
     bool allow_requantize;
     vise_texts set; /* "SELECTOR=SCHEME": the last that names a weight counts */
     vise_texts include, exclude;

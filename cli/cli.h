@@ -117,6 +117,7 @@ vise_status vise_cmd_plan(vise_cli *cli, vise_error *err);
 vise_status vise_cmd_run(vise_cli *cli, vise_error *err);
 vise_status vise_cmd_pass(vise_cli *cli, vise_error *err);
 vise_status vise_cmd_eval(vise_cli *cli, vise_error *err);
+vise_status vise_cmd_imatrix(vise_cli *cli, vise_error *err);
 vise_status vise_cmd_generate(vise_cli *cli, vise_error *err);
 vise_status vise_cmd_size(vise_cli *cli, vise_error *err);
 vise_status vise_cmd_report(vise_cli *cli, vise_error *err);
@@ -131,6 +132,10 @@ typedef struct vise_eval_command_options {
     double max_perplexity_ratio, min_accuracy;
     bool weights_only, json;
 } vise_eval_command_options;
+typedef struct vise_imatrix_options {
+    const char *text, *output;
+    bool force;
+} vise_imatrix_options;
 typedef struct vise_generate_options {
     const char *prompt, *prompt_file, *ids;
     int64_t tokens, top_k;

@@ -126,6 +126,24 @@ static const vise_option eval_rows[] = {
      .help = "one JSON document on stdout"},
 };
 
+static const vise_option imatrix_rows[] = {
+    {.name = "text",
+     .type = VISE_OPTION_PATH,
+     .offset = offsetof(vise_imatrix_options, text),
+     .value = "FILE",
+     .help = "text that the model is run on: .txt, or .jsonl with text or input_ids in each line"},
+    {.name = "output",
+     .letter = 'o',
+     .type = VISE_OPTION_PATH,
+     .offset = offsetof(vise_imatrix_options, output),
+     .value = "OUT",
+     .help = "where the matrix goes: a GGUF file for quant --imatrix, and for llama-quantize"},
+    {.name = "force",
+     .type = VISE_OPTION_FLAG,
+     .offset = offsetof(vise_imatrix_options, force),
+     .help = "replace OUT when it exists"},
+};
+
 static const vise_option generate_rows[] = {
     {.name = "prompt",
      .type = VISE_OPTION_TEXT,
@@ -281,6 +299,17 @@ static const vise_command commands[] = {
      .window_rows = vise_evaluation_rows,
      .n_window_rows = VISE_EVALUATION_ROWS,
      .run = vise_cmd_eval},
+    {.name = "imatrix",
+     .group = MEASURE,
+     .summary = "measure how much each input of each weight matters, for GGUF's types",
+     .usage = "imatrix MODEL --text FILE -o OUT.gguf [options]",
+     .example = "vise imatrix MODEL --text calib.txt --length 512 -o imatrix.gguf",
+     .rows = imatrix_rows,
+     .n_rows = COUNT(imatrix_rows),
+     .own_size = sizeof(vise_imatrix_options),
+     .window_rows = vise_evaluation_rows,
+     .n_window_rows = VISE_EVALUATION_ROWS,
+     .run = vise_cmd_imatrix},
     {.name = "generate",
      .group = MEASURE,
      .summary = "go on with a text, to see what a model has become",

@@ -39,6 +39,24 @@ static bool needs_ranges(const vise_pass_run *run)
     return false;
 }
 
+/* llama-imatrix leaves out what stands outside the blocks; that others are missing is worth knowing. */
+static void warn_of_missing(const vise_pass_run *run, const vise_imatrix *imatrix)
+{
+    const char *first = NULL;
+    size_t missing = 0;
+    for (size_t i = 0; i < run->model->count; i++) {
+        const vise_planned *planned = &run->planned[i];
+        if ((planned->passes >> run->index & 1) == 0 || planned->scheme.type == NULL ||
+            planned->scheme.type->blocks == NULL || planned->bound->layer < 0 || vise_imatrix_of(imatrix, i) != NULL)
+            continue;
+        first = first != NULL ? first : planned->bound->tensor->module;
+        missing++;
+    }
+    if (missing > 0)
+        vise_warn("the importance matrix lacks %zu of the weights, such as %s; they are quantized without", missing,
+                  first);
+}
+
 static vise_status rtn_begin(vise_pass_run *run, vise_error *err)
 {
     const vise_quant_config *config = run->config;
@@ -55,7 +73,11 @@ static vise_status rtn_begin(vise_pass_run *run, vise_error *err)
         if ((run->planned[i].passes >> run->index & 1) != 0 && run->planned[i].scheme.dq)
             VISE_TRY(vise_calloc((size_t)run->planned[i].bound->tensor->rows / VISE_TILE_ROWS + 1, sizeof(double),
                                  (void **)&state->ranges[i].sums, err));
-    return config->imatrix != NULL ? vise_imatrix_open(config->imatrix, run->model, &state->imatrix, err) : VISE_OK;
+    if (config->imatrix == NULL)
+        return VISE_OK;
+    VISE_TRY(vise_imatrix_open(config->imatrix, run->model, &state->imatrix, err));
+    warn_of_missing(run, state->imatrix);
+    return VISE_OK;
 }
 
 static void rtn_end(vise_pass_run *run)

@@ -38,6 +38,24 @@ check "unless asked" 0 '*' '*' quant "$folder/q8.gguf" -o "$folder/q4.gguf" --sc
 check "blocks become floats" 0 '*' '*' convert "$folder/q8.gguf" -o "$folder/floats" --dequantize -q
 check "which load" 0 'layout safetensors' '' inspect "$folder/floats"
 
+check "a mixture with the name of a type" 0 '*' '*' quant "$MODEL" -o "$folder/mix.gguf" --scheme q4_0-mix -q
+expect "reaches the embedding" test "$(wc -c <"$folder/mix.gguf")" -lt "$(wc -c <"$folder/q4.gguf")"
+check "q2_k_s wants importances" 0 '*' '*' quant "$MODEL" -o "$folder/s.gguf" --scheme q2_k_s -q # rows of 64 fall back
+
+# Importance matrices: made, used, refused.
+check "an importance matrix" 0 '*' '*' imatrix "$MODEL" --text examples/text/calib.txt --length 128 --samples 64 -o "$folder/im.gguf"
+check "is not replaced" 2 '' 'exists' imatrix "$MODEL" --text examples/text/calib.txt -o "$folder/im.gguf"
+check "unless asked" 0 '*' '*' imatrix "$MODEL" --text examples/text/calib.txt --length 128 --samples 64 -o "$folder/im2.gguf" --threads 1 -q
+expect "for any number of threads the same" cmp "$folder/im.gguf" "$folder/im2.gguf"
+check "weighs columns" 0 '*' '*' quant "$MODEL" -o "$folder/w.gguf" --scheme q4_0-mix --imatrix "$folder/im.gguf" -q
+expect "and the codes are others" bash -c "! cmp -s '$folder/w.gguf' '$folder/mix.gguf'"
+check "is no model" 2 '' 'importance matrix' inspect "$folder/im.gguf"
+check "not over the model" 2 '' '*' imatrix "$folder/a.gguf" --text examples/text/calib.txt -o "$folder/a.gguf" --force
+check "text and place are needed" 2 '' '--text FILE' imatrix "$MODEL"
+head -c 4000 "$folder/im.gguf" >"$folder/cut.gguf"
+check "a cut matrix" 3 '' 'cut.gguf' quant "$MODEL" -o "$folder/no.gguf" --scheme q4_0-mix --imatrix "$folder/cut.gguf"
+check "a text is no matrix" 3 '' 'no importance matrix' quant "$MODEL" -o "$folder/no.gguf" --scheme q4_0-mix --imatrix examples/text/calib.txt
+
 # What does not go together.
 check "GGUF has no int4" 5 '' 'layout gguf holds' quant "$MODEL" -o "$folder/no.gguf" --scheme int4-g32 --include '*q_proj'
 check "compressed-tensors has no q8_0" 5 '' 'compressed-tensors' quant "$MODEL" -o "$folder/no" --scheme q8_0 --include '*q_proj' --layout compressed-tensors

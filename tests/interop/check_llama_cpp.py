@@ -4,7 +4,8 @@
   converter   for every family that its converter knows, the file from safetensors is the converter's, byte for byte:
               names, order, metadata, tokenizers; what the converter fails on becomes a file all the same
   loads       llama.cpp loads the file and computes transformers' logits; its tokenizer gives the same ids
-  quantize    llama-quantize gives every weight the type that vise gives it, and the same bytes
+  quantize    llama-quantize gives every weight the type that vise gives it, and the same bytes, also with importances
+  imatrix     llama-imatrix finds the importances that vise finds
 
 usage: check_llama_cpp.py SOURCES BUILD MAIN: of llama.cpp, its build folder, and llama_main
 """
@@ -20,7 +21,7 @@ from pathlib import Path
 
 SOURCES, BUILD, MAIN = sys.argv[1:4]
 sys.path[:0] = [os.path.join(SOURCES, "gguf-py"), SOURCES]
-from common import MODELS, VISE, ViseError, check, finish, path, skip, vise
+from common import CALIBRATION, MODELS, VISE, ViseError, check, finish, path, skip, vise
 import numpy
 import torch
 import transformers
@@ -343,12 +344,47 @@ def check_quantize():
         vise("convert", folder, "-o", path("source.gguf"), "--force")
         for scheme, theirs in MIXTURES:
             check(f"{name}, {scheme}", same_as_quantize, folder, scheme, theirs, None)
+        if title not in ("16 layers", "8 experts"):
+            continue
+        rows = torch.randint(3, 110, (8, 64), generator=torch.Generator().manual_seed(1)).tolist()
+        with open(path("rows.jsonl"), "w") as file:
+            file.writelines(json.dumps({"input_ids": row}) + "\n" for row in rows)
+        vise("imatrix", folder, "--text", path("rows.jsonl"), "--length", "64", "-o", path("imatrix.gguf"), "--force")
+        for scheme, theirs in MIXTURES:
+            check(f"{name}, importances, {scheme}", same_as_quantize, folder, scheme, theirs, path("imatrix.gguf"))
+
+
+# ---- llama-imatrix ---------------------------------------------------------------------------------------------------
+
+
+def same_importances(folder):
+    text = os.path.join(os.path.dirname(CALIBRATION), "test.txt")
+    theirs, ours, file = path("theirs.gguf"), path("ours.gguf"), path("source.gguf")
+    vise("convert", folder, "-o", file, "--dtype", "f32", "--force")
+    subprocess.run([os.path.join(BUILD, "bin/llama-imatrix"), "-m", file, "-f", text, "-c", "128", "-b", "128", "-t", "1",
+                    "--chunks", "4", "--no-ppl", "-o", theirs], capture_output=True, check=True)
+    vise("imatrix", folder, "--text", text, "--length", "128", "--samples", "4", "--protocol", "llama.cpp", "-o", ours, "--force")
+    a, b = ({t.name: t for t in gguf.GGUFReader(name).tensors} for name in (theirs, ours))
+    if list(a) != list(b) or any(t.shape.tolist() != b[name].shape.tolist() for name, t in a.items()):
+        return False, f"{len(a)} tensors there, {len(b)} here"
+    counts = all((a[name].data == b[name].data).all() for name in a if name.endswith(".counts"))
+    off = max(abs(a[name].data - b[name].data).max() / a[name].data.max() for name in a)
+    return counts and off < 1e-3, f"{len(a)} tensors, counts {'equal' if counts else 'differ'}, off by {off:.1e} of the largest"
+
+
+def check_imatrix():
+    for name in ("llama-books",):
+        folder = os.path.join(MODELS, name)
+        if os.path.isdir(folder):
+            check(f"importances of llama-imatrix, {name}", same_importances, folder)
+        else:
+            skip(f"importances of llama-imatrix, {name}", f"no {folder}")
 
 
 if __name__ == "__main__":
     only = sys.argv[4:]
     for name, work in (("converter", check_converter), ("vocabularies", check_vocabularies), ("logits", check_logits),
-                       ("quantize", check_quantize)):
+                       ("quantize", check_quantize), ("imatrix", check_imatrix)):
         if not only or name in only:
             work()
     finish()

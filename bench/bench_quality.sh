@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# Quality on llama-books: the rise of mean NLL for each scheme and method, over four calibrations, beside the figures of
-# llm-compressor 0.14 by the same protocol: windows of <|bos|> + 255 tokens, calibration on 128 consecutive windows that begin at window
-# 0, 128, 256, 384, evaluation on the first 256 windows of the validation text; linears of the blocks only, scales in bf16.
+# Quality on llama-books for each scheme and method, as a Markdown table: bits for each quantized weight (scales counted),
+# the rise of mean NLL over four calibrations, KL divergence, top-1 agreement, and the rise that peers reached by the same
+# protocol: windows of <|bos|> + 255 tokens, calibration on 128 consecutive windows that begin at window 0, 128, 256, 384,
+# evaluation on the first 256 windows of the validation text; linears of the blocks only, scales in bf16. Peers:
+# llm-compressor 0.14; AutoRound 0.16 with 200 iterations, which learns by gradients.
 #
-#   bench/bench_quality.sh [ROW ...]      rows by name (default: all); SHARED=FOLDER, VISE=PROGRAM
+#   bench/bench_quality.sh [ROW ...]      rows whose names begin so (default: all)
+#                                         SHARED=FOLDER, VISE=PROGRAM, SKIPS="0 128"
 set -euo pipefail
 cd "$(dirname "$0")/.."
 shared=${SHARED:-../shared}
@@ -17,47 +20,74 @@ vise=${VISE:-build/vise}
 work=$(mktemp -d build/quality.XXXXXX)
 trap 'rm -rf "$work"' EXIT
 
-# name | llm-compressor's mean | arguments
+# name | peers | arguments
 rows() {
     cat <<'ROWS'
-rtn-int4-g128|0.0062|quant --scheme int4-g128 --method rtn
-rtn-int3-g128|0.0219|quant --scheme int3-g128 --method rtn
-rtn-int2-g32|0.1371|quant --scheme int2-g32 --method rtn
-rtn-int2-g32-asym|0.0896|quant --scheme int2-g32-asym --method rtn
-gptq-int4-g128|0.0036|quant --scheme int4-g128 --method gptq
-gptq-int3-g128|0.0109|quant --scheme int3-g128 --method gptq
-gptq-int2-g32|0.0620|quant --scheme int2-g32 --method gptq
-gptq-int2-g32-asym|0.0394|quant --scheme int2-g32-asym --method gptq
-magnitude-50|-|prune --sparsity 0.5 --method magnitude
-wanda-50|0.0303|prune --sparsity 0.5 --method wanda
-wanda-2:4|0.0901|prune --pattern 2:4 --method wanda
-sparsegpt-50|0.0210|prune --sparsity 0.5 --method sparsegpt
-sparsegpt-2:4|0.0572|prune --pattern 2:4 --method sparsegpt
+rtn-int8-channel||quant --scheme int8-channel --method rtn
+rtn-int4-g128|llm-compressor 0.0062|quant --scheme int4-g128 --method rtn
+rtn-int4-g32||quant --scheme int4-g32 --method rtn
+rtn-int4-g32-asym||quant --scheme int4-g32-asym --method rtn
+rtn-nf4||quant --scheme nf4 --method rtn
+rtn-fp8-e4m3-channel||quant --scheme fp8-e4m3-channel --method rtn
+rtn-mxfp4||quant --scheme mxfp4 --method rtn
+rtn-nvfp4||quant --scheme nvfp4 --method rtn
+rtn-int3-g128|llm-compressor 0.0219|quant --scheme int3-g128 --method rtn
+rtn-int3-g32||quant --scheme int3-g32 --method rtn
+rtn-int2-g32|llm-compressor 0.1371|quant --scheme int2-g32 --method rtn
+rtn-int2-g32-asym|llm-compressor 0.0896|quant --scheme int2-g32-asym --method rtn
+gptq-int8-channel||quant --scheme int8-channel --method gptq
+gptq-int4-g128|llm-compressor 0.0036|quant --scheme int4-g128 --method gptq
+gptq-int4-g32||quant --scheme int4-g32 --method gptq
+gptq-int4-g32-asym||quant --scheme int4-g32-asym --method gptq
+gptq-int3-g128|llm-compressor 0.0109, AutoRound 0.0064|quant --scheme int3-g128 --method gptq
+gptq-int3-g32||quant --scheme int3-g32 --method gptq
+gptq-int2-g128||quant --scheme int2-g128 --method gptq
+gptq-int2-g32|llm-compressor 0.0620, AutoRound 0.0321|quant --scheme int2-g32 --method gptq
+gptq-int2-g32-asym|llm-compressor 0.0394, AutoRound 0.0285|quant --scheme int2-g32-asym --method gptq
+magnitude-50||prune --sparsity 0.5 --method magnitude
+wanda-50|llm-compressor 0.0303|prune --sparsity 0.5 --method wanda
+wanda-2:4|llm-compressor 0.0901|prune --pattern 2:4 --method wanda
+sparsegpt-50|llm-compressor 0.0210|prune --sparsity 0.5 --method sparsegpt
+sparsegpt-2:4|llm-compressor 0.0572|prune --pattern 2:4 --method sparsegpt
 ROWS
 }
 
-nll() { # of a model: ln of its perplexity
-    "$vise" eval "$1" --text "$books/valid.txt" --length 256 --samples 256 --json --quiet |
-        awk -F '[:,]' '/"perplexity"/ { inside = 1 } inside && /"after"/ { printf "%.5f", log($2); exit }'
+measured() { # bits, NLL before and after, KL divergence, top-1 agreement
+    awk -F '[:,]' '/"bytes_before"/ && !before { before = $2 } /"bytes_after"/ && !after { after = $2 }
+        END { printf "%.3f ", 16 * after / before }' "$work/out/report.json"
+    "$vise" eval "$work/out" --reference "$model" --text "$books/valid.txt" --length 256 --samples 256 --json --quiet |
+        awk -F '[:,]' '/"perplexity"/ { inside = 1 } inside && /"before"/ { before = log($2) }
+            inside && /"after"/ { after = log($2); inside = 0 }
+            /"kl"/ { kl = 1 } kl && /"mean"/ { divergence = $2; kl = 0 } /"top1_agreement"/ { top = $2 }
+            END { printf "%.5f %.5f %.5f %.4f\n", before, after, divergence, top }'
 }
 
-base=$(nll "$model")
-echo "base $base; $("$vise" --version); $(nproc) cores"
-printf '%-20s %9s %9s %9s %12s\n' row mean lowest highest llm-compressor
-rows | while IFS='|' read -r name peer arguments; do
-    if [ $# -gt 0 ] && [[ " $* " != *" $name "* ]]; then
-        continue
-    fi
+chosen() { # whether the row was asked for
+    local name=$1 wanted
+    shift
+    [ $# -gt 0 ] || return 0
+    for wanted in "$@"; do [[ $name == "$wanted"* ]] && return 0; done
+    return 1
+}
+
+echo "$("$vise" --version); $(nproc) cores"
+echo
+echo "| method and scheme | bits | rise of NLL, mean [lowest - highest] | KL | top-1 | peers' rise |"
+echo "|---|---|---|---|---|---|"
+rows | while IFS='|' read -r name peers arguments; do
+    chosen "$name" "$@" || continue
     read -r pass rest <<<"$arguments"
-    skips="0 128 256 384"
+    skips=${SKIPS:-0 128 256 384}
     case $name in rtn-* | magnitude-*) skips=0 ;; esac
     for skip in $skips; do
         # shellcheck disable=SC2086
         "$vise" "$pass" "$model" $rest -o "$work/out" --force --quiet --calibration "$books/calib.txt" --length 256 \
             --samples 128 --windows first --skip "$skip" 2>/dev/null
-        nll "$work/out"
-        echo
-    done | awk -v base="$base" -v name="$name" -v peer="$peer" '
-        { r = $1 - base; s += r; if (NR == 1 || r < lo) lo = r; if (NR == 1 || r > hi) hi = r }
-        END { printf "%-20s %9.4f %9.4f %9.4f %12s\n", name, s / NR, lo, hi, peer }'
+        measured
+    done | awk -v name="$name" -v peers="$peers" '
+        { r = $3 - $2; bits = $1; s += r; kl += $4; top += $5
+          if (NR == 1 || r < lo) lo = r
+          if (NR == 1 || r > hi) hi = r }
+        END { spread = NR > 1 ? sprintf(" [%.4f - %.4f]", lo, hi) : ""
+              printf "| %s | %.2f | %.4f%s | %.4f | %.1f %% | %s |\n", name, bits, s / NR, spread, kl / NR, 100 * top / NR, peers }'
 done

@@ -22,7 +22,7 @@ vise_st_input help_input(const help_memory *memory)
 void help_put(vise_buf *buf, uint64_t value, int bytes)
 {
     for (int i = 0; i < bytes; i++)
-        vise_buf_add_char(buf, (char)(value >> (8 * i) & 0xFF));
+        vise_buf_add_char(buf, (char)(i < 8 ? value >> (8 * i) & 0xFF : 0));
 }
 
 void help_zip_init(help_zip *zip)

@@ -128,8 +128,8 @@ typedef struct vise_inspect_options {
     bool json, architectures, schemes, layouts, roles, devices;
 } vise_inspect_options;
 typedef struct vise_eval_command_options {
-    const char *text, *ids, *labels, *reference, *save_logits;
-    double max_perplexity_ratio, min_accuracy;
+    const char *text, *ids, *labels, *choices, *embeddings, *reference, *save_logits;
+    double max_perplexity_ratio, min_accuracy, min_cosine;
     bool weights_only, json;
 } vise_eval_command_options;
 typedef struct vise_imatrix_options {

@@ -28,7 +28,7 @@ typedef struct evaluation {
     vise_window_options cut; /* of --text */
     vise_windows *sets;
     size_t n_sets;
-    vise_eval_task task; /* of --labels */
+    vise_eval_task task; /* of --labels and so on */
     size_t length;  /* of the longest window */
     uint64_t least; /* pool bytes that the evaluation takes at least */
     vise_report report;
@@ -104,21 +104,6 @@ static bool predicts(const vise_model *model)
     return model->config.head == VISE_HEAD_LM && !model->config.bidirectional;
 }
 
-/* What 1_Pooling/config.json of a sentence encoder says; without one, vectors are means. */
-static bool pools_first_token(const char *path)
-{
-    char *file = NULL;
-    cJSON *json = NULL;
-    bool first = false;
-
-    if (vise_path_join(path, "1_Pooling/config.json", &file, NULL) == VISE_OK && vise_path_exists(file) &&
-        vise_json_load(file, TEXT_BYTES_MAX, &json, NULL) == VISE_OK)
-        first = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(json, "pooling_mode_cls_token"));
-    cJSON_Delete(json);
-    vise_free(file);
-    return first;
-}
-
 static vise_status measure(evaluation *e, vise_error *err)
 {
     vise_eval_options options = {.windows = e->sets,
@@ -135,7 +120,9 @@ static vise_status measure(evaluation *e, vise_error *err)
     if (vise_eval_task_asked(e->own))
         return vise_eval_task_run(&e->task, options, &e->report, err);
     if (!predicts(e->model)) {
-        options.first_token = pools_first_token(e->path);
+        vise_pooling pooling;
+        VISE_TRY(vise_pooling_read(e->path, &pooling, err));
+        options.first_token = pooling.first_token;
         return vise_save_logits(e->model, &options, e->own->save_logits, err);
     }
     VISE_TRY(vise_evaluate(e->model, e->reference, &options, &quality, &reference, &divergence, err));
@@ -180,6 +167,8 @@ static void describe(const vise_cli *cli, evaluation *e, double seconds)
         report->input.path = e->own->reference;
         report->input.bytes = report->size.before = file_bytes(e->reference);
     }
+    if (vise_eval_task_has_table(e->own))
+        report->input.path = e->own->reference;
     if (e->session.memory_bytes > 0)
         report->memory.budget = e->session.memory_bytes;
     report->memory.peak_rss = vise_resident_peak_bytes();
@@ -213,17 +202,23 @@ cleanup:
 static vise_status check_usage(const vise_cli *cli, const vise_eval_command_options *own, vise_error *err)
 {
     VISE_TRY(vise_cli_expect(cli, 1, "MODEL", err));
-    if (!own->text && !own->ids && !own->labels)
-        return VISE_FAIL(err, VISE_EUSAGE, "nothing to evaluate on: give --text FILE, --labels FILE or --ids FILE");
-    if ((own->text != NULL) + (own->ids != NULL) + (own->labels != NULL) > 1)
-        return VISE_FAIL(err, VISE_EUSAGE, "--text, --ids and --labels exclude each other");
-    if (!isnan(own->max_perplexity_ratio) && vise_eval_task_asked(own))
-        return VISE_FAIL(err, VISE_EUSAGE, "--max-perplexity-ratio is about --text or --ids");
-    if (!isnan(own->min_accuracy) && !own->labels)
-        return VISE_FAIL(err, VISE_EUSAGE, "--min-accuracy is about --labels FILE");
+    const int asked = (own->text != NULL) + (own->ids != NULL) + (own->labels != NULL) + (own->choices != NULL) +
+                      (own->embeddings != NULL);
+    if (asked == 0)
+        return VISE_FAIL(err, VISE_EUSAGE,
+                         "nothing to evaluate on: give --text FILE, --labels FILE, --choices FILE, --embeddings "
+                         "FILE or --ids FILE");
+    if (asked > 1)
+        return VISE_FAIL(err, VISE_EUSAGE, "--text, --ids, --labels, --choices and --embeddings exclude each other");
+    VISE_TRY(vise_eval_task_check(own, err));
     if (!isnan(own->max_perplexity_ratio) && !own->reference)
         return VISE_FAIL(err, VISE_EUSAGE, "--max-perplexity-ratio needs --reference MODEL to compare with");
     return VISE_OK;
+}
+
+static const char *file_of(const vise_eval_command_options *own)
+{
+    return vise_eval_task_asked(own) ? vise_eval_task_file(own) : own->text ? own->text : own->ids;
 }
 
 /* An older file of logits is replaced; a folder, a model or a text never is. */
@@ -236,7 +231,9 @@ static vise_status check_logits_path(const evaluation *e, vise_error *err)
     VISE_TRY(vise_check_apart_from_model(path, e->model, err));
     if (e->reference)
         VISE_TRY(vise_check_apart_from_model(path, e->reference, err));
-    return vise_check_apart(path, e->own->text ? e->own->text : e->own->labels ? e->own->labels : e->own->ids, err);
+    if (vise_eval_task_has_table(e->own))
+        VISE_TRY(vise_check_apart(path, e->own->reference, err));
+    return vise_check_apart(path, file_of(e->own), err);
 }
 
 static vise_status evaluate(const vise_cli *cli, evaluation *e, vise_error *err)
@@ -246,6 +243,7 @@ static vise_status evaluate(const vise_cli *cli, evaluation *e, vise_error *err)
                               .max_kl = NAN,
                               .min_top1_agreement = NAN,
                               .min_accuracy = e->own->min_accuracy,
+                              .min_cosine = e->own->min_cosine,
                               .max_bytes = VISE_UNSET_SIZE};
     int threads = cli->common.threads == VISE_UNSET_INT ? vise_cpu_usable_cores() : (int)cli->common.threads;
     double start = vise_seconds();
@@ -253,7 +251,7 @@ static vise_status evaluate(const vise_cli *cli, evaluation *e, vise_error *err)
 
     VISE_TRY(vise_model_open(e->path, &e->model, err));
     VISE_TRY(vise_model_need_forward(e->model, "eval", err));
-    if (e->own->reference) {
+    if (e->own->reference && !vise_eval_task_has_table(e->own)) {
         VISE_TRY(vise_model_open(e->own->reference, &e->reference, err));
         VISE_TRY(vise_model_need_forward(e->reference, "eval --reference", err));
     }
@@ -262,7 +260,7 @@ static vise_status evaluate(const vise_cli *cli, evaluation *e, vise_error *err)
     if (e->own->save_logits)
         VISE_TRY(check_logits_path(e, err));
     VISE_TRY(load_windows(cli, e, err));
-    e->least = vise_eval_bytes(e->model, e->reference, e->length, threads);
+    e->least = vise_eval_bytes(e->model, e->reference, e->length, threads) + vise_eval_task_bytes(&e->task);
     VISE_TRY(
         vise_session_open(cli->common.device, threads, cli->memory.cpu, e->least, true, &e->session, err));
     VISE_TRY(measure(e, err));

@@ -35,6 +35,7 @@ typedef struct vise_goals { /* NaN or VISE_UNSET_SIZE: not asked */
     double max_kl;
     double min_top1_agreement;
     double min_accuracy; /* of labels or choices */
+    double min_cosine;   /* of embeddings, the mean */
     uint64_t max_bytes;
 } vise_goals;
 

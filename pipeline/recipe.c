@@ -35,6 +35,7 @@ void vise_request_init(vise_request *request)
     request->goals.max_kl = NAN;
     request->goals.min_top1_agreement = NAN;
     request->goals.min_accuracy = NAN;
+    request->goals.min_cosine = NAN;
     request->goals.max_bytes = VISE_UNSET_SIZE;
     request->device = "auto";
 }

@@ -75,6 +75,17 @@ typedef struct vise_report_labels {
     const uint64_t *confusion; /* [n_classes, n_classes]: texts by their label and the one given; NULL: too large */
 } vise_report_labels;
 
+typedef struct vise_report_choices {
+    uint64_t n, truncated; /* contexts; endings that were cut */
+    vise_report_pair accuracy, normalized; /* by likelihood, and by likelihood per character */
+    double agreement; /* contexts for which the reference chooses the same */
+} vise_report_choices;
+
+typedef struct vise_report_embeddings {
+    uint64_t n, truncated, width, worst_line; /* worst_line: of the file, where the lowest cosine is */
+    double mean_cosine, min_cosine;
+} vise_report_embeddings;
+
 typedef struct vise_report_goal {
     const char *name;
     double limit, value;
@@ -116,6 +127,8 @@ typedef struct vise_report {
         vise_spread kl, delta_p;
         double top1_agreement, top1_stderr;
         vise_report_labels labels;
+        vise_report_choices choices;
+        vise_report_embeddings embeddings;
     } accuracy;
     vise_report_goal *goals;
     size_t n_goals;
@@ -132,7 +145,7 @@ VISE_MUST_USE vise_status vise_report_warn(vise_report *report, const char *text
  * report is freed. */
 void vise_report_collect(vise_report *report);
 
-/* The JSON document (schema 1). accuracy_only: {"accuracy": {...}} for `eval --json`. */
+/* The JSON document (schema 1). accuracy_only: {"memory": {...}, "accuracy": {...}} for `eval --json`. */
 VISE_MUST_USE vise_status vise_report_json(const vise_report *report, bool accuracy_only, vise_buf *out,
                                            vise_error *err);
 

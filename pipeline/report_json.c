@@ -304,10 +304,13 @@ vise_status vise_report_json(const vise_report *report, bool accuracy_only, vise
 
     vise_json_begin(&writer, out, 2);
     vise_json_object(&writer);
-    if (accuracy_only)
+    if (accuracy_only) {
+        if (report->memory.peak_rss != VISE_UNSET_SIZE)
+            put_memory(&writer, report);
         put_accuracy(&writer, report);
-    else
+    } else {
         put_report(&writer, report);
+    }
     vise_json_object_end(&writer);
     vise_buf_add_char(out, '\n');
     return vise_buf_check(out, "the report", err);

@@ -12,14 +12,30 @@ void vise_report_tasks_init(vise_report *report)
 
     report->accuracy.labels = (vise_report_labels){
         .n = VISE_UNSET_SIZE, .accuracy = unknown, .macro_f1 = unknown, .f1 = unknown, .agreement = NAN};
+    report->accuracy.choices = (vise_report_choices){
+        .n = VISE_UNSET_SIZE, .accuracy = unknown, .normalized = unknown, .agreement = NAN};
+    report->accuracy.embeddings = (vise_report_embeddings){
+        .n = VISE_UNSET_SIZE, .worst_line = VISE_UNSET_SIZE, .mean_cosine = NAN, .min_cosine = NAN};
 }
 
 double vise_report_tasks_accuracy(const vise_report *report)
 {
-    return report->accuracy.labels.accuracy.after;
+    const vise_report_labels *labels = &report->accuracy.labels;
+
+    return labels->n != VISE_UNSET_SIZE ? labels->accuracy.after : report->accuracy.choices.accuracy.after;
 }
 
 /* ---- filling --------------------------------------------------------------------------------------------------- */
+
+/* What the tasks were measured on. */
+static vise_status fill_texts(vise_report *report, const char *file, uint64_t tokens, uint64_t invalid_utf8,
+                              vise_error *err)
+{
+    report->accuracy.tokens = tokens;
+    if (invalid_utf8 > 0)
+        report->accuracy.invalid_utf8 = invalid_utf8;
+    return vise_arena_strdup(report->arena, file, strlen(file), &report->accuracy.text, err);
+}
 
 static vise_status fill_classes(vise_report *report, const vise_labelled *of, const vise_class_scores *scores,
                                 vise_error *err)
@@ -85,8 +101,7 @@ vise_status vise_report_labelled(vise_report *report, const vise_labelled *of, v
 {
     vise_report_labels *labels = &report->accuracy.labels;
 
-    VISE_TRY(vise_arena_strdup(report->arena, of->file, strlen(of->file), &report->accuracy.text, err));
-    report->accuracy.tokens = of->tokens;
+    VISE_TRY(fill_texts(report, of->file, of->tokens, of->invalid_utf8, err));
     labels->n = of->n;
     labels->truncated = of->truncated;
     VISE_TRY(fill_side(report, of, true, err));
@@ -94,6 +109,41 @@ vise_status vise_report_labelled(vise_report *report, const vise_labelled *of, v
         return VISE_OK;
     labels->agreement = vise_share_equal(of->after, of->before, of->n);
     return fill_side(report, of, false, err);
+}
+
+vise_status vise_report_chosen(vise_report *report, const vise_chosen *of, vise_error *err)
+{
+    vise_report_choices *choices = &report->accuracy.choices;
+    vise_report_pair *pairs[2] = {&choices->accuracy, &choices->normalized};
+
+    VISE_TRY(fill_texts(report, of->file, of->tokens, 0, err));
+    choices->n = of->n;
+    choices->truncated = of->truncated;
+    for (int by_length = 0; by_length < 2; by_length++) {
+        pairs[by_length]->after = vise_share_equal(of->after[by_length], of->truth, of->n);
+        pairs[by_length]->stderr_ = vise_share_stderr(pairs[by_length]->after, of->n);
+        if (of->before[0])
+            pairs[by_length]->before = vise_share_equal(of->before[by_length], of->truth, of->n);
+    }
+    if (of->before[0])
+        choices->agreement = vise_share_equal(of->after[0], of->before[0], of->n);
+    return VISE_OK;
+}
+
+vise_status vise_report_embedded(vise_report *report, const vise_embedded *of, vise_error *err)
+{
+    vise_report_embeddings *embeddings = &report->accuracy.embeddings;
+
+    VISE_TRY(fill_texts(report, of->file, of->tokens, of->invalid_utf8, err));
+    embeddings->n = of->n;
+    embeddings->truncated = of->truncated;
+    embeddings->width = (uint64_t)of->width;
+    if (!of->cosines)
+        return VISE_OK;
+    embeddings->mean_cosine = of->cosines->mean;
+    embeddings->min_cosine = of->cosines->min;
+    embeddings->worst_line = of->worst_line;
+    return VISE_OK;
 }
 
 /* ---- JSON ------------------------------------------------------------------------------------------------------ */
@@ -169,8 +219,42 @@ static void put_labels(vise_json_writer *to, const vise_report_labels *labels)
     vise_json_object_end(to);
 }
 
+static void put_choices(vise_json_writer *to, const vise_report_choices *choices)
+{
+    vise_json_key(to, "choices");
+    vise_json_object(to);
+    put_pair(to, "accuracy", &choices->accuracy);
+    put_pair(to, "normalized_accuracy", &choices->normalized);
+    put_count(to, "n", choices->n);
+    put_number(to, "agreement", choices->agreement);
+    put_count(to, "truncated", choices->truncated);
+    vise_json_object_end(to);
+}
+
+static void put_embeddings(vise_json_writer *to, const vise_report_embeddings *embeddings)
+{
+    vise_json_key(to, "embeddings");
+    vise_json_object(to);
+    if (isfinite(embeddings->mean_cosine)) {
+        vise_json_key(to, "cosine");
+        vise_json_object(to);
+        put_number(to, "mean", embeddings->mean_cosine);
+        put_number(to, "min", embeddings->min_cosine);
+        put_count(to, "min_line", embeddings->worst_line);
+        vise_json_object_end(to);
+    }
+    put_count(to, "n", embeddings->n);
+    put_count(to, "width", embeddings->width);
+    put_count(to, "truncated", embeddings->truncated);
+    vise_json_object_end(to);
+}
+
 void vise_report_put_tasks(vise_json_writer *to, const vise_report *report)
 {
+    if (report->accuracy.choices.n != VISE_UNSET_SIZE)
+        put_choices(to, &report->accuracy.choices);
+    if (report->accuracy.embeddings.n != VISE_UNSET_SIZE)
+        put_embeddings(to, &report->accuracy.embeddings);
     if (report->accuracy.labels.n != VISE_UNSET_SIZE)
         put_labels(to, &report->accuracy.labels);
 }

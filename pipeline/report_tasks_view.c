@@ -12,38 +12,51 @@
 const char *vise_view_share(const vise_task_figure *figure, double value, char text[VISE_VIEW_MAX])
 {
     text[0] = '\0';
-    if (isfinite(value) && figure->percent)
-        snprintf(text, VISE_VIEW_MAX, "%.2f %%", 100.0 * value);
-    else if (isfinite(value))
-        snprintf(text, VISE_VIEW_MAX, "%.4f", value);
+    if (!isfinite(value))
+        return text;
+    if (figure->decimals > 0)
+        return vise_view_fixed(value, figure->decimals, text);
+    snprintf(text, VISE_VIEW_MAX, "%.2f %%", 100.0 * value);
     return text;
 }
 
-static void add_figure(vise_task_figure *figures, size_t *count, const char *label, const cJSON *pair, bool percent)
+/* The part of the report that there is. */
+static const cJSON *task_of(const cJSON *accuracy)
+{
+    static const char *const tasks[] = {"labels", "choices", "embeddings"};
+    const cJSON *task = NULL;
+
+    for (size_t i = 0; !task && i < sizeof tasks / sizeof tasks[0]; i++)
+        task = vise_view(accuracy, tasks[i]);
+    return task;
+}
+
+static void add_figure(vise_task_figure *figures, size_t *count, const char *label, const cJSON *pair, int decimals)
 {
     if (!isnan(vise_view_number(pair, "after")))
         figures[(*count)++] = (vise_task_figure){label, vise_view_number(pair, "before"),
                                                  vise_view_number(pair, "after"), vise_view_number(pair, "stderr"),
-                                                 percent};
+                                                 decimals};
 }
 
-static void add_agreement(vise_task_figure *figures, size_t *count, const cJSON *task)
+static void add_value(vise_task_figure *figures, size_t *count, const char *label, double value, int decimals)
 {
-    double agreement = vise_view_number(task, "agreement");
-
-    if (!isnan(agreement))
-        figures[(*count)++] = (vise_task_figure){"agreement", NAN, agreement, NAN, true};
+    if (!isnan(value))
+        figures[(*count)++] = (vise_task_figure){label, NAN, value, NAN, decimals};
 }
 
 size_t vise_task_figures(const cJSON *accuracy, vise_task_figure figures[VISE_TASK_FIGURES_MAX])
 {
-    const cJSON *labels = vise_view(accuracy, "labels");
+    const cJSON *task = task_of(accuracy), *cosine = vise_view(task, "cosine");
     size_t count = 0;
 
-    add_figure(figures, &count, "accuracy", vise_view(labels, "accuracy"), true);
-    add_figure(figures, &count, "F1", vise_view(labels, "f1"), false);
-    add_figure(figures, &count, "macro F1", vise_view(labels, "macro_f1"), false);
-    add_agreement(figures, &count, labels);
+    add_figure(figures, &count, "accuracy", vise_view(task, "accuracy"), 0);
+    add_figure(figures, &count, "normalized", vise_view(task, "normalized_accuracy"), 0);
+    add_figure(figures, &count, "F1", vise_view(task, "f1"), 4);
+    add_figure(figures, &count, "macro F1", vise_view(task, "macro_f1"), 4);
+    add_value(figures, &count, "agreement", vise_view_number(task, "agreement"), 0);
+    add_value(figures, &count, "cosine", vise_view_number(cosine, "mean"), 6);
+    add_value(figures, &count, "lowest", vise_view_number(cosine, "min"), 6);
     return count;
 }
 
@@ -108,13 +121,14 @@ static void put_confusion(const cJSON *labels, vise_buf *out)
 
 static void put_measured(const cJSON *accuracy, vise_buf *out)
 {
-    const cJSON *task = vise_view(accuracy, "labels");
+    const cJSON *task = task_of(accuracy);
     const char *text = vise_view_base(vise_view_text(accuracy, "text"));
     double truncated = vise_view_number(task, "truncated");
     char number[VISE_VIEW_MAX];
 
-    vise_buf_addf(out, "  %-12s %s, %s texts", "measured on", text ? text : "?",
-                  vise_view_fixed(vise_view_number(task, "n"), 0, number));
+    vise_buf_addf(out, "  %-12s %s, %s %s", "measured on", text ? text : "?",
+                  vise_view_fixed(vise_view_number(task, "n"), 0, number),
+                  vise_view(accuracy, "choices") ? "contexts" : "texts");
     vise_buf_addf(out, ", %s tokens", vise_view_fixed(vise_view_number(accuracy, "tokens"), 0, number));
     if (truncated > 0.0)
         vise_buf_addf(out, ", %s of the texts cut", vise_view_fixed(truncated, 0, number));
@@ -134,7 +148,7 @@ bool vise_report_text_tasks(const cJSON *accuracy, vise_buf *out)
         vise_buf_addf(out, "  %-12s %9s %s %-*s%s%s\n", figures[i].label, before, before[0] ? "->" : "  ",
                       remark[0] ? 9 : 0, after, remark[0] ? "  " : "", remark);
     }
-    if (count == 0)
+    if (!task_of(accuracy))
         return false;
     put_measured(accuracy, out);
     put_class_table(vise_view(accuracy, "labels"), out);
@@ -180,13 +194,13 @@ bool vise_report_md_tasks(const cJSON *accuracy, vise_buf *out)
                       vise_view_share(&figures[i], figures[i].before, before),
                       vise_view_share(&figures[i], figures[i].after, after), remark);
     }
-    if (count == 0)
+    if (!task_of(accuracy))
         return false;
     if (text) {
         vise_buf_add_text(out, "\nMeasured on ");
         vise_view_md(out, vise_view_base(text));
-        vise_buf_addf(out, ": %s texts.\n",
-                      vise_view_fixed(vise_view_number(vise_view(accuracy, "labels"), "n"), 0, before));
+        vise_buf_addf(out, ": %s %s.\n", vise_view_fixed(vise_view_number(task_of(accuracy), "n"), 0, before),
+                      vise_view(accuracy, "choices") ? "contexts" : "texts");
     }
     put_md_classes(vise_view(accuracy, "labels"), out);
     return true;

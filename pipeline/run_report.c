@@ -338,6 +338,9 @@ vise_status vise_report_goals(vise_report *report, const vise_goals *goals, vise
     if (!isnan(goals->min_accuracy))
         add_goal(&list, "min_accuracy", goals->min_accuracy, vise_report_tasks_accuracy(report),
                  vise_report_tasks_accuracy(report) >= goals->min_accuracy);
+    if (!isnan(goals->min_cosine))
+        add_goal(&list, "min_cosine", goals->min_cosine, report->accuracy.embeddings.mean_cosine,
+                 report->accuracy.embeddings.mean_cosine >= goals->min_cosine);
     if (goals->max_bytes != VISE_UNSET_SIZE && report->output.path != NULL)
         add_goal(&list, "max_bytes", (double)goals->max_bytes, (double)report->output.bytes,
                  report->output.bytes <= goals->max_bytes);

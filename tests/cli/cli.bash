@@ -49,4 +49,7 @@ expect() {
     fi
 }
 
+# figures <JSON of eval: without what differs from run to run
+figures() { sed '/^  "memory": {/,/^  }/d'; }
+
 finish() { exit $failed; }

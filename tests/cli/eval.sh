@@ -41,8 +41,8 @@ check "messages without a chat template" 2 "" "has no chat template" eval "$chat
 echo '{{ bos_token }}{% for m in messages %}{{ m.role | upper }}: {{ m.content }}{{ "\n" }}{% endfor %}' >"$chat/chat_template.jinja"
 check "messages" 0 "bits/byte" "" eval "$chat" --text "$folder/messages.jsonl" --length 32 -q
 for i in 1 2 3 4 5 6 7 8; do echo '{"text": "USER: Tell me a story.\nASSISTANT: Once upon a time there was a cat.\n"}'; done >"$folder/same.jsonl"
-"$VISE" eval "$chat" --text "$folder/messages.jsonl" --length 32 --json -q | grep -v '"text"' >"$folder/one"
-"$VISE" eval "$chat" --text "$folder/same.jsonl" --length 32 --json -q | grep -v '"text"' >"$folder/two"
+"$VISE" eval "$chat" --text "$folder/messages.jsonl" --length 32 --json -q | grep -v '"text"' | figures >"$folder/one"
+"$VISE" eval "$chat" --text "$folder/same.jsonl" --length 32 --json -q | grep -v '"text"' | figures >"$folder/two"
 expect "messages are what the template writes" cmp "$folder/one" "$folder/two"
 (cat "$folder/messages.jsonl" "$folder/same.jsonl" "$folder/ids.jsonl"; echo '{"prompt": "x"}') >"$folder/mixed.jsonl"
 check "what is wrong with a line" 3 "" 'mixed.jsonl line 18: has neither "text" nor "input_ids" nor "messages"' eval "$chat" --text "$folder/mixed.jsonl" --length 8
@@ -52,7 +52,7 @@ check "calibration by messages" 0 "*" "" quant "$chat" -o "$folder/by-chat" --sc
 echo 'a{% call(x) f() %}{% endcall %}' >"$chat/chat_template.jinja"
 check "a template that asks for more" 5 "" 'chat_template.jinja line 1: the chat template uses the statement "call", which is not supported; give the lines as "text"' \
     eval "$chat" --text "$folder/messages.jsonl" --length 32
-"$VISE" eval "$MODEL" --text $text --samples 8 --json -q >"$folder/two" --threads 2
-"$VISE" eval "$MODEL" --text $text --samples 8 --json -q >"$folder/one" --threads 1
+"$VISE" eval "$MODEL" --text $text --samples 8 --json -q --threads 2 | figures >"$folder/two"
+"$VISE" eval "$MODEL" --text $text --samples 8 --json -q --threads 1 | figures >"$folder/one"
 expect "one and two threads agree to the last digit" cmp "$folder/one" "$folder/two"
 finish

@@ -65,7 +65,7 @@ static void test_report(void **state)
     static const char *const names[] = {"no", NULL, "yes"};
     static const int32_t truth[] = {0, 2, 2, 0, 2}, after[] = {0, 2, 0, 0, 2}, before[] = {0, 2, 2, 2, 2};
     static const uint64_t table[] = {2, 0, 1, 2};
-    vise_labelled labelled = {"x/dev.tsv", names, 3, truth, after, before, 5, 40, 1};
+    vise_labelled labelled = {"x/dev.tsv", names, 3, truth, after, before, 5, 40, 1, 3};
     vise_report report;
     vise_buf json;
 
@@ -83,6 +83,7 @@ static void test_report(void **state)
     assert_int_equal(vise_report_json(&report, true, &json, NULL), VISE_OK);
     assert_non_null(strstr(json.data, "\"labels\": {\n      \"accuracy\": {\n        \"before\": 0.8,\n"));
     assert_non_null(strstr(json.data, "\"name\": \"yes\""));
+    assert_non_null(strstr(json.data, "\"invalid_utf8\": 3"));
     vise_buf_deinit(&json);
     vise_report_deinit(&report);
 }

@@ -226,8 +226,9 @@ static void test_keys(void **state)
     assert_true(cJSON_IsFalse(at(json, "goals.1.met")));
     cJSON_Delete(json);
     json = to_json(&report, true);
-    assert_int_equal(cJSON_GetArraySize(json), 1);
+    assert_int_equal(cJSON_GetArraySize(json), 2);
     assert_non_null(at(json, "accuracy.perplexity.ratio"));
+    assert_non_null(at(json, "memory.peak_rss"));
     cJSON_Delete(json);
     vise_report_deinit(&report);
 }

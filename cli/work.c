@@ -92,9 +92,14 @@ static vise_status print_summary(const vise_request *request, const vise_report 
 
     vise_buf_init(&json, TEXT_BYTES_MAX);
     vise_buf_init(&text, TEXT_BYTES_MAX);
-    VISE_TRY_TO(cleanup, vise_report_path(request, &path, err));
-    VISE_TRY_TO(cleanup, vise_report_json(report, false, &json, err));
-    VISE_TRY_TO(cleanup, vise_json_parse(path, json.data, json.length, &document, err));
+    if (report->finished) { /* by an earlier run: what it wrote */
+        VISE_TRY_TO(cleanup, vise_strdup(report->finished, &path, err));
+        VISE_TRY_TO(cleanup, vise_json_load(path, TEXT_BYTES_MAX, &document, err));
+    } else {
+        VISE_TRY_TO(cleanup, vise_report_path(request, &path, err));
+        VISE_TRY_TO(cleanup, vise_report_json(report, false, &json, err));
+        VISE_TRY_TO(cleanup, vise_json_parse(path, json.data, json.length, &document, err));
+    }
     VISE_TRY_TO(cleanup, vise_report_render(document, path, VISE_REPORT_TEXT, &text, err));
     status = vise_cli_print(&text, err);
 cleanup:

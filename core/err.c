@@ -36,6 +36,16 @@ vise_status vise_fail(vise_error *err, vise_status status, const char *file, int
     return status;
 }
 
+void vise_error_add(vise_error *err, const char *text)
+{
+    size_t length;
+
+    if (!err || err->status == VISE_OK)
+        return;
+    length = strlen(err->message);
+    tidy(err->message, (int)length + snprintf(err->message + length, sizeof err->message - length, "%s", text));
+}
+
 const char *vise_status_text(vise_status status)
 {
     switch (status) {

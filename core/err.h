@@ -38,6 +38,9 @@ typedef struct vise_error {
 vise_status vise_fail(vise_error *err, vise_status status, const char *file, int line, const char *format, ...)
     VISE_PRINTF(5, 6);
 
+/* Appends to the message of a failure: what to do, where only a caller knows that. err may be NULL. */
+void vise_error_add(vise_error *err, const char *text);
+
 /* Short text for a status: "malformed input". Never NULL. */
 const char *vise_status_text(vise_status status);
 

@@ -135,6 +135,8 @@ typedef struct vise_report {
     const char **warnings;
     size_t n_warnings, warnings_capacity;
     double seconds; /* of the whole run */
+    char identity[65];    /* SHA-256 of what a continued run must have in common; "": none (pipeline/finished.h) */
+    const char *finished; /* NULL, or where the report of this very run lies, which was finished before */
 } vise_report;
 
 /* Sets everything to "not known". */

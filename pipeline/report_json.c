@@ -285,6 +285,7 @@ static void put_report(vise_json_writer *to, const vise_report *report)
     put_tool(to, report);
     put_model(to, "input", &report->input);
     put_model(to, "output", &report->output);
+    put_text(to, "identity", report->identity[0] != '\0' ? report->identity : NULL);
     put_passes(to, report);
     put_size_section(to, report);
     put_memory(to, report);

@@ -13,6 +13,7 @@
 #include "core/json.h"
 #include "eval/eval.h"
 #include "pipeline/apart.h"
+#include "pipeline/finished.h"
 #include "pipeline/offload.h"
 #include "pipeline/run_report.h"
 #include "pipeline/run_walk.h"
@@ -399,9 +400,14 @@ static vise_status run_session(vise_plan *plan, vise_session *session, vise_repo
     const vise_request *request = plan->request;
     vise_walk walk = {.plan = plan, .session = session};
     vise_buf identity = {0};
-    bool begun = false, offloads = false;
+    bool begun = false, offloads = false, finished = false;
     vise_status status = VISE_OK;
     VISE_TRY_TO(done, identity_of(plan, session, &identity, err));
+    vise_run_identity(identity.data, report);
+    if (request->output.resume)
+        VISE_TRY_TO(done, vise_run_finished(request, report, &finished, err));
+    if (finished)
+        goto done;
     VISE_TRY_TO(done, vise_calloc(plan->count + 1, sizeof *walk.outcomes, (void **)&walk.outcomes, err));
     for (size_t i = 0; i < plan->count; i++) {
         walk.outcomes[i] = (vise_outcome){.proxy_loss = NAN, .damp = NAN};
@@ -433,8 +439,11 @@ static vise_status run_session(vise_plan *plan, vise_session *session, vise_repo
     status = finish(&walk, report, start, err);
 done:;
     /* What an earlier run has finished stays until work on it begins; after a full disk, what this one has. */
-    const bool resumable = status == VISE_EINTERRUPTED || (request->output.resume && !begun) ||
-                           (status == VISE_ERESOURCE && any_finished(&walk));
+    const bool kept = begun && status == VISE_ERESOURCE && any_finished(&walk);
+    const bool resumable = status == VISE_EINTERRUPTED || (request->output.resume && !begun) || kept;
+    if (kept)
+        vise_error_add(err, "; what is finished is kept: once there is room, the same command with --resume "
+                            "continues it");
     if (offloads)
         vise_offload_drop(plan);
     if (walk.sink != NULL)

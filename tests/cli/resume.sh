@@ -199,4 +199,32 @@ expect "what is refused stays as it was" diff -r "$partial" "$folder/kept"
 check "without --resume it starts anew" 0 "" "" run "$folder/clock.json" -o "$out" -q
 expect "and ends the same" whole
 check "--resume with nothing to continue" 0 "*" "nothing to continue" convert "$MODEL" -o "$folder/new" --dtype bf16 --resume
+
+# ---- what is finished, and a full disk ----
+
+"$VISE" convert "$MODEL" -o "$folder/new.safetensors" --dtype bf16 -q
+for done in new new.safetensors; do
+    before=$(stat -c '%i %y' "$folder/$done"; sums "$folder/$done")
+    check "--resume of $done, which is finished" 0 "vise 0." "was finished already" convert "$MODEL" -o "$folder/$done" --dtype bf16 --resume
+    check "and once more, to replace it" 0 "" "" convert "$MODEL" -o "$folder/$done" --dtype bf16 --resume --force -q
+    [ "$(stat -c '%i %y' "$folder/$done"; sums "$folder/$done")" = "$before" ] || say FAIL "$done was written again"
+    check "what another run has finished stays" 2 "" "--force" convert "$MODEL" -o "$folder/$done" --dtype f16 --resume
+done
+check "a calibrated one" 0 "vise 0." "was finished already" run "$folder/clock.json" -o "$out" --resume
+sed 's/"pack"/"goals": {"max_bytes": "1KB"}, "pack"/' "$folder/calibrated.json" >"$folder/goal.json"
+check "a goal that is missed" 1 "*" "max_bytes" run "$folder/goal.json" -o "$folder/goal" -q
+check "is missed when the run is repeated" 1 "max_bytes" "a goal was not met" run "$folder/goal.json" -o "$folder/goal" --resume
+truncate -s -1 "$folder/new/model.safetensors"
+check "what is not whole is not finished" 2 "" "--force" convert "$MODEL" -o "$folder/new" --dtype bf16 --resume
+mkdir "$folder/disk"
+if [ "$(id -u)" -eq 0 ] && mount -t tmpfs -o size=600k tmpfs "$folder/disk" 2>/dev/null; then
+    trap 'umount "$folder/disk"; rm -rf "$folder"' EXIT
+    head -c 300000 /dev/zero >"$folder/disk/ballast"
+    packed=(convert "$MODEL" -o "$folder/disk/out" --dtype bf16 --pack --max-shard-size 100KB -q)
+    check "a full disk names the remedy" 4 "" "is kept: once there is room, the same command with --resume continues it" "${packed[@]}"
+    rm "$folder/disk/ballast"
+    check "which does" 0 "" "" "${packed[@]}" --resume
+else
+    echo "SKIP $test_name: a full disk needs root, to mount a small tmpfs"
+fi
 finish

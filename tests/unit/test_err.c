@@ -111,6 +111,22 @@ static void listen(void *context, const vise_event *event)
     h->total = event->total;
 }
 
+static void test_add(void **state)
+{
+    (void)state;
+    vise_error err = {0};
+    vise_error_add(NULL, "x");
+    vise_error_add(&err, "x");
+    assert_string_equal(err.message, "");
+    assert_int_equal(VISE_FAIL(&err, VISE_ERESOURCE, "full"), VISE_ERESOURCE);
+    vise_error_add(&err, "; make\nroom");
+    assert_string_equal(err.message, "full; make?room");
+    for (int i = 0; i < 300; i++)
+        vise_error_add(&err, "12345678");
+    assert_int_equal(strlen(err.message), VISE_ERROR_MESSAGE_MAX - 1);
+    assert_string_equal(err.message + VISE_ERROR_MESSAGE_MAX - 4, "...");
+}
+
 static void test_events(void **state)
 {
     (void)state;
@@ -136,7 +152,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_filled_once),  cmocka_unit_test(test_null_error),
         cmocka_unit_test(test_one_line_and_bounded), cmocka_unit_test(test_status_texts),
-        cmocka_unit_test(test_try),          cmocka_unit_test(test_events),
+        cmocka_unit_test(test_try),          cmocka_unit_test(test_add),
+        cmocka_unit_test(test_events),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -99,6 +99,9 @@ static vise_status read_weight(reader *r, const vise_gguf_tensor *sums, const vi
         entry->unseen += !(seen[m] > 0.0f);
         for (uint64_t i = m * columns; i < (m + 1) * columns; i++)
             entry->means[i] = seen[m] > 0.0f ? entry->means[i] / seen[m] : 1.0f;
+        if (seen[m] > 0.0f && seen[m] < 1.0f)
+            return VISE_FAIL(err, VISE_EFORMAT, "%s: %s holds %g, which counts no rows", r->file.path,
+                             counts->name, (double)seen[m]);
     }
     r->count++;
     return VISE_OK;

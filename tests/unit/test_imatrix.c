@@ -105,6 +105,7 @@ static void test_gguf(void **state)
          -1,
          "a.in_sum2 holds a negative number at 3"},
         {{{"a.counts", {1, 1}, 2, 0}, {"a.in_sum2", {4, 1}, 6, 0}}, 2, NAN, "a.counts holds NaN at 0"},
+        {{{"a.in_sum2", {4, 1}, 6, 0}, {"a.counts", {1, 1}, 0.5f, 0}}, 2, 6, "counts no rows"},
         {{{"a.in_sum2", {4, 1}, 6, 0}}, 1, 6, "a.in_sum2 has no counts"},
         {{{"a.counts", {1, 1}, 2, 0}}, 1, 2, "a.counts has no sums"},
         {{{"a.in_sum2", {4, 3}, 6, 0}, {"a.counts", {1, 2}, 2, 0}},

@@ -397,10 +397,8 @@ void vise_ct_config_free(vise_ct_config_file *file)
     vise_free(file);
 }
 
-const vise_ct_group *vise_ct_config_match(const vise_ct_config_file *file, const char *module)
+static const vise_ct_group *match_name(const vise_ct_config_file *file, const char *module)
 {
-    if (file->n_groups == 1)
-        return &file->groups[0];
     exact_target wanted = {module, 0};
     const exact_target *exact =
         file->n_exact == 0 ? NULL : bsearch(&wanted, file->exact, file->n_exact, sizeof wanted, by_name);
@@ -409,5 +407,20 @@ const vise_ct_group *vise_ct_config_match(const vise_ct_config_file *file, const
     for (size_t i = 0; i < file->n_patterns; i++)
         if (regexec(&file->patterns[i].regex, module, 0, NULL, 0) == 0)
             return &file->groups[file->patterns[i].group];
+    return NULL;
+}
+
+const vise_ct_group *vise_ct_config_match(const vise_ct_config_file *file, const char *module)
+{
+    char among[VISE_MODULE_TEXT];
+    if (file->n_groups == 1)
+        return &file->groups[0];
+    const vise_ct_group *group = match_name(file, module);
+    if (group == NULL) {
+        vise_module_among_others(module, among);
+        group = match_name(file, among);
+    }
+    if (group != NULL)
+        return group;
     return file->class_group == SIZE_MAX ? NULL : &file->groups[file->class_group];
 }

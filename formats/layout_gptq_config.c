@@ -190,7 +190,9 @@ static vise_status symmetry_of(const char *path, const cJSON *config, const char
                 "%s: quantization_config: \"dynamic\": \"%.200s\" uses regular expressions beyond what is "
                 "supported",
                 path, entry->string);
-        bool matches = regexec(&regex, module, 0, NULL, 0) == 0;
+        char among[VISE_MODULE_TEXT];
+        vise_module_among_others(module, among);
+        bool matches = regexec(&regex, module, 0, NULL, 0) == 0 || regexec(&regex, among, 0, NULL, 0) == 0;
         regfree(&regex);
         if (matches) {
             *sym = cJSON_IsTrue(own);

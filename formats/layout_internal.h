@@ -152,6 +152,11 @@ VISE_MUST_USE vise_status vise_block_scales_store(vise_dtype dtype, int part, in
 VISE_MUST_USE vise_status vise_block_scales_load(const vise_source *source, size_t tensor, int64_t row0,
                                                  vise_qweight *q, vise_pool *pool, vise_error *err);
 
+#define VISE_MODULE_TEXT 512
+/* What transformers 5 calls a module of a text model among others, "model.language_model.X", whose tensors are stored
+ * as "language_model.model.X" or "model.X": configurations may tell it by either name. Empty for other names. */
+void vise_module_among_others(const char *module, char name[VISE_MODULE_TEXT]);
+
 /* The list of linears that stay floats, for loaders that leave a module alone whose name begins or ends with an entry;
  * VISE_EUNSUPPORTED where that cannot tell them apart. */
 VISE_MUST_USE vise_status vise_put_skipped(vise_json_writer *w, const char *key, const vise_spelling *weights, size_t n,

@@ -1,5 +1,6 @@
 /* What the layouts share: checks, parts whose columns are out features, lists of what was found. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/json.h"
@@ -270,6 +271,20 @@ vise_dtype vise_config_dtype(const vise_source *source, vise_dtype otherwise)
         if (strcmp(name, vise_dtype_of(known[i])->torch_name) == 0)
             return known[i];
     return otherwise;
+}
+
+void vise_module_among_others(const char *module, char name[VISE_MODULE_TEXT])
+{
+    static const char *const spellings[] = {"language_model.model.", "model."};
+    name[0] = '\0';
+    for (size_t i = 0; i < sizeof spellings / sizeof *spellings; i++) {
+        size_t length = strlen(spellings[i]);
+        if (strncmp(module, spellings[i], length) != 0)
+            continue;
+        if (snprintf(name, VISE_MODULE_TEXT, "model.language_model.%s", module + length) >= VISE_MODULE_TEXT)
+            name[0] = '\0';
+        return;
+    }
 }
 
 vise_status vise_put_skipped(vise_json_writer *w, const char *key, const vise_spelling *weights, size_t n,

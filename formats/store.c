@@ -101,7 +101,9 @@ static vise_status quantized_entry(vise_store *store, const vise_found *found, v
 static int by_tensor(const void *a, const void *b)
 {
     const vise_logical *x = a, *y = b;
-    return x->tensor < y->tensor ? -1 : x->tensor > y->tensor;
+    if (x->tensor == y->tensor)
+        return x->offset < y->offset ? -1 : x->offset > y->offset;
+    return x->tensor < y->tensor ? -1 : 1;
 }
 
 static int compare_names(const void *a, const void *b)
@@ -142,6 +144,7 @@ static vise_status sort_names(vise_store *store, vise_error *err)
 {
     void *block;
     VISE_TRY(vise_calloc(store->n, sizeof *store->by_name, &block, err));
+    vise_free(store->by_name);
     store->by_name = block;
     for (size_t i = 0; i < store->n; i++)
         store->by_name[i] = (named){store->tensors[i].name, i};
@@ -150,7 +153,7 @@ static vise_status sort_names(vise_store *store, vise_error *err)
     for (size_t i = 1; i < store->n; i++)
         if (strcmp(store->by_name[i - 1].name, store->by_name[i].name) == 0) {
             char show[VISE_ST_SHOW_MAX];
-            return VISE_FAIL(err, VISE_EFORMAT, "%s: the weight \"%s\" is there twice, quantized and not",
+            return VISE_FAIL(err, VISE_EFORMAT, "%s: the weight \"%s\" is there twice, in two forms",
                              vise_source_path(store->source), vise_st_show(store->by_name[i].name, show));
         }
     return VISE_OK;
@@ -238,8 +241,57 @@ vise_status vise_store_alias(vise_store *store, size_t index, const char *name, 
     VISE_TRY(module_of(store, entry.name, &entry.module, err));
     VISE_TRY(vise_realloc((void **)&store->tensors, store->n + 1, sizeof *store->tensors, err));
     store->tensors[store->n++] = entry;
-    vise_free(store->by_name);
-    store->by_name = NULL;
+    return sort_names(store, err);
+}
+
+/* The pieces of one tensor, behind the entries that there are. */
+static vise_status add_pieces(vise_store *store, const vise_split *split, vise_error *err)
+{
+    const vise_logical whole = store->tensors[split->index];
+    const int64_t cols = whole.ndim > 0 ? whole.shape[whole.ndim - 1] : 0;
+    const uint64_t size = (uint64_t)vise_dtype_of(whole.dtype)->bits / 8;
+    uint64_t elements = 0;
+    for (size_t i = 0; i < split->pieces; i++) {
+        vise_logical *piece = &store->tensors[store->n++];
+        const uint64_t n = (uint64_t)split->rows[i] * (uint64_t)cols;
+        *piece = (vise_logical){.ndim = 2,
+                                .shape = {split->rows[i], cols},
+                                .rows = split->rows[i],
+                                .cols = cols,
+                                .elements = n,
+                                .dtype = whole.dtype,
+                                .stored_bytes = n * size,
+                                .tensor = whole.tensor,
+                                .offset = whole.offset + elements * size};
+        VISE_TRY(vise_arena_strdup(store->arena, split->names[i], strlen(split->names[i]), &piece->name, err));
+        VISE_TRY(module_of(store, piece->name, &piece->module, err));
+        elements += n;
+    }
+    if (whole.found || whole.transposed || elements != whole.elements)
+        return VISE_FAIL(err, VISE_EFORMAT, "%s: only a plain tensor can be cut, and all of it", whole.name);
+    return VISE_OK;
+}
+
+vise_status vise_store_split(vise_store *store, const vise_split *splits, size_t n, vise_error *err)
+{
+    size_t count = store->n, kept = 0;
+    void *block;
+    for (size_t i = 0; i < n; i++)
+        if (!vise_add_size(count, splits[i].pieces, &count))
+            return VISE_FAIL(err, VISE_ERESOURCE, "too many tensors for this machine");
+    VISE_TRY(vise_calloc(count, sizeof *store->tensors, &block, err));
+    memcpy(block, store->tensors, store->n * sizeof *store->tensors);
+    vise_free(store->tensors);
+    store->tensors = block;
+    for (size_t i = 0; i < n; i++)
+        VISE_TRY(add_pieces(store, &splits[i], err));
+    for (size_t i = 0; i < n; i++)
+        store->tensors[splits[i].index].name = NULL;
+    for (size_t i = 0; i < store->n; i++)
+        if (store->tensors[i].name)
+            store->tensors[kept++] = store->tensors[i];
+    store->n = kept;
+    qsort(store->tensors, store->n, sizeof *store->tensors, by_tensor);
     return sort_names(store, err);
 }
 
@@ -261,7 +313,8 @@ static vise_status read_plain(const vise_store *store, const vise_logical *entry
         return VISE_FAIL(err, VISE_EUNSUPPORTED, "%s: %s values cannot be read as numbers", entry->name,
                          traits->name);
     uint64_t size = (uint64_t)traits->bits / 8;
-    uint64_t at = (uint64_t)(row0 * entry->cols) * size, end = at + (uint64_t)(rows * entry->cols) * size;
+    uint64_t at = entry->offset + (uint64_t)(row0 * entry->cols) * size;
+    uint64_t end = at + (uint64_t)(rows * entry->cols) * size;
     if (at == end)
         return VISE_OK;
     if (entry->dtype == VISE_DTYPE_F32)
@@ -311,7 +364,7 @@ static vise_status read_transposed(const vise_store *store, const vise_logical *
     const float *numbers = line;
     for (int64_t first = 0; status == VISE_OK && first < entry->cols; first += at_once) {
         int64_t n = entry->cols - first < at_once ? entry->cols - first : at_once;
-        uint64_t at = (uint64_t)first * row_bytes;
+        uint64_t at = entry->offset + (uint64_t)first * row_bytes;
         status = packed ? vise_source_read(store->source, entry->tensor, at, (size_t)n * row_bytes, block, pool, err)
                         : vise_source_read(store->source, entry->tensor, at + stripe_at, stripe, block, pool, err);
         for (int64_t c = 0; status == VISE_OK && c < n; c++) {
@@ -377,5 +430,5 @@ vise_status vise_store_read_raw(const vise_store *store, size_t index, uint64_t 
     const vise_logical *entry = &store->tensors[index];
     if (entry->found)
         return VISE_FAIL(err, VISE_EINTERNAL, "%s: is quantized and has no raw bytes", entry->name);
-    return vise_source_read(store->source, entry->tensor, offset, n, bytes, pool, err);
+    return vise_source_read(store->source, entry->tensor, entry->offset + offset, n, bytes, pool, err);
 }

@@ -27,6 +27,7 @@ typedef struct vise_logical {
     vise_scheme scheme;      /* type NULL: plain */
     uint64_t stored_bytes;   /* unpacked bytes of all parts */
     size_t tensor;           /* plain: index into the source; quantized: of its first part */
+    uint64_t offset;         /* plain: of its first byte within the stored tensor, of which it may be a piece */
     const vise_found *found; /* quantized: how */
 } vise_logical;
 
@@ -50,6 +51,17 @@ VISE_MUST_USE vise_status vise_store_transpose(vise_store *store, size_t index, 
 /* Shows tensor `index` a second time under another name, last in the list: a head that was the embedding. VISE_EFORMAT
  * if the name is taken. Pointers to entries are lost. */
 VISE_MUST_USE vise_status vise_store_alias(vise_store *store, size_t index, const char *name, vise_error *err);
+
+/* A plain tensor in pieces: matrices that follow each other in it, each a tensor of its own from then on, while the
+ * whole one is no more. */
+typedef struct vise_split {
+    size_t index;
+    const char *const *names; /* [pieces] */
+    const int64_t *rows;      /* [pieces]; as wide as the tensor's last dimension */
+    size_t pieces;
+} vise_split;
+/* Cuts tensors, each of them once, into pieces that make up all of it. Indexes change. Before anything is read. */
+VISE_MUST_USE vise_status vise_store_split(vise_store *store, const vise_split *splits, size_t n, vise_error *err);
 
 /* Rows [row0, row0 + rows) decoded to float32 [rows, cols]. For quantized weights row0 must be a multiple of
  * VISE_TILE_ROWS. VISE_EUNSUPPORTED for dtypes that are no numbers. NaN and infinities are passed on. Scratch

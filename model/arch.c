@@ -6,6 +6,7 @@
 #include "model/arch_bert.h"
 #include "model/arch_gpt.h"
 #include "model/arch_llama.h"
+#include "model/config.h"
 
 #define LM(name)     {name, VISE_HEAD_LM}
 #define LABELS(name) {name, VISE_HEAD_CLASSIFIER}
@@ -13,7 +14,12 @@
 #define DECODER(name) {LM(name "ForCausalLM"), LABELS(name "ForSequenceClassification")}
 #define ENCODER(name)                                                                                                  \
     {LM(name "ForMaskedLM"), LABELS(name "ForSequenceClassification"), {name "Model", VISE_HEAD_NONE}}
-#define ROWS(table) .rows = table, .n_rows = sizeof(table) / sizeof(table)[0]
+#define ROWS(table)  .rows = table, .n_rows = sizeof(table) / sizeof(table)[0]
+#define FUSED(table) .fused = table, .n_fused = sizeof(table) / sizeof(table)[0]
+/* A text model among others, by the type of its configuration. */
+#define AMONG(type)                                                                                                    \
+    .text = "text_config", .text_type = type, .class_prefix = "model.language_model.", .prefix = "model.",             \
+    .spelling = {"language_model.model.", "model.language_model."}
 
 static const vise_arch families[] = {
     {.model_type = "llama",
@@ -37,36 +43,50 @@ static const vise_arch families[] = {
      .summary = "Gemma 3, text: norms of queries and keys, a rotation of its own for windows",
      ROWS(vise_gemma3_rows), .configure = vise_gemma3_configure,
      .classes = {LM("Gemma3ForCausalLM"), LABELS("Gemma3TextForSequenceClassification")}},
+    {.model_type = "gemma3", .summary = "Gemma 3 with images: the text part; what sees is carried over",
+     AMONG("gemma3_text"), ROWS(vise_gemma3_rows), .configure = vise_gemma3_images_configure,
+     .classes = {LM("Gemma3ForConditionalGeneration"), LABELS("Gemma3ForSequenceClassification")}},
+    {.model_type = "mistral3", .summary = "Mistral with images: the text part", AMONG("mistral"),
+     ROWS(vise_llama_rows), .configure = vise_mistral_configure,
+     .classes = {LM("Mistral3ForConditionalGeneration")}},
+    {.model_type = "qwen2_vl", .summary = "Qwen2 with images: the text part", AMONG("qwen2_vl_text"),
+     ROWS(vise_qwen2_rows), .configure = vise_qwen2_vl_configure, .classes = {LM("Qwen2VLForConditionalGeneration")}},
+    {.model_type = "qwen2_5_vl", .summary = "Qwen2.5 with images: the text part", AMONG("qwen2_5_vl_text"),
+     ROWS(vise_qwen2_rows), .configure = vise_qwen2_vl_configure,
+     .classes = {LM("Qwen2_5_VLForConditionalGeneration")}},
     {.model_type = "mixtral", .summary = "Mixtral: experts, top-k of a softmax", ROWS(vise_mixtral_rows),
-     .configure = vise_mixtral_configure, .classes = DECODER("Mixtral")},
+     FUSED(vise_mixtral_fused), .configure = vise_mixtral_configure, .classes = DECODER("Mixtral")},
     {.model_type = "qwen2_moe", .summary = "Qwen2 with experts and a shared one", ROWS(vise_qwen2_moe_rows),
-     .configure = vise_qwen2_moe_configure, .classes = DECODER("Qwen2Moe")},
+     FUSED(vise_qwen_fused), .configure = vise_qwen2_moe_configure, .classes = DECODER("Qwen2Moe")},
     {.model_type = "qwen3_moe", .summary = "Qwen3 with experts", ROWS(vise_qwen3_moe_rows),
-     .configure = vise_qwen3_moe_configure, .classes = DECODER("Qwen3Moe")},
+     FUSED(vise_qwen_fused), .configure = vise_qwen3_moe_configure, .classes = DECODER("Qwen3Moe")},
     {.model_type = "gpt2", .summary = "GPT-2: LayerNorm, learned positions, transposed weights (Conv1D)",
-     .prefix = "transformer.", ROWS(vise_gpt2_rows), .configure = vise_gpt2_configure,
+     .prefix = "transformer.", .spelling = {""}, ROWS(vise_gpt2_rows), .configure = vise_gpt2_configure,
      .classes = {LM("GPT2LMHeadModel"), LABELS("GPT2ForSequenceClassification")}},
     {.model_type = "gpt_neo", .summary = "GPT-Neo: learned positions, alternating windows, unscaled attention",
-     .prefix = "transformer.", ROWS(vise_gpt_neo_rows), .configure = vise_gpt_neo_configure,
+     .prefix = "transformer.", .spelling = {""}, ROWS(vise_gpt_neo_rows), .configure = vise_gpt_neo_configure,
      .classes = DECODER("GPTNeo")},
     {.model_type = "gpt_neox", .summary = "GPT-NeoX and Pythia: parallel halves, partial rotary, fused q, k, v",
-     .prefix = "gpt_neox.", ROWS(vise_gpt_neox_rows), .configure = vise_gpt_neox_configure,
+     .prefix = "gpt_neox.", .spelling = {""}, ROWS(vise_gpt_neox_rows), .configure = vise_gpt_neox_configure,
      .classes = DECODER("GPTNeoX")},
     {.model_type = "opt", .summary = "OPT: learned positions, ReLU, norms in front or behind",
-     .prefix = "model.", ROWS(vise_opt_rows), .configure = vise_opt_configure, .classes = DECODER("OPT")},
+     .prefix = "model.", .spelling = {""}, ROWS(vise_opt_rows),
+     .configure = vise_opt_configure, .classes = DECODER("OPT")},
     {.model_type = "bloom", .summary = "BLOOM: ALiBi, normed embedding, fused q, k, v",
-     .prefix = "transformer.", ROWS(vise_bloom_rows), .configure = vise_bloom_configure,
+     .prefix = "transformer.", .spelling = {""}, ROWS(vise_bloom_rows), .configure = vise_bloom_configure,
      .classes = DECODER("Bloom")},
     {.model_type = "falcon", .summary = "Falcon: parallel halves, few key-value heads, rotary or ALiBi",
-     .prefix = "transformer.", ROWS(vise_falcon_rows), .configure = vise_falcon_configure,
+     .prefix = "transformer.", .spelling = {""}, ROWS(vise_falcon_rows), .configure = vise_falcon_configure,
      .classes = DECODER("Falcon")},
     {.model_type = "bert", .summary = "BERT: an encoder; masked language model, classifier or embeddings",
-     .prefix = "bert.", ROWS(vise_bert_rows), .configure = vise_bert_configure, .classes = ENCODER("Bert")},
+     .prefix = "bert.", .spelling = {""}, ROWS(vise_bert_rows),
+     .configure = vise_bert_configure, .classes = ENCODER("Bert")},
     {.model_type = "roberta", .summary = "RoBERTa: BERT with positions behind the padding id",
-     .prefix = "roberta.", ROWS(vise_roberta_rows), .configure = vise_roberta_configure,
+     .prefix = "roberta.", .spelling = {""}, ROWS(vise_roberta_rows), .configure = vise_roberta_configure,
      .classes = ENCODER("Roberta")},
     {.model_type = "distilbert", .summary = "DistilBERT: BERT without token types", .prefix = "distilbert.",
-     ROWS(vise_distilbert_rows), .configure = vise_distilbert_configure, .classes = ENCODER("DistilBert")},
+     .spelling = {""}, ROWS(vise_distilbert_rows),
+     .configure = vise_distilbert_configure, .classes = ENCODER("DistilBert")},
 };
 
 static const char *const role_names[VISE_ROLE_COUNT + 1] = {
@@ -91,6 +111,7 @@ static const char *const role_names[VISE_ROLE_COUNT + 1] = {
     [VISE_ROLE_POSITION_EMBEDDING] = "embed_positions",
     [VISE_ROLE_TYPE_EMBEDDING] = "embed_types",
     [VISE_ROLE_EMBEDDING_NORM] = "embedding_norm",
+    [VISE_ROLE_EMBEDDING_PROJECTION] = "embedding_projection",
     [VISE_ROLE_HEAD_DENSE] = "head_dense",
     [VISE_ROLE_HEAD_NORM] = "head_norm",
     [VISE_ROLE_HEAD_BIAS] = "head_bias",
@@ -157,8 +178,12 @@ const vise_arch_class *vise_arch_class_find(const vise_arch *arch, const char *n
 vise_status vise_arch_configure(const vise_arch *arch, const vise_arch_class *of, const char *path, const cJSON *json,
                                 vise_config *config, vise_error *err)
 {
+    const cJSON *text = arch->text != NULL ? cJSON_GetObjectItemCaseSensitive(json, arch->text) : NULL;
+
     *config = (vise_config){.head = of->head, .pad = -1};
-    VISE_TRY(arch->configure(path, json, config, err));
+    VISE_TRY(arch->configure(path, cJSON_IsObject(text) ? text : json, config, err));
+    if (cJSON_IsObject(text))
+        VISE_TRY(vise_config_around(path, json, config, err));
     if (of->head != VISE_HEAD_NONE)
         config->traits |= of->head == VISE_HEAD_LM ? VISE_TRAIT_LM : VISE_TRAIT_CLASSIFIER;
     return VISE_OK;
@@ -173,6 +198,8 @@ int64_t vise_config_dim(const vise_config *config, vise_dim dim)
         return 1;
     case VISE_DIM_HIDDEN:
         return config->hidden;
+    case VISE_DIM_EMBED:
+        return config->embed > 0 ? config->embed : config->hidden;
     case VISE_DIM_FFN:
         return config->ffn;
     case VISE_DIM_GATE_UP:
@@ -208,6 +235,7 @@ const char *vise_dim_keys(vise_dim dim)
     static const char *const keys[] = {
         [VISE_DIM_ONE] = "1",
         [VISE_DIM_HIDDEN] = "hidden_size",
+        [VISE_DIM_EMBED] = "word_embed_proj_dim",
         [VISE_DIM_FFN] = "intermediate_size",
         [VISE_DIM_GATE_UP] = "2 x intermediate_size",
         [VISE_DIM_Q] = "num_attention_heads x head_dim",

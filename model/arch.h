@@ -38,7 +38,8 @@ typedef enum vise_role {
     VISE_ROLE_POSITION_EMBEDDING,
     VISE_ROLE_TYPE_EMBEDDING, /* of token types; a text is of type 0 */
     VISE_ROLE_EMBEDDING_NORM,
-    VISE_ROLE_HEAD_DENSE, /* in front of the head: BERT's transform or pooler */
+    VISE_ROLE_EMBEDDING_PROJECTION, /* from the embedding's width to the blocks' */
+    VISE_ROLE_HEAD_DENSE, /* in front of the head: BERT's transform or pooler, a projection to the embedding's width */
     VISE_ROLE_HEAD_NORM,
     VISE_ROLE_HEAD_BIAS, /* a head's bias where it is a tensor of its own */
     VISE_ROLE_ROUTER,
@@ -83,6 +84,7 @@ enum { VISE_EXPERT_INPUTS = VISE_INPUT_COUNT - VISE_INPUT_EXPERT };
 typedef enum vise_dim {
     VISE_DIM_ONE,
     VISE_DIM_HIDDEN,
+    VISE_DIM_EMBED, /* of the embedding and of what the head multiplies */
     VISE_DIM_FFN,
     VISE_DIM_GATE_UP, /* 2 ffn */
     VISE_DIM_Q,
@@ -116,7 +118,8 @@ enum {
     VISE_TRAIT_FINAL_NORM = 1 << 4,
     VISE_TRAIT_ONE_NORM = 1 << 5,  /* a parallel block whose halves read one norm */
     VISE_TRAIT_TWO_NORMS = 1 << 6, /* ... or one each */
-    VISE_TRAIT_SERIAL = 1 << 7     /* a block whose halves follow each other */
+    VISE_TRAIT_SERIAL = 1 << 7,    /* a block whose halves follow each other */
+    VISE_TRAIT_PROJECTED = 1 << 8  /* the embedding has a width of its own */
 };
 
 /* How a row's tensor is stored. */
@@ -229,6 +232,7 @@ typedef struct vise_config {
 
     int64_t position_offset, types;
     double embedding_scale; /* 0: 1 */
+    int64_t embed;          /* width of the embedding; 0: hidden */
 
     int64_t experts, experts_per_token, expert_ffn, shared_ffn;
     bool experts_renormalize; /* weights of a token's experts sum to 1 */
@@ -246,14 +250,32 @@ typedef struct vise_arch_class {
     vise_head_kind head;
 } vise_arch_class;
 
-#define VISE_ARCH_CLASSES_MAX 4
+/* Experts' matrices in one tensor [experts, rows of all parts, cols]: what transformers 5 has in memory, and saves when
+ * it is told to keep it so. They are read as the matrices of the rows, under the rows' names, and written so. A part
+ * that is no expert's stands alone, [rows, cols]: it only has another name there. */
+typedef struct vise_arch_fused {
+    const char *tensor; /* "model.layers.%d.mlp.experts.gate_up_proj" */
+    vise_role part[2];  /* in this order within an expert */
+    int parts;
+} vise_arch_fused;
+
+#define VISE_ARCH_CLASSES_MAX   4
+#define VISE_ARCH_SPELLINGS_MAX 3
 
 typedef struct vise_arch {
     const char *model_type; /* config.json's model_type */
     const char *summary;
-    const char *prefix; /* of the rows' names; a file may have them without it ("transformer."); NULL: none */
+    /* Of the rows' names, and what a file may have in its place: "" for that of the bare model. A name in front of the
+     * prefix ("language_model.model.") is one that the head may have too. NULL: none. */
+    const char *prefix, *spelling[VISE_ARCH_SPELLINGS_MAX];
+    /* For a model that holds one of text among others: the member of config.json with the text's configuration (the
+     * whole object where it is not there), whose model_type is text_type, and the prefix within the class. Everything
+     * without a row belongs to the others and is carried over. */
+    const char *text, *text_type, *class_prefix;
     const vise_arch_row *rows;
     size_t n_rows;
+    const vise_arch_fused *fused;
+    size_t n_fused;
     /* Reads and checks config.json (path for errors), whose head config->head says: VISE_EFORMAT for missing keys,
      * negative, huge or fractional numbers and numbers that contradict each other; VISE_EUNSUPPORTED for variants
      * that the forward pass does not know. Keys as transformers 4 and 5 write them. */

@@ -69,6 +69,16 @@ const vise_arch_row vise_qwen3_moe_rows[VISE_QWEN3_MOE_ROWS] = {
     HEAD,
 };
 
+#define FUSED                                                                                                          \
+    {BLOCK "mlp.experts.gate_up_proj", {VISE_ROLE_EXPERT_GATE, VISE_ROLE_EXPERT_UP}, 2},                               \
+    {                                                                                                                  \
+        BLOCK "mlp.experts.down_proj", {VISE_ROLE_EXPERT_DOWN}, 1                                                      \
+    }
+
+const vise_arch_fused vise_mixtral_fused[VISE_MIXTRAL_FUSED] = {FUSED,
+                                                                {BLOCK "mlp.gate.weight", {VISE_ROLE_ROUTER}, 1}};
+const vise_arch_fused vise_qwen_fused[VISE_QWEN_FUSED] = {FUSED};
+
 static const vise_config_key expert_keys[] = {
     {"num_local_experts", false, VISE_CONFIG_EXPERTS_MAX, offsetof(vise_config, experts)},
     {"num_experts", false, VISE_CONFIG_EXPERTS_MAX, offsetof(vise_config, experts)},

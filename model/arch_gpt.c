@@ -55,9 +55,14 @@ const vise_arch_row vise_gpt_neox_rows[VISE_GPT_NEOX_ROWS] = {
 };
 
 #define OPT "model.decoder.layers.%d."
+#define OPT_HEAD(name, rows, of)                                                                                       \
+    {VISE_ROLE_HEAD, name, VISE_DIM_##rows, VISE_DIM_EMBED, VISE_INPUT_NONE, true, VISE_BIAS_NONE, VISE_TRAIT_##of, 0}
 
 const vise_arch_row vise_opt_rows[VISE_OPT_ROWS] = {
-    VISE_TABLE(EMBEDDING, "model.decoder.embed_tokens", VOCAB),
+    {VISE_ROLE_EMBEDDING, "model.decoder.embed_tokens", VISE_DIM_VOCAB, VISE_DIM_EMBED, VISE_INPUT_NONE, false,
+     VISE_BIAS_NONE, 0, 0},
+    {VISE_ROLE_EMBEDDING_PROJECTION, "model.decoder.project_in", VISE_DIM_HIDDEN, VISE_DIM_EMBED, VISE_INPUT_NONE, true,
+     VISE_BIAS_NONE, VISE_TRAIT_PROJECTED, 0},
     VISE_TABLE(POSITION_EMBEDDING, "model.decoder.embed_positions", POSITIONS),
     VISE_LAYER_NORM(ATTENTION_NORM, OPT "self_attn_layer_norm"),
     VISE_LINEAR(Q, OPT "self_attn.q_proj", Q, HIDDEN, ATTENTION, ATTENTION),
@@ -68,7 +73,9 @@ const vise_arch_row vise_opt_rows[VISE_OPT_ROWS] = {
     VISE_LINEAR(UP, OPT "fc1", FFN, HIDDEN, MLP, MLP),
     VISE_LINEAR(DOWN, OPT "fc2", HIDDEN, FFN, DOWN, MLP),
     FINAL_NORM("model.decoder.final_layer_norm"),
-    VISE_DECODER_HEADS("lm_head"),
+    VISE_HEAD_LINEAR(HEAD_DENSE, "model.decoder.project_out", EMBED, NONE, VISE_TRAIT_PROJECTED),
+    OPT_HEAD("lm_head", VOCAB, LM),
+    OPT_HEAD("score", LABELS, CLASSIFIER),
 };
 
 const vise_arch_row vise_bloom_rows[VISE_BLOOM_ROWS] = {
@@ -237,7 +244,6 @@ static const vise_config_key opt_keys[] = {
 vise_status vise_opt_configure(const char *path, const cJSON *json, vise_config *config, vise_error *err)
 {
     bool before = true, no_final = false, biased = true;
-    int64_t width;
 
     config->max_positions = 2048;
     config->position = VISE_POSITION_LEARNED;
@@ -249,15 +255,12 @@ vise_status vise_opt_configure(const char *path, const cJSON *json, vise_config 
     VISE_TRY(vise_json_bool(path, json, "_remove_final_layer_norm", false, &no_final, err));
     VISE_TRY(vise_json_bool(path, json, "enable_bias", false, &biased, err));
     VISE_TRY(vise_config_must_be(path, json, "layer_norm_elementwise_affine", true, true, err));
-    width = config->hidden;
-    VISE_TRY(vise_json_int(path, json, "word_embed_proj_dim", false, 1, VISE_CONFIG_HIDDEN_MAX, &width, err));
-    if (width != config->hidden)
-        return VISE_FAIL(err, VISE_EUNSUPPORTED,
-                         "%s: word_embed_proj_dim %lld: an embedding narrower than hidden_size %lld is not supported",
-                         path, (long long)width, (long long)config->hidden);
+    VISE_TRY(vise_json_int(path, json, "word_embed_proj_dim", false, 1, VISE_CONFIG_HIDDEN_MAX, &config->embed, err));
+    if (config->embed == config->hidden)
+        config->embed = 0;
     config->attention_bias = config->mlp_bias = biased;
     config->residual = before ? VISE_RESIDUAL_SERIAL : VISE_RESIDUAL_POST;
-    config->traits = before && !no_final ? VISE_TRAIT_FINAL_NORM : 0;
+    config->traits = (before && !no_final ? VISE_TRAIT_FINAL_NORM : 0) | (config->embed > 0 ? VISE_TRAIT_PROJECTED : 0);
     config->pad = 1;
     return finish(path, json, NULL, 2, config, err);
 }

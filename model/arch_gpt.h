@@ -7,7 +7,7 @@
 #define VISE_GPT2_ROWS     11
 #define VISE_GPT_NEO_ROWS  13
 #define VISE_GPT_NEOX_ROWS 10
-#define VISE_OPT_ROWS      13
+#define VISE_OPT_ROWS      15
 #define VISE_BLOOM_ROWS    11
 #define VISE_FALCON_ROWS   12
 

@@ -196,10 +196,10 @@ vise_status vise_smollm3_configure(const char *path, const cJSON *json, vise_con
     return VISE_OK;
 }
 
-/* Layers from max_window_layers on slide, where layer_types does not say otherwise. */
-static vise_status qwen_layers(const char *path, const cJSON *json, vise_config *config, vise_error *err)
+/* Layers from max_window_layers (`first` by default) on slide, where layer_types does not say otherwise. */
+static vise_status qwen_layers(const char *path, const cJSON *json, int64_t first, vise_config *config,
+                               vise_error *err)
 {
-    int64_t first = 28;
     bool found;
 
     VISE_TRY(vise_qwen_window(path, json, config, err));
@@ -216,7 +216,17 @@ vise_status vise_qwen2_configure(const char *path, const cJSON *json, vise_confi
     config->kv_heads = 32;
     VISE_TRY(vise_llama_like(path, json, -1, config, err));
     config->attention_bias = true;
-    return qwen_layers(path, json, config, err);
+    return qwen_layers(path, json, 28, config, err);
+}
+
+vise_status vise_qwen2_vl_configure(const char *path, const cJSON *json, vise_config *config, vise_error *err)
+{
+    config->max_positions = 32768;
+    config->kv_heads = 8;
+    config->norm_eps = 1e-5;
+    VISE_TRY(vise_llama_like(path, json, -1, config, err));
+    config->attention_bias = true;
+    return qwen_layers(path, json, 80, config, err);
 }
 
 vise_status vise_qwen3_configure(const char *path, const cJSON *json, vise_config *config, vise_error *err)
@@ -225,7 +235,7 @@ vise_status vise_qwen3_configure(const char *path, const cJSON *json, vise_confi
     config->kv_heads = 32;
     config->head_dim = 128;
     VISE_TRY(vise_llama_like(path, json, -1, config, err));
-    return qwen_layers(path, json, config, err);
+    return qwen_layers(path, json, 28, config, err);
 }
 
 vise_status vise_phi3_configure(const char *path, const cJSON *json, vise_config *config, vise_error *err)
@@ -312,6 +322,9 @@ vise_status vise_gemma3_configure(const char *path, const cJSON *json, vise_conf
     config->kv_heads = 4;
     config->rope.theta = 1e6;
     config->local_rope.theta = 1e4;
+    /* What files of models with images leave out. */
+    config->heads = 8;
+    config->vocab = 262208;
     VISE_TRY(vise_json_double(path, json, "rope_local_base_freq", false, 1.0, 1e15, &config->local_rope.theta, err));
     VISE_TRY(gemma_common(path, json, config, err));
     VISE_TRY(gemma_attention(path, json, 0.0, 0.0, config, err));
@@ -324,5 +337,12 @@ vise_status vise_gemma3_configure(const char *path, const cJSON *json, vise_conf
     for (int64_t layer = 0; layer < config->layers; layer++)
         if (config->layer[layer] & VISE_LAYER_SLIDING)
             vise_config_mark(config, layer, layer + 1, VISE_LAYER_LOCAL_ROPE);
+    return VISE_OK;
+}
+
+vise_status vise_gemma3_images_configure(const char *path, const cJSON *json, vise_config *config, vise_error *err)
+{
+    VISE_TRY(vise_gemma3_configure(path, json, config, err));
+    config->logit_cap = 0.0; /* the class with images does not cap, whatever the key says */
     return VISE_OK;
 }

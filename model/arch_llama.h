@@ -25,16 +25,23 @@ extern const vise_arch_row vise_mixtral_rows[VISE_MIXTRAL_ROWS];
 extern const vise_arch_row vise_qwen2_moe_rows[VISE_QWEN2_MOE_ROWS];
 extern const vise_arch_row vise_qwen3_moe_rows[VISE_QWEN3_MOE_ROWS];
 
+#define VISE_MIXTRAL_FUSED 3
+#define VISE_QWEN_FUSED    2
+extern const vise_arch_fused vise_mixtral_fused[VISE_MIXTRAL_FUSED];
+extern const vise_arch_fused vise_qwen_fused[VISE_QWEN_FUSED]; /* of Qwen2-MoE and Qwen3-MoE */
+
 /* As vise_arch's configure; config is zero but for its head. */
 vise_status vise_llama_configure(const char *path, const cJSON *json, vise_config *config, vise_error *err);
 vise_status vise_mistral_configure(const char *path, const cJSON *json, vise_config *config, vise_error *err);
 vise_status vise_smollm3_configure(const char *path, const cJSON *json, vise_config *config, vise_error *err);
 vise_status vise_gemma_configure(const char *path, const cJSON *json, vise_config *config, vise_error *err);
 vise_status vise_qwen2_configure(const char *path, const cJSON *json, vise_config *config, vise_error *err);
+vise_status vise_qwen2_vl_configure(const char *path, const cJSON *json, vise_config *config, vise_error *err);
 vise_status vise_qwen3_configure(const char *path, const cJSON *json, vise_config *config, vise_error *err);
 vise_status vise_phi3_configure(const char *path, const cJSON *json, vise_config *config, vise_error *err);
 vise_status vise_gemma2_configure(const char *path, const cJSON *json, vise_config *config, vise_error *err);
 vise_status vise_gemma3_configure(const char *path, const cJSON *json, vise_config *config, vise_error *err);
+vise_status vise_gemma3_images_configure(const char *path, const cJSON *json, vise_config *config, vise_error *err);
 vise_status vise_mixtral_configure(const char *path, const cJSON *json, vise_config *config, vise_error *err);
 vise_status vise_qwen2_moe_configure(const char *path, const cJSON *json, vise_config *config, vise_error *err);
 vise_status vise_qwen3_moe_configure(const char *path, const cJSON *json, vise_config *config, vise_error *err);

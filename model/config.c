@@ -9,7 +9,7 @@ vise_status vise_config_ints(const char *path, const cJSON *json, const vise_con
 {
     for (size_t i = 0; i < n; i++) {
         int64_t *place = (int64_t *)(void *)((char *)config + keys[i].offset);
-        VISE_TRY(vise_json_int(path, json, keys[i].key, keys[i].required, 1, keys[i].max, place, err));
+        VISE_TRY(vise_json_int(path, json, keys[i].key, keys[i].required && *place == 0, 1, keys[i].max, place, err));
     }
     return VISE_OK;
 }
@@ -90,6 +90,7 @@ static const struct {
     {"default", VISE_ROPE_DEFAULT}, {"linear", VISE_ROPE_LINEAR}, {"dynamic", VISE_ROPE_DYNAMIC},
     {"yarn", VISE_ROPE_YARN},       {"llama3", VISE_ROPE_LLAMA3}, {"longrope", VISE_ROPE_LONGROPE},
     {"su", VISE_ROPE_LONGROPE}, /* Phi-3's first name for it */
+    {"mrope", VISE_ROPE_DEFAULT}, /* positions in an image have three coordinates, which are equal in a text */
 };
 
 static vise_status rope_kind(const char *path, const cJSON *rope, vise_rope_kind *kind, vise_error *err)
@@ -329,4 +330,14 @@ vise_status vise_config_common(const char *path, const cJSON *json, int32_t bos_
     VISE_TRY(vise_json_text(path, json, "torch_dtype", false, &config->dtype, err));
     VISE_TRY(vise_json_text(path, json, "dtype", false, &config->dtype, err));
     return VISE_OK;
+}
+
+vise_status vise_config_around(const char *path, const cJSON *json, vise_config *config, vise_error *err)
+{
+    /* A head that is not there is the embedding unless the file says that it is not: classes have tied by default. */
+    config->tied = true;
+    VISE_TRY(vise_json_bool(path, json, "tie_word_embeddings", false, &config->tied, err));
+    VISE_TRY(vise_json_text(path, json, "torch_dtype", false, &config->dtype, err));
+    VISE_TRY(vise_json_text(path, json, "dtype", false, &config->dtype, err));
+    return read_labels(path, json, config, err);
 }

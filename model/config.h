@@ -20,8 +20,8 @@
 #define VISE_CONFIG_EXPERTS_MAX   4096
 #define VISE_CONFIG_LABELS_MAX    (1 << 20)
 
-/* A whole number of at least 1 and its place in vise_config. An absent key that is not required leaves the
- * place alone. */
+/* A whole number of at least 1 and its place in vise_config. An absent key leaves the place alone, which a family that
+ * has a default for what is required has filled. */
 typedef struct vise_config_key {
     const char *key;
     bool required;
@@ -64,5 +64,9 @@ VISE_MUST_USE vise_status vise_config_must_be(const char *path, const cJSON *jso
  * key means. */
 VISE_MUST_USE vise_status vise_config_common(const char *path, const cJSON *json, int32_t bos_default,
                                              vise_config *config, vise_error *err);
+
+/* Of a configuration around the one of the text: what holds for both, and is told there. */
+VISE_MUST_USE vise_status vise_config_around(const char *path, const cJSON *json, vise_config *config,
+                                             vise_error *err);
 
 #endif

@@ -222,8 +222,8 @@ static vise_status run_pass(vise_decoder *decoder, size_t position, size_t n, si
     vise_stream *stream = decoder->stream;
     vise_workers *workers = decoder->options.workers;
     vise_stream_advance(model, stream, position, n, length);
-    VISE_TRY(
-        vise_embed(model, decoder->ids + position, n, workers, decoder->options.pool, stream->resident, err));
+    VISE_TRY(vise_embed(model, &decoder->tables, decoder->ids + position, n, workers, decoder->options.pool,
+                        stream->resident, err));
     VISE_TRY(vise_embed_finish(model, stream, &decoder->tables, NULL, workers, 0, n, stream->resident, err));
     for (int layer = 0; layer < (int)model->config.layers; layer++)
         VISE_TRY(run_layer(decoder, layer, err));

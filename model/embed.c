@@ -12,7 +12,7 @@ typedef struct embed_job {
     const int32_t *ids;
     const size_t *first; /* [tiles + 1]: where a tile's tokens begin in `order` */
     const size_t *order; /* [n]: tokens, grouped by the tile of their ids */
-    int64_t tile_rows, hidden;
+    int64_t tile_rows, width;
     vise_pool *pool;
     float *out;
 } embed_job;
@@ -33,25 +33,27 @@ static vise_status embed_tile(void *context, size_t tile, int worker, vise_error
     }
     int64_t row0 = low - low % VISE_TILE_ROWS;
     int64_t rows = high + 1 - row0;
-    size_t row_bytes = (size_t)job->hidden * sizeof(float);
+    size_t row_bytes = (size_t)job->width * sizeof(float);
     void *values = NULL;
     VISE_TRY(vise_pool_take(job->pool, (size_t)rows * row_bytes, "rows of the embedding", &values, err));
     vise_status status = vise_weight_read(job->model, job->index, row0, rows, values, job->pool, err);
     for (size_t i = begin; status == VISE_OK && i < end; i++) {
         size_t token = job->order[i];
-        memcpy(job->out + (int64_t)token * job->hidden,
-               (const float *)values + (job->ids[token] - row0) * job->hidden, row_bytes);
+        memcpy(job->out + (int64_t)token * job->width,
+               (const float *)values + (job->ids[token] - row0) * job->width, row_bytes);
     }
     vise_pool_give(job->pool, values);
     return status;
 }
 
-vise_status vise_embed(const vise_model *model, const int32_t *ids, size_t n, vise_workers *workers, vise_pool *pool,
-                       float *out, vise_error *err)
+/* out [n, embed] */
+static vise_status choose_rows(const vise_model *model, const int32_t *ids, size_t n, vise_workers *workers,
+                               vise_pool *pool, float *out, vise_error *err)
 {
-    embed_job job = {.model = model, .ids = ids, .hidden = model->config.hidden, .pool = pool, .out = out};
+    const int64_t width = vise_config_dim(&model->config, VISE_DIM_EMBED);
+    embed_job job = {.model = model, .ids = ids, .width = width, .pool = pool, .out = out};
     VISE_TRY(vise_weight_find(model, VISE_ROLE_EMBEDDING, -1, &job.index, err));
-    job.tile_rows = vise_weight_tile_rows(job.hidden);
+    job.tile_rows = vise_weight_tile_rows(width);
     size_t tiles = (size_t)((model->config.vocab + job.tile_rows - 1) / job.tile_rows);
 
     size_t entries = 0, bytes = 0;
@@ -82,5 +84,27 @@ vise_status vise_embed(const vise_model *model, const int32_t *ids, size_t n, vi
     status = vise_parallel(workers, tiles, embed_tile, &job, err);
 done:
     vise_pool_give(pool, memory);
+    return status;
+}
+
+vise_status vise_embed(const vise_model *model, const vise_embed_tables *tables, const int32_t *ids, size_t n,
+                       vise_workers *workers, vise_pool *pool, float *out, vise_error *err)
+{
+    const int64_t hidden = model->config.hidden, width = model->config.embed;
+    vise_backend *b = tables->backend;
+    void *rows = NULL;
+    if (tables->projection == NULL)
+        return choose_rows(model, ids, n, workers, pool, out, err);
+    size_t step = n < VISE_EMBED_PROJECTED ? n : VISE_EMBED_PROJECTED;
+    VISE_TRY(vise_pool_take(pool, step * (size_t)width * sizeof(float), "embedded tokens", &rows, err));
+    vise_status status = VISE_OK;
+    for (size_t first = 0; status == VISE_OK && first < n; first += step) {
+        size_t part = n - first < step ? n - first : step;
+        status = choose_rows(model, ids + first, part, workers, pool, rows, err);
+        if (status == VISE_OK)
+            status = b->matrix->gemm_nt(b, (int64_t)part, hidden, width, rows, width, tables->projection, width, 0.0f,
+                                        out + first * (size_t)hidden, hidden, err);
+    }
+    vise_pool_give(pool, rows);
     return status;
 }

@@ -19,12 +19,29 @@ static vise_status load_rows(const vise_model *model, vise_role role, int64_t ro
     return vise_weight_read_all(model, index, 0, rows, workers, pool, *out, err);
 }
 
+static vise_status load_projection(const vise_model *model, vise_workers *workers, vise_embed_tables *tables,
+                                   vise_error *err)
+{
+    const vise_config *config = &model->config;
+    void *memory = NULL;
+    size_t index;
+    if (config->embed == 0)
+        return VISE_OK;
+    VISE_TRY(vise_weight_find(model, VISE_ROLE_EMBEDDING_PROJECTION, -1, &index, err));
+    VISE_TRY(vise_backend_open("cpu", workers, &tables->backend, err));
+    VISE_TRY(vise_pool_take(tables->pool, (size_t)(config->hidden * config->embed) * sizeof(float),
+                            "the embedding's projection", &memory, err));
+    tables->projection = memory;
+    return vise_weight_read_all(model, index, 0, config->hidden, workers, tables->pool, tables->projection, err);
+}
+
 vise_status vise_embed_tables_load(const vise_model *model, const vise_stream *stream, int64_t n_types,
                                    vise_workers *workers, vise_embed_tables *tables, vise_error *err)
 {
     vise_pool *pool = stream->pool;
     int64_t positions = (int64_t)stream->reach + model->config.position_offset;
     *tables = (vise_embed_tables){.pool = pool};
+    VISE_TRY(load_projection(model, workers, tables, err));
     VISE_TRY(load_rows(model, VISE_ROLE_POSITION_EMBEDDING, positions, workers, pool, &tables->positions, err));
     VISE_TRY(load_rows(model, VISE_ROLE_TYPE_EMBEDDING, n_types, workers, pool, &tables->types, err));
     VISE_TRY(load_rows(model, VISE_ROLE_EMBEDDING_NORM, 1, workers, pool, &tables->norm, err));
@@ -39,6 +56,8 @@ vise_status vise_embed_tables_load(const vise_model *model, const vise_stream *s
 
 void vise_embed_tables_free(vise_embed_tables *tables)
 {
+    vise_backend_close(tables->backend);
+    vise_pool_give(tables->pool, tables->projection);
     vise_pool_give(tables->pool, tables->positions);
     vise_pool_give(tables->pool, tables->types);
     vise_pool_give(tables->pool, tables->norm);
@@ -52,7 +71,8 @@ uint64_t vise_embed_tables_bytes(const vise_model *model, size_t length)
     uint64_t rows = 2 + (uint64_t)(types < 1 ? 1 : types > UINT8_MAX ? UINT8_MAX + 1 : types);
     if (model->config.position == VISE_POSITION_LEARNED)
         rows += length + (uint64_t)model->config.position_offset;
-    return rows * (uint64_t)model->config.hidden * sizeof(float);
+    uint64_t projection = (uint64_t)model->config.embed * ((uint64_t)model->config.hidden + VISE_EMBED_PROJECTED);
+    return (rows * (uint64_t)model->config.hidden + projection) * sizeof(float);
 }
 
 typedef struct finish_job {

@@ -125,19 +125,40 @@ static bool has_prefix(const vise_model *model, const vise_bound *bound)
     return true; /* unknown tensors are the bare model's */
 }
 
+/* A model of text among others has its own prefix there, the head is the class's, and all the others stand beside the
+ * text: the class's prefix without its last part. */
+static vise_status name_among_others(const vise_model *model, const vise_bound *bound, const char *name,
+                                     vise_arena *arena, const char **out, vise_error *err)
+{
+    const char *inner = model->arch->class_prefix, *file = model->spelling ? model->spelling : model->arch->prefix;
+    const char *head = strstr(name, ".lm_head");
+    if (bound->role == VISE_ROLE_HEAD) {
+        *out = head ? head + 1 : name;
+        return VISE_OK;
+    }
+    if (bound->role != VISE_ROLE_UNKNOWN && strncmp(name, file, strlen(file)) == 0)
+        return vise_arena_strfmt(arena, out, err, "%s%s", inner, name + strlen(file));
+    const int outer = (int)(strchr(inner, '.') - inner) + 1;
+    if (strncmp(name, inner, (size_t)outer) == 0)
+        return VISE_OK;
+    return vise_arena_strfmt(arena, out, err, "%.*s%s", outer, inner, name);
+}
+
 vise_status vise_model_class_name(const vise_model *model, const vise_bound *bound, const char *name,
                                   vise_arena *arena, const char **out, vise_error *err)
 {
     *out = name;
     if (model->arch == NULL || model->arch->prefix == NULL)
         return VISE_OK;
+    if (model->arch->text != NULL)
+        return name_among_others(model, bound, name, arena, out, err);
     const size_t length = strlen(model->arch->prefix);
     const bool begins = strncmp(name, model->arch->prefix, length) == 0;
     if (model->config.head == VISE_HEAD_NONE) {
         *out = begins ? name + length : name;
         return VISE_OK;
     }
-    if (begins || model->skip == 0 || !has_prefix(model, bound))
+    if (begins || model->spelling == NULL || !has_prefix(model, bound))
         return VISE_OK;
     return vise_arena_strfmt(arena, out, err, "%s%s", model->arch->prefix, name);
 }

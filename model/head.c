@@ -17,9 +17,9 @@ struct vise_head {
     float input_scale;
     size_t index;               /* of the head in vise_model.bound; SIZE_MAX: none */
     float *norm, *norm_bias;    /* [hidden]: the final norm */
-    float *dense, *dense_bias;  /* [hidden, hidden], [hidden] */
-    float *inner, *inner_bias;  /* [hidden]: the norm behind the dense layer */
-    float *matrix;              /* [width, hidden], NULL: not resident */
+    float *dense, *dense_bias;  /* [cols, hidden], [cols] */
+    float *inner, *inner_bias;  /* [cols]: the norm behind the dense layer */
+    float *matrix;              /* [width, cols], NULL: not resident */
     float *bias;                /* [width] */
     vise_pool *pool;
 };
@@ -37,9 +37,15 @@ int64_t vise_head_width(const vise_model *model)
     return 0;
 }
 
+/* What the matrix multiplies is this wide. */
+static int64_t cols_of(const vise_model *model)
+{
+    return vise_config_dim(&model->config, VISE_DIM_EMBED);
+}
+
 static int64_t tile_rows(const vise_model *model)
 {
-    int64_t rows = HEAD_TILE_BYTES / ((int64_t)sizeof(float) * model->config.hidden);
+    int64_t rows = HEAD_TILE_BYTES / ((int64_t)sizeof(float) * cols_of(model));
     rows -= rows % VISE_TILE_ROWS;
     rows = rows > VISE_TILE_ROWS ? rows : VISE_TILE_ROWS;
     return rows < vise_head_width(model) ? rows : vise_head_width(model);
@@ -47,14 +53,14 @@ static int64_t tile_rows(const vise_model *model)
 
 static uint64_t matrix_bytes(const vise_model *model)
 {
-    return (uint64_t)vise_head_width(model) * (uint64_t)model->config.hidden * sizeof(float);
+    return (uint64_t)vise_head_width(model) * (uint64_t)cols_of(model) * sizeof(float);
 }
 
 uint64_t vise_head_small_bytes(const vise_model *model)
 {
     uint64_t hidden = (uint64_t)model->config.hidden, rows = 5;
     if (vise_model_role(model, VISE_ROLE_HEAD_DENSE, -1) != SIZE_MAX)
-        rows += hidden;
+        rows += (uint64_t)cols_of(model);
     return (rows * hidden + (uint64_t)vise_head_width(model)) * sizeof(float);
 }
 
@@ -65,9 +71,9 @@ uint64_t vise_head_bytes(const vise_model *model)
 
 uint64_t vise_head_scratch_bytes(const vise_model *model, size_t tokens, bool resident)
 {
-    uint64_t row = (uint64_t)model->config.hidden * sizeof(float);
+    uint64_t row = (uint64_t)model->config.hidden * sizeof(float), in = (uint64_t)cols_of(model) * sizeof(float);
     uint64_t transformed = vise_model_role(model, VISE_ROLE_HEAD_DENSE, -1) != SIZE_MAX ? tokens * row : 0;
-    return tokens * row + transformed + (resident ? 0 : (uint64_t)tile_rows(model) * row);
+    return tokens * in + transformed + (resident ? 0 : (uint64_t)tile_rows(model) * in);
 }
 
 /* A tensor whole, or NULL when the model has none. */
@@ -166,76 +172,83 @@ typedef struct norm_job {
     const vise_stream *stream;
     vise_backend *backend;
     size_t token0, tokens;
-    float *out; /* [tokens, hidden] */
+    float *out; /* [tokens, cols] */
 } norm_job;
 
-/* y [n, hidden] = the norm of x; y may be x. */
-static vise_status normalize(const vise_head *head, vise_backend *b, int64_t n, const float *x, const float *weight,
-                             const float *bias, float *y, vise_error *err)
+/* y [n, width] = the norm of x; y may be x. */
+static vise_status normalize(const vise_head *head, vise_backend *b, int64_t n, int64_t width, const float *x,
+                             const float *weight, const float *bias, float *y, vise_error *err)
 {
     const vise_config *config = &head->model->config;
     float eps = (float)config->norm_eps;
     if (config->norm == VISE_NORM_LAYER)
-        return b->network->layer_norm(b, n, config->hidden, x, weight, bias, eps, y, err);
-    return b->network->rms_norm(b, n, config->hidden, x, weight, eps, y, err);
+        return b->network->layer_norm(b, n, width, x, weight, bias, eps, y, err);
+    return b->network->rms_norm(b, n, width, x, weight, eps, y, err);
 }
 
-/* y [n, hidden] = what the dense layer and its norm make of x. */
+/* y [n, cols] = what the dense layer and its norm make of x [n, hidden]; a projection has nothing behind it. */
 static vise_status transform(const vise_head *head, vise_backend *b, int64_t n, const float *x, float *y,
                              vise_error *err)
 {
     const vise_config *config = &head->model->config;
-    int64_t hidden = config->hidden;
-    VISE_TRY(b->matrix->gemm_nt(b, n, hidden, hidden, x, hidden, head->dense, hidden, 0.0f, y, hidden, err));
+    int64_t hidden = config->hidden, cols = cols_of(head->model);
+    VISE_TRY(b->matrix->gemm_nt(b, n, cols, hidden, x, hidden, head->dense, hidden, 0.0f, y, cols, err));
     for (int64_t i = 0; head->dense_bias && i < n; i++)
-        VISE_TRY(b->network->add(b, hidden, y + i * hidden, head->dense_bias, err));
-    VISE_TRY(b->network->apply(b, config->head_activation, n * hidden, y, err));
-    return head->inner ? normalize(head, b, n, y, head->inner, head->inner_bias, y, err) : VISE_OK;
+        VISE_TRY(b->network->add(b, cols, y + i * cols, head->dense_bias, err));
+    if (!(config->traits & VISE_TRAIT_PROJECTED))
+        VISE_TRY(b->network->apply(b, config->head_activation, n * cols, y, err));
+    return head->inner ? normalize(head, b, n, cols, y, head->inner, head->inner_bias, y, err) : VISE_OK;
 }
 
-/* What the head's matrix multiplies, of one tile of tokens, in place: norms read a row before they write it. */
+/* What the head's matrix multiplies, of one tile of tokens, in x [n, hidden] and y [n, cols]; norms read a row before
+ * they write it. */
+static vise_status norm_tokens(const norm_job *job, size_t first, size_t n, float *x, float *y, vise_error *err)
+{
+    const vise_head *head = job->head;
+    const int64_t hidden = head->model->config.hidden;
+    VISE_TRY(vise_stream_read(job->stream, job->token0 + first, n, x, err));
+    if (head->norm)
+        VISE_TRY(normalize(head, job->backend, (int64_t)n, hidden, x, head->norm, head->norm_bias, x, err));
+    if (head->dense)
+        VISE_TRY(transform(head, job->backend, (int64_t)n, x, y, err));
+    if (head->activation)
+        vise_activation_apply(head->activation, head->input_scale, (int64_t)n, cols_of(head->model), y, y);
+    return VISE_OK;
+}
+
 static vise_status norm_tile(void *context, size_t tile, int worker, vise_error *err)
 {
     (void)worker;
     const norm_job *job = context;
     const vise_head *head = job->head;
-    const int64_t hidden = head->model->config.hidden;
     size_t first = tile * VISE_FORWARD_TILE;
     size_t n = job->tokens - first < VISE_FORWARD_TILE ? job->tokens - first : VISE_FORWARD_TILE;
-    float *x = job->out + first * (size_t)hidden;
-    VISE_TRY(vise_stream_read(job->stream, job->token0 + first, n, x, err));
-    if (head->norm)
-        VISE_TRY(normalize(head, job->backend, (int64_t)n, x, head->norm, head->norm_bias, x, err));
-    if (head->dense) {
-        void *memory = NULL;
-        VISE_TRY(vise_pool_take(head->pool, n * (size_t)hidden * sizeof(float), "transformed activations", &memory,
-                                err));
-        vise_status status = transform(head, job->backend, (int64_t)n, x, memory, err);
-        memcpy(x, memory, n * (size_t)hidden * sizeof(float));
-        vise_pool_give(head->pool, memory);
-        VISE_TRY(status);
-    }
-    if (head->activation)
-        vise_activation_apply(head->activation, head->input_scale, (int64_t)n, hidden, x, x);
-    return VISE_OK;
+    float *y = job->out + first * (size_t)cols_of(head->model);
+    void *x = NULL;
+    if (!head->dense)
+        return norm_tokens(job, first, n, y, y, err);
+    VISE_TRY(vise_pool_take(head->pool, n * (size_t)head->model->config.hidden * sizeof(float),
+                            "activations in front of the head", &x, err));
+    vise_status status = norm_tokens(job, first, n, x, y, err);
+    vise_pool_give(head->pool, x);
+    return status;
 }
 
 static vise_status multiply_tiles(const vise_head *head, vise_backend *b, int64_t tokens, const float *x,
                                   float *logits, vise_error *err)
 {
-    int64_t vocab = vise_head_width(head->model), hidden = head->model->config.hidden;
+    int64_t vocab = vise_head_width(head->model), cols = cols_of(head->model);
     if (head->matrix)
-        return b->matrix->gemm_nt(b, tokens, vocab, hidden, x, hidden, head->matrix, hidden, 0.0f, logits, vocab, err);
+        return b->matrix->gemm_nt(b, tokens, vocab, cols, x, cols, head->matrix, cols, 0.0f, logits, vocab, err);
     int64_t step = tile_rows(head->model);
     void *memory = NULL;
-    VISE_TRY(vise_pool_take(head->pool, (size_t)(step * hidden) * sizeof(float), "rows of the head", &memory, err));
+    VISE_TRY(vise_pool_take(head->pool, (size_t)(step * cols) * sizeof(float), "rows of the head", &memory, err));
     vise_status status = VISE_OK;
     for (int64_t row = 0; status == VISE_OK && row < vocab; row += step) {
         int64_t rows = vocab - row < step ? vocab - row : step;
         status = vise_weight_read_all(head->model, head->index, row, rows, b->workers, head->pool, memory, err);
         if (status == VISE_OK)
-            status = b->matrix->gemm_nt(b, tokens, rows, hidden, x, hidden, memory, hidden, 0.0f, logits + row, vocab,
-                                        err);
+            status = b->matrix->gemm_nt(b, tokens, rows, cols, x, cols, memory, cols, 0.0f, logits + row, vocab, err);
     }
     vise_pool_give(head->pool, memory);
     return status;
@@ -276,7 +289,7 @@ vise_status vise_head_logits(const vise_head *head, const vise_stream *stream, v
         return VISE_FAIL(err, VISE_EINTERNAL, "tokens %zu to %zu are beyond the stream's %zu", token0,
                          token0 + tokens, vise_stream_tokens(stream));
     void *memory = NULL;
-    VISE_TRY(vise_pool_take(head->pool, tokens * (size_t)stream->hidden * sizeof(float), "normed activations",
+    VISE_TRY(vise_pool_take(head->pool, tokens * (size_t)cols_of(head->model) * sizeof(float), "normed activations",
                             &memory, err));
     norm_job job = {head, stream, backend, token0, tokens, memory};
     vise_status status = vise_parallel(backend->workers, (tokens + VISE_FORWARD_TILE - 1) / VISE_FORWARD_TILE,
@@ -322,13 +335,13 @@ static vise_status window_values(const vise_head *head, const vise_stream *strea
         return vise_stream_read(stream, token0, 1, out, err);
     VISE_TRY(vise_stream_read(stream, stream->last ? stream->last[window] : token0, 1, x, err));
     if (head->norm)
-        VISE_TRY(normalize(head, b, 1, x, head->norm, head->norm_bias, x, err));
+        VISE_TRY(normalize(head, b, 1, hidden, x, head->norm, head->norm_bias, x, err));
     if (head->dense) {
         VISE_TRY(transform(head, b, 1, x, y, err));
         x = y;
     }
     if (head->activation)
-        vise_activation_apply(head->activation, head->input_scale, 1, hidden, x, x);
+        vise_activation_apply(head->activation, head->input_scale, 1, cols_of(head->model), x, x);
     VISE_TRY(multiply_tiles(head, b, 1, x, out, err));
     return head->bias ? b->network->add(b, config->labels, out, head->bias, err) : VISE_OK;
 }
@@ -341,8 +354,9 @@ vise_status vise_head_windows(const vise_head *head, const vise_stream *stream, 
     if (window0 > stream->windows || windows > stream->windows - window0)
         return VISE_FAIL(err, VISE_EINTERNAL, "windows %zu to %zu are beyond the stream's %zu", window0,
                          window0 + windows, stream->windows);
-    VISE_TRY(vise_pool_take(head->pool, (size_t)stream->hidden * (2 * sizeof(float) + sizeof(double)),
-                            "a window's vector", &memory, err));
+    size_t bytes = (size_t)stream->hidden * (2 * sizeof(float) + sizeof(double));
+    bytes += (size_t)cols_of(head->model) * sizeof(float);
+    VISE_TRY(vise_pool_take(head->pool, bytes, "a window's vector", &memory, err));
     vise_status status = VISE_OK;
     for (size_t w = 0; status == VISE_OK && w < windows; w++)
         status = window_values(head, stream, backend, window0 + w, first_token, memory, out + (int64_t)w * width, err);

@@ -6,6 +6,7 @@
 #include "core/buf.h"
 #include "core/event.h"
 #include "core/json.h"
+#include "model/model_split.h"
 #include "model/transform.h"
 
 #define SHAPE_TEXT_MAX (VISE_DIMS_MAX * 22 + 3)
@@ -33,14 +34,30 @@ static size_t place(const vise_model *model, size_t slot, int layer)
     return row * vise_config_slots(&model->config) + slot;
 }
 
+const char *vise_model_spell(const vise_model *model, char name[VISE_MODULE_MAX])
+{
+    char spelled[VISE_MODULE_MAX];
+
+    if (model->spelling == NULL)
+        return name;
+    size_t length = strlen(model->arch->prefix), outer = strlen(model->spelling);
+    bool inside = strncmp(name, model->arch->prefix, length) == 0;
+    outer = outer > length ? outer - length : 0; /* of what stands in front of the prefix, where it is still there */
+    if (inside)
+        snprintf(spelled, sizeof spelled, "%s%s", model->spelling, name + length);
+    else
+        snprintf(spelled, sizeof spelled, "%.*s%s", (int)outer, model->spelling, name);
+    if (inside || vise_store_find(model->store, spelled) != SIZE_MAX)
+        memcpy(name, spelled, sizeof spelled);
+    return name;
+}
+
 /* Name of a row's tensor in this file. */
 static const char *row_name(const vise_model *model, const vise_arch_row *row, int layer, int expert,
                             const char *suffix, char buffer[VISE_MODULE_MAX])
 {
-    const char *name = vise_arch_module(row, layer, expert, suffix, buffer);
-    bool prefixed = model->skip > 0 && strncmp(name, model->arch->prefix, model->skip) == 0;
-
-    return prefixed ? name + model->skip : name;
+    vise_arch_module(row, layer, expert, suffix, buffer);
+    return vise_model_spell(model, buffer);
 }
 
 /* ---- known families -------------------------------------------------------------------------------- */
@@ -124,10 +141,12 @@ static void bind(vise_model *model, size_t index, const vise_arch_row *row, int 
 
 static vise_status bind_weight(vise_model *model, const vise_arch_row *row, int layer, int expert, vise_error *err)
 {
-    char buffer[VISE_MODULE_MAX];
-    const char *name = row_name(model, row, layer, expert, row->how & VISE_ROW_BARE ? "" : ".weight", buffer);
+    char buffer[VISE_MODULE_MAX], old[VISE_MODULE_MAX];
+    const char *key, *name = row_name(model, row, layer, expert, row->how & VISE_ROW_BARE ? "" : ".weight", buffer);
     size_t index = vise_store_find(model->store, name);
 
+    if (index == SIZE_MAX && row->rows == VISE_DIM_ONE && wants_bias(model, row, &key))
+        index = vise_store_find(model->store, row_name(model, row, layer, expert, ".gamma", old));
     if (index == SIZE_MAX) {
         if (model->partial)
             return VISE_OK;
@@ -153,10 +172,13 @@ static vise_status bind_weight(vise_model *model, const vise_arch_row *row, int 
 
 static vise_status bind_bias(vise_model *model, const vise_arch_row *row, int layer, int expert, vise_error *err)
 {
-    char buffer[VISE_MODULE_MAX];
+    char buffer[VISE_MODULE_MAX], old[VISE_MODULE_MAX];
     const char *key, *name = row_name(model, row, layer, expert, ".bias", buffer);
     bool wanted = wants_bias(model, row, &key);
     size_t index = row->linear || wanted ? vise_store_find(model->store, name) : SIZE_MAX;
+
+    if (index == SIZE_MAX && wanted && row->rows == VISE_DIM_ONE)
+        index = vise_store_find(model->store, row_name(model, row, layer, expert, ".beta", old));
 
     if (index == SIZE_MAX && (!wanted || model->partial || row->bias == VISE_BIAS_STORED))
         return VISE_OK;
@@ -193,17 +215,24 @@ static vise_status bind_row(vise_model *model, const vise_arch_row *row, int lay
     return VISE_OK;
 }
 
+/* How the file spells the rows' prefix. The first row is the embedding. */
+static void find_spelling(vise_model *model)
+{
+    const vise_arch *arch = model->arch;
+    char name[VISE_MODULE_MAX];
+
+    for (size_t i = 0; arch->prefix != NULL && i <= VISE_ARCH_SPELLINGS_MAX; i++) {
+        model->spelling = i == 0 ? NULL : arch->spelling[i - 1];
+        if (i > 0 && model->spelling == NULL)
+            return;
+        if (vise_store_find(model->store, row_name(model, &arch->rows[0], 0, 0, ".weight", name)) != SIZE_MAX)
+            return;
+    }
+    model->spelling = NULL;
+}
+
 static vise_status bind_rows(vise_model *model, vise_error *err)
 {
-    char name[VISE_MODULE_MAX];
-    const char *prefix = model->arch->prefix;
-
-    /* A file of the bare model has its names without the prefix. The first row is the embedding. */
-    vise_arch_module(&model->arch->rows[0], 0, 0, ".weight", name);
-    if (prefix != NULL && vise_store_find(model->store, name) == SIZE_MAX &&
-        strncmp(name, prefix, strlen(prefix)) == 0 &&
-        vise_store_find(model->store, name + strlen(prefix)) != SIZE_MAX)
-        model->skip = strlen(prefix);
     for (size_t i = 0; i < model->arch->n_rows; i++) {
         const vise_arch_row *row = &model->arch->rows[i];
         int first = vise_arch_row_in_block(row) ? 0 : -1;
@@ -268,6 +297,11 @@ static vise_status find_family(vise_model *model, const char *path, const cJSON 
         arch ? vise_arch_class_find(arch, cJSON_IsString(first) ? first->valuestring : NULL) : NULL;
     if (of == NULL)
         return VISE_OK;
+    const cJSON *text = arch->text ? cJSON_GetObjectItemCaseSensitive(json, arch->text) : NULL;
+    const char *text_type = NULL;
+    VISE_TRY(text != NULL ? vise_json_text(path, text, "model_type", false, &text_type, err) : VISE_OK);
+    if (text_type != NULL && strcmp(text_type, arch->text_type) != 0)
+        return VISE_OK;
     VISE_TRY(vise_arch_configure(arch, of, path, json, &model->config, err));
     model->arch = arch;
     model->of = of;
@@ -304,10 +338,10 @@ static vise_status untie(vise_model *model, vise_error *err)
     for (size_t i = 0; i < model->arch->n_rows; i++) {
         const vise_arch_row *row = &model->arch->rows[i];
         if (row->role == VISE_ROLE_EMBEDDING)
-            embedding = vise_store_find(model->store, vise_arch_module(row, 0, 0, ".weight", name));
+            embedding = vise_store_find(model->store, row_name(model, row, 0, 0, ".weight", name));
         if (row->role != VISE_ROLE_HEAD || !vise_arch_row_applies(row, &model->config, -1))
             continue;
-        vise_arch_module(row, 0, 0, ".weight", name);
+        row_name(model, row, 0, 0, ".weight", name);
         if (embedding != SIZE_MAX && vise_store_find(model->store, name) == SIZE_MAX)
             VISE_TRY(vise_store_alias(model->store, embedding, name, err));
     }
@@ -328,8 +362,11 @@ static vise_status open_model(const char *path, unsigned how, vise_model **out, 
     if (json != NULL)
         VISE_TRY_TO(fail,
                     find_family(model, vise_source_config_path(vise_store_source(model->store)), json, err));
-    if (model->arch != NULL && (how & OPEN_UNTIED) != 0)
-        VISE_TRY_TO(fail, untie(model, err));
+    if (model->arch != NULL) {
+        find_spelling(model);
+        VISE_TRY_TO(fail, vise_model_split(model, err));
+        VISE_TRY_TO(fail, how & OPEN_UNTIED ? untie(model, err) : VISE_OK);
+    }
     model->count = vise_store_count(model->store);
     VISE_TRY_TO(fail, make_index(model, err));
     if (model->arch != NULL)

@@ -30,7 +30,7 @@ typedef struct vise_model {
     vise_store *store;      /* owned */
     const vise_arch *arch;  /* NULL: unknown family */
     const vise_arch_class *of; /* the class of the family; NULL: unknown */
-    size_t skip;            /* characters of the rows' prefix that the file's names lack */
+    const char *spelling;   /* what the file has in place of the rows' prefix; NULL: the prefix */
     vise_config config;     /* zeros when unknown */
     char *model_type;       /* of config.json, or NULL */
     vise_bound *bound;      /* [vise_store_count] */

@@ -37,6 +37,8 @@ static const char *obstacle(const vise_model *model)
         return "its norms take the mean away, which a rotation does not commute with";
     if (config->residual != VISE_RESIDUAL_SERIAL || !(config->traits & VISE_TRAIT_FINAL_NORM))
         return "its halves do not read the residual stream through norms of their own";
+    if (model->arch->text != NULL)
+        return "what sees writes into the residual stream as well";
     if (config->head == VISE_HEAD_NONE)
         return "it has no head that could turn the hidden states back";
     for (size_t r = 0; r < model->arch->n_rows; r++) {

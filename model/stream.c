@@ -274,7 +274,7 @@ typedef struct embedding {
 static vise_status embed_tokens(const embedding *e, const vise_stream *stream, size_t token, size_t n, float *out,
                                 vise_error *err)
 {
-    VISE_TRY(vise_embed(e->model, e->ids + token, n, e->workers, stream->pool, out, err));
+    VISE_TRY(vise_embed(e->model, &e->tables, e->ids + token, n, e->workers, stream->pool, out, err));
     return vise_embed_finish(e->model, stream, &e->tables, e->types ? e->types + token : NULL, e->workers, token, n,
                              out, err);
 }

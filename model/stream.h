@@ -64,12 +64,10 @@ VISE_MUST_USE vise_status vise_stream_read(const vise_stream *stream, size_t tok
 VISE_MUST_USE vise_status vise_stream_write(const vise_stream *stream, size_t token0, size_t tokens,
                                             const float *values, vise_error *err);
 
-/* The embedding of n ids, [n, hidden] (model/embed.c). */
-VISE_MUST_USE vise_status vise_embed(const vise_model *model, const int32_t *ids, size_t n, vise_workers *workers,
-                                     vise_pool *pool, float *out, vise_error *err);
-
 /* What a token's embedding needs besides its id: positions, types, norm, scale (model/embed_tables.c). */
 typedef struct vise_embed_tables {
+    float *projection;    /* [hidden, embed], or NULL */
+    vise_backend *backend; /* that projects, or NULL */
     float *positions;     /* [reach, hidden] behind the offset, or NULL */
     float *types;         /* [types asked for, hidden], or NULL */
     float *norm, *bias;   /* [hidden], or NULL */
@@ -80,6 +78,11 @@ typedef struct vise_embed_tables {
 VISE_MUST_USE vise_status vise_embed_tables_load(const vise_model *model, const vise_stream *stream, int64_t n_types,
                                                  vise_workers *workers, vise_embed_tables *tables, vise_error *err);
 void vise_embed_tables_free(vise_embed_tables *tables);
+/* The embedding of n ids, [n, hidden] (model/embed.c). */
+VISE_MUST_USE vise_status vise_embed(const vise_model *model, const vise_embed_tables *tables, const int32_t *ids,
+                                     size_t n, vise_workers *workers, vise_pool *pool, float *out, vise_error *err);
+/* Ids that are projected at a time. */
+#define VISE_EMBED_PROJECTED ((size_t)8192)
 /* Finishes the embeddings [n, hidden] of tokens [token0, token0 + n), counted over all windows. types [n], below
  * n_types; NULL: all 0. */
 VISE_MUST_USE vise_status vise_embed_finish(const vise_model *model, const vise_stream *stream,

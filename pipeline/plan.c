@@ -8,6 +8,7 @@
 #include "core/buf.h"
 #include "core/cpu.h"
 #include "core/event.h"
+#include "model/footprint.h"
 #include "pipeline/plan_gguf.h"
 #include "pipeline/selector.h"
 #include "pipeline/text_options.h"
@@ -211,19 +212,31 @@ static void take_gguf_types(vise_plan *plan)
     }
 }
 
+/* To loaders. What stands beside the text in a model of several parts has no roles; it is told by its shape. */
+static bool is_linear(const vise_model *model, const vise_bound *bound)
+{
+    if (bound->role == VISE_ROLE_UNKNOWN && model->arch != NULL && model->arch->text != NULL)
+        return bound->tensor->ndim == 2 && bound->tensor->module != bound->tensor->name;
+    return bound->is_linear || vise_role_is_router(bound->role);
+}
+
 static vise_status spell_weight(vise_plan *plan, size_t index, vise_error *err)
 {
     vise_planned *planned = &plan->planned[index];
     const vise_logical *tensor = planned->bound->tensor;
     vise_spelling *spelling = &plan->spelling[index];
     vise_planned_parts *parts = &plan->parts[index];
-    *spelling = (vise_spelling){.module = tensor->module,
+    const char *module = tensor->module;
+    /* Configurations tell modules by the names that the class has. */
+    if (plan->model->arch != NULL && plan->model->arch->text != NULL)
+        VISE_TRY(vise_model_class_name(plan->model, planned->bound, module, plan->arena, &module, err));
+    *spelling = (vise_spelling){.module = module,
                                 .name = tensor->name,
                                 .rows = tensor->rows,
                                 .cols = tensor->cols,
                                 .dtype = planned->dtype,
                                 .scheme = planned->scheme,
-                                .is_linear = planned->bound->is_linear || vise_role_is_router(planned->bound->role)};
+                                .is_linear = is_linear(plan->model, planned->bound)};
     if (planned->scheme.type != NULL && tensor->transposed && plan->gguf == NULL)
         return VISE_FAIL(err, VISE_EUNSUPPORTED,
                          "%s: is a Conv1D, stored [in, out]; loaders know no quantized Conv1D in layout %s, so a "
@@ -260,6 +273,24 @@ static void spell_tied_head(vise_plan *plan)
         head->name = row->module;
         head->is_linear = true;
     }
+}
+
+/* Vision towers were "vision_tower.vision_model." when most files were written; classes have left the second part out
+ * since. Configurations tell what is left alone by both names. */
+static vise_status spell_shorter(vise_plan *plan, vise_error *err)
+{
+    static const char part[] = "vision_model.";
+    for (size_t i = 0; i < plan->count; i++) {
+        const vise_spelling *spelling = &plan->spelling[i];
+        const char *at = strstr(spelling->module, part);
+        if (plan->model->bound[i].role != VISE_ROLE_UNKNOWN || !spelling->is_linear || at == NULL)
+            continue;
+        vise_spelling *shorter = &plan->spelling[plan->n_spelling++];
+        *shorter = *spelling;
+        VISE_TRY(vise_arena_strfmt(plan->arena, &shorter->module, err, "%.*s%s", (int)(at - spelling->module),
+                                   spelling->module, at + strlen(part)));
+    }
+    return VISE_OK;
 }
 
 /* What the layout's configuration cannot say is refused before work. */
@@ -412,7 +443,7 @@ static vise_status make(vise_plan *plan, vise_error *err)
     size_t n = plan->count + 1;
     VISE_TRY(vise_arena_take(plan->arena, n * sizeof *plan->planned, (void **)&plan->planned, err));
     VISE_TRY(vise_arena_take(plan->arena, n * sizeof *plan->parts, (void **)&plan->parts, err));
-    VISE_TRY(vise_arena_take(plan->arena, n * sizeof *plan->spelling, (void **)&plan->spelling, err));
+    VISE_TRY(vise_arena_take(plan->arena, 2 * n * sizeof *plan->spelling, (void **)&plan->spelling, err));
     VISE_TRY(vise_arena_take(plan->arena, n * sizeof *plan->order, (void **)&plan->order, err));
     VISE_TRY(check_request(plan, err));
     VISE_TRY(window_length(plan, &request->calibration, &plan->calibration_length, err));
@@ -429,6 +460,8 @@ static vise_status make(vise_plan *plan, vise_error *err)
     for (size_t i = 0; i < plan->count; i++)
         VISE_TRY(spell_weight(plan, i, err));
     spell_tied_head(plan);
+    if (plan->model->arch != NULL && plan->model->arch->text != NULL)
+        VISE_TRY(spell_shorter(plan, err));
     VISE_TRY(check_layout_config(plan, err));
     plan->packed = plan->output.pack ||
                    (vise_source_is_packed(vise_store_source(plan->model->store)) && !plan->output.unpack &&

@@ -91,8 +91,10 @@ typedef struct vise_plan {
     size_t count;              /* of logical tensors, = model->count */
     vise_planned *planned;     /* [count] */
     vise_planned_parts *parts; /* [count] */
-    vise_spelling *spelling;   /* [count], and behind them the tied head, a module without a tensor of its own */
-    size_t n_spelling;         /* count, or count + 1 */
+    /* [count], and behind them modules that only loaders know: the tied head, which has no tensor of its own, and other
+     * names of what a file calls by an old one. */
+    vise_spelling *spelling;
+    size_t n_spelling;
     size_t *order;             /* [count]: output order: before the blocks, block by block, after them */
     const vise_layout *layout;
     struct vise_plan_gguf *gguf; /* of layout gguf; NULL: another */

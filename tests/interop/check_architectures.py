@@ -19,7 +19,7 @@ warnings.filterwarnings("ignore")
 
 import torch
 import transformers
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 SHARED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../shared")
 TOLERANCE = 1e-3
@@ -87,7 +87,8 @@ MODELS = [
                                           **rope("default", partial_rotary_factor=0.5)),
                                  dict(attention_bias=False, **rope("linear", factor=2.0, partial_rotary_factor=1.0))]),
     ("opt", "OPT", LM, [{}, dict(do_layer_norm_before=False, enable_bias=False, tie_word_embeddings=False),
-                        dict(activation_function="gelu")]),
+                        dict(activation_function="gelu"), dict(word_embed_proj_dim=96, tie_word_embeddings=False),
+                        dict(word_embed_proj_dim=32, do_layer_norm_before=False)]),
     ("bloom", "Bloom", LM, [{}, dict(n_head=4, tie_word_embeddings=False), dict(hidden_size=72, n_head=6)]),
     ("falcon", "Falcon", LM, [
         {}, dict(new_decoder_architecture=True, num_kv_heads=2, bias=True), dict(multi_query=False, parallel_attn=False),
@@ -95,16 +96,18 @@ MODELS = [
         dict(alibi=True, parallel_attn=False, multi_query=False, tie_word_embeddings=False)]),
     ("mixtral", "Mixtral", LM, [dict(num_local_experts=4, num_experts_per_tok=2),
                                 dict(num_local_experts=5, num_experts_per_tok=3, sliding_window=16,
-                                     tie_word_embeddings=True)]),
+                                     tie_word_embeddings=True),
+                                dict(num_local_experts=3, num_experts_per_tok=2, saved="stacked")]),
     ("qwen2_moe", "Qwen2Moe", LM, [
         dict(num_experts=6, shared_expert_intermediate_size=40, norm_topk_prob=True, **MOE),
         dict(num_experts=6, shared_expert_intermediate_size=40, decoder_sparse_step=2, mlp_only_layers=[3],
-             use_sliding_window=True, sliding_window=16, max_window_layers=3, **MOE)]),
+             use_sliding_window=True, sliding_window=16, max_window_layers=3, saved="stacked", **MOE)]),
     ("qwen3_moe", "Qwen3Moe", LM, [
         dict(num_experts=6, head_dim=16, norm_topk_prob=True, **MOE),
-        dict(num_experts=8, head_dim=8, mlp_only_layers=[1], attention_bias=True, tie_word_embeddings=True, **MOE)]),
-    ("bert", "Bert", "ForMaskedLM", [{}, dict(hidden_act="gelu_new", tie_word_embeddings=False)]),
-    ("bert", "Bert", CLS, [{}, dict(num_labels=5)]),
+        dict(num_experts=8, head_dim=8, mlp_only_layers=[1], attention_bias=True, tie_word_embeddings=True, **MOE),
+        dict(num_experts=6, head_dim=16, mlp_only_layers=[2], saved="stacked", **MOE)]),
+    ("bert", "Bert", "ForMaskedLM", [{}, dict(hidden_act="gelu_new", tie_word_embeddings=False), dict(saved="gamma")]),
+    ("bert", "Bert", CLS, [{}, dict(num_labels=5, saved="gamma")]),
     ("bert", "Bert", NONE, [{}]),
     ("roberta", "Roberta", "ForMaskedLM", [dict(pad_token_id=1)]),
     ("roberta", "Roberta", CLS, [dict(num_labels=3, pad_token_id=1)]),
@@ -113,6 +116,30 @@ MODELS = [
     ("distilbert", "DistilBert", CLS, [dict(num_labels=3)]),
     ("distilbert", "DistilBert", NONE, [{}]),
 ]
+# Models of text and images: their text part, beside which the rest is carried over.
+EYES = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=4, image_size=32, patch_size=8)
+QWEN_EYES = dict(depth=1, num_heads=4, patch_size=8)
+SECTIONS = rope("default", mrope_section=[1, 1, 2])
+GEMMA3 = dict(head_dim=16, sliding_window=16, query_pre_attn_scalar=24, num_hidden_layers=7)
+IMAGES = {
+    "gemma3": dict(vision_config=EYES, mm_tokens_per_image=4, image_token_index=119, boi_token_index=118,
+                   eoi_token_index=117),
+    "mistral3": dict(vision_config=dict(model_type="pixtral", head_dim=8, **EYES), image_token_index=119),
+    "qwen2_vl": dict(vision_config=dict(embed_dim=32, hidden_size=64, **QWEN_EYES)),
+    "qwen2_5_vl": dict(vision_config=dict(hidden_size=32, out_hidden_size=64, intermediate_size=48, **QWEN_EYES)),
+}
+WITH_IMAGES = "ForConditionalGeneration"
+MODELS += [
+    ("gemma3", "Gemma3", WITH_IMAGES, [GEMMA3, dict(final_logit_softcapping=2.0, outer=dict(tie_word_embeddings=False),
+                                                    **GEMMA3)]),
+    ("gemma3", "Gemma3", CLS, [dict(outer=dict(num_labels=3), **GEMMA3)]),
+    ("mistral3", "Mistral3", WITH_IMAGES, [dict(model_type="mistral", sliding_window=None),
+                                           dict(model_type="mistral", sliding_window=16, head_dim=16,
+                                                outer=dict(tie_word_embeddings=False))]),
+    ("qwen2_vl", "Qwen2VL", WITH_IMAGES, [SECTIONS, dict(outer=dict(tie_word_embeddings=True), **SECTIONS)]),
+    ("qwen2_5_vl", "Qwen2_5_VL", WITH_IMAGES, [dict(outer=dict(tie_word_embeddings=False), **SECTIONS)]),
+]
+
 # Decoders that classify a text by its last token: what pads is no token, wherever it stands; without padding, rows of one
 # text.
 LABELLED = dict(num_labels=3, pad_token_id=0)
@@ -126,7 +153,12 @@ CONFIG = {"gpt2": "GPT2Config", "gemma3_text": "Gemma3TextConfig"}
 
 def make(family, prefix, suffix, options):
     config_class = getattr(transformers, CONFIG.get(family, prefix + "Config"))
-    config = config_class(**{**BASE.get(family, SIZES), **options})
+    if family in IMAGES:
+        text = {**SIZES, **options}
+        outer = {"tie_word_embeddings": family != "qwen2_vl", **text.pop("outer", {})}
+        config = config_class(text_config=text, **IMAGES[family], **outer)
+    else:
+        config = config_class(**{**BASE.get(family, SIZES), **options})
     # Falcon's eager attention adds ALiBi twice.
     config._attn_implementation = "sdpa" if family == "falcon" else "eager"
     model = getattr(transformers, prefix + suffix)(config).eval()
@@ -146,6 +178,19 @@ def make(family, prefix, suffix, options):
     return model
 
 
+def save(model, folder, how):
+    """As save_pretrained does; "stacked": experts in tensors of three dimensions, as they are in memory; "gamma": with the
+    names that norms had in the first BERTs."""
+    model.save_pretrained(folder, save_original_format=how != "stacked")
+    file = os.path.join(folder, "model.safetensors")
+    stored = load_file(file)
+    if how == "stacked":
+        assert any(t.dim() == 3 for t in stored.values())
+    if how == "gamma":
+        save_file({name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): tensor
+                   for name, tensor in stored.items()}, file, metadata={"format": "pt"})
+
+
 def reference(model, suffix, ids):
     with torch.no_grad():
         if suffix == NONE:
@@ -157,7 +202,7 @@ def reference(model, suffix, ids):
 
 def padded(model, suffix, rows):
     """The same rows, right-padded, in one batch with a mask: what each gives on its own."""
-    pad = model.config.pad_token_id
+    pad = model.config.get_text_config().pad_token_id
     if pad is None:
         return torch.cat([reference(model, suffix, torch.tensor([row])) for row in rows])
     longest = max(len(r) for r in rows)
@@ -197,8 +242,10 @@ def check_models(vise, root, only):
             continue
         for number, options in enumerate(variants):
             folder = os.path.join(root, f"{family}-{suffix or 'LM'}-{number}")
+            options = dict(options)
+            saved = options.pop("saved", None)
             model = make(family, prefix, suffix, options)
-            model.save_pretrained(folder)
+            save(model, folder, saved)
             generator = torch.Generator().manual_seed(7)
             ids = torch.randint(3, 120, (3, LENGTH), generator=generator)
             got, problem = run_vise(vise, folder, ids.tolist())

@@ -236,15 +236,25 @@ interop-peers: $(VISE)
 
 LINKS := vise-convert vise-quant vise-prune vise-distill
 
-## install: install vise and its links below PREFIX (/usr/local); DESTDIR is honoured
+# The man page and the completion are made by the program itself, from the tables that its help is made from.
+MAN        := $(PREFIX)/share/man/man1
+COMPLETION := $(PREFIX)/share/bash-completion/completions
+
+## install: install vise, its links, man page and completion below PREFIX (/usr/local); DESTDIR is honoured
 install: $(VISE)
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(VISE) $(DESTDIR)$(PREFIX)/bin/vise
 	for link in $(LINKS); do ln -sf vise $(DESTDIR)$(PREFIX)/bin/$$link; done
+	install -d $(DESTDIR)$(MAN) $(DESTDIR)$(COMPLETION)
+	$(VISE) help --man > $(DESTDIR)$(MAN)/vise.1
+	$(VISE) help --completion > $(DESTDIR)$(COMPLETION)/vise
+	chmod 644 $(DESTDIR)$(MAN)/vise.1 $(DESTDIR)$(COMPLETION)/vise
+	for link in $(LINKS); do ln -sf vise $(DESTDIR)$(COMPLETION)/$$link; done
 
 ## uninstall: remove what install put there
 uninstall:
-	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,vise $(LINKS))
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,vise $(LINKS)) $(DESTDIR)$(MAN)/vise.1
+	rm -f $(addprefix $(DESTDIR)$(COMPLETION)/,vise $(LINKS))
 
 ## clean: remove what was built
 clean:

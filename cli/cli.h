@@ -94,6 +94,8 @@ VISE_MUST_USE vise_status vise_help_command(const vise_command *command, vise_ar
 
 /* The man page of all of them, as roff. */
 VISE_MUST_USE vise_status vise_help_man(vise_arena *arena, vise_buf *out, vise_error *err);
+/* A script that completes all of them in bash. */
+VISE_MUST_USE vise_status vise_help_completion(vise_arena *arena, vise_buf *out, vise_error *err);
 
 /* Writes the result on stdout: VISE_ERESOURCE when it cannot be written. */
 VISE_MUST_USE vise_status vise_cli_print(const vise_buf *text, vise_error *err);

@@ -36,7 +36,8 @@ void vise_help_all(vise_buf *out)
     vise_buf_add_text(
         out, "MODEL is a Hugging Face folder or one file: .safetensors, .gguf, or what torch.save wrote (.bin,\n"
              ".pt, .pth, .ckpt), read without executing any of it.\n\n"
-             "`vise --version` shows version and build, `vise help --man` a man page.\n\n"
+             "`vise --version` shows version and build, `vise help --man` a man page,\n"
+             "`vise help --completion` a completion for bash.\n\n"
              "Exit codes: 0 done, 1 a goal or budget was not met, 2 wrong usage, 3 malformed input,\n"
              "4 out of a resource, 5 not supported, 6 interrupted and resumable.\n");
 }

@@ -64,13 +64,15 @@ static vise_status print_command_help(const vise_command *command, vise_arena *a
     return status;
 }
 
-static vise_status print_man_page(vise_arena *arena, vise_error *err)
+/* The man page, or the completion. */
+static vise_status print_made(vise_status (*make)(vise_arena *arena, vise_buf *out, vise_error *err), vise_arena *arena,
+                              vise_error *err)
 {
     vise_status status;
     vise_buf text;
 
     vise_buf_init(&text, HELP_BYTES_MAX);
-    status = vise_help_man(arena, &text, err);
+    status = make(arena, &text, err);
     if (status == VISE_OK)
         status = vise_cli_print(&text, err);
     vise_buf_deinit(&text);
@@ -197,7 +199,9 @@ static vise_status run_vise(vise_cli *cli, int argc, char **argv, vise_command *
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || (strcmp(name, "help") == 0 && argc == 1))
         return print_help(vise_help_all, stdout, err);
     if (strcmp(name, "help") == 0 && strcmp(argv[1], "--man") == 0)
-        return print_man_page(arena, err);
+        return print_made(vise_help_man, arena, err);
+    if (strcmp(name, "help") == 0 && strcmp(argv[1], "--completion") == 0)
+        return print_made(vise_help_completion, arena, err);
     if (strcmp(name, "help") == 0) {
         if (!vise_command_find(argv[1], command))
             return unknown_command(argv[1], arena, err);

@@ -34,6 +34,37 @@ check "man page" 0 ".TH VISE 1" "" help --man
 for command in inspect plan run convert quant prune eval size report; do
     grep -qx ".SS $command" "$folder/stdout" || say FAIL "the man page lacks $command"
 done
+
+# The completion, asked as bash asks it.
+check "completion" 0 "complete -F _vise vise" "" help --completion
+cp "$folder/stdout" "$folder/completion"
+complete_of() { # WORDS...: what bash offers for the last of them
+    bash -c '. "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _vise "$1" 2>/dev/null; echo " ${COMPREPLY[*]} "' - "$folder/completion" "$@"
+}
+offers() { # TEXT WANTED WORDS...: the words are offered, or nothing that begins with "not "
+    local text=$1 wanted=$2 word offered
+    shift 2
+    offered=$(complete_of "$@")
+    for word in $wanted; do
+        [[ $offered == *" $word "* ]] || { say FAIL "completion of $text lacks $word: $offered"; return; }
+    done
+    say ok "completion of $text"
+}
+offers "commands" "help inspect plan run convert quant prune eval size report" vise ""
+offers "a begun command" "quant" vise qu
+offers "a choice" "auto bar lines json none" vise eval MODEL --progress ""
+offers "a choice behind =" "json" vise eval MODEL --progress = j
+offers "the passes of plan" "convert quant prune" vise plan ""
+offers "a pass in a plan" "--scheme --device-map --json" vise plan quant MODEL --
+offers "help" "--man --completion quant" vise help ""
+offers "a link" "--scheme --calibration" vise-quant MODEL --
+offers "files" "Makefile" vise run Make
+[ "$(complete_of vise eval MODEL --threads "")" = "  " ] && say ok "completion of a number offers nothing" || say FAIL "completion of a number"
+for command in inspect plan run convert quant prune eval size report; do
+    for option in $("$VISE" help $command | grep -oE '^ +(-[a-z], )?--[a-z-]+' | grep -oE -e '--[a-z-]+'); do
+        [[ $(complete_of vise $command $option) == *" $option "* ]] || say FAIL "completion of $command lacks $option"
+    done
+done
 check "unknown command" 2 "" "unknown command 'qaunt'; did you mean 'quant'?" qaunt
 check "unknown command, nothing near" 2 "" "unknown command 'frobnicate'; \`vise --help\` lists" frobnicate
 check "help of an unknown command" 2 "" "unknown command 'evla'" help evla

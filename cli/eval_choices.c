@@ -19,7 +19,8 @@ static vise_status open_choices(const vise_cli *cli, vise_eval_task *task, vise_
         VISE_TRY(vise_task_tokenizer(models[side], &tokenizer, err));
         vise_status status =
             vise_choices_encode(task->file, task->choices.rows + task->first, task->count, tokenizer,
-                                vise_task_text_length(cli, models[side]), &task->tokens[side], err);
+                                vise_task_text_length(cli, models[side]), models[side]->config.vocab,
+                                &task->tokens[side], err);
         vise_tokenizer_close(tokenizer);
         VISE_TRY(status);
     }

@@ -30,7 +30,8 @@ static vise_status encode(const vise_cli *cli, vise_eval_task *task, int side, c
     VISE_TRY(vise_task_tokenizer(model, &tokenizer, err));
     for (size_t i = 0; status == VISE_OK && i < n; i++) {
         snprintf(name, sizeof name, "%s line %zu", task->file, rows[i].number);
-        status = vise_encoded_add_text(&task->rows[side], tokenizer, name, rows[i].text, NULL, length, err);
+        status = vise_encoded_add_text(&task->rows[side], tokenizer, name, rows[i].text, NULL, length,
+                                       model->config.vocab, err);
     }
     vise_encoded_finish(&task->rows[side]);
     vise_tokenizer_close(tokenizer);

@@ -20,7 +20,8 @@ static vise_status encode(const vise_label_row *rows, size_t n, const char *file
     VISE_TRY(vise_task_tokenizer(model, &tokenizer, err));
     for (size_t i = 0; status == VISE_OK && i < n; i++) {
         snprintf(name, sizeof name, "%s line %zu", file, rows[i].line);
-        status = vise_encoded_add_text(out, tokenizer, name, rows[i].first, rows[i].second, length, err);
+        status = vise_encoded_add_text(out, tokenizer, name, rows[i].first, rows[i].second, length,
+                                       model->config.vocab, err);
     }
     vise_encoded_finish(out);
     vise_tokenizer_close(tokenizer);

@@ -1,5 +1,6 @@
 #include "eval/choices.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "core/buf.h"
@@ -57,6 +58,7 @@ typedef struct encoder {
     const char *file;
     const vise_tokenizer *tokenizer;
     size_t max_length;
+    int64_t vocab;
     vise_buf text;
     vise_ids context, whole;
     vise_choice_tokens *out;
@@ -76,6 +78,7 @@ static vise_status add_ending(encoder *e, const vise_choice_row *row, size_t whi
 {
     vise_choice_tokens *out = e->out;
     size_t split = 0, cut = 0;
+    char name[512];
 
     VISE_TRY(join(row->context, row->endings[which], &e->text, &split, err));
     VISE_TRY(tokenize(e, split, &e->context, err));
@@ -83,18 +86,20 @@ static vise_status add_ending(encoder *e, const vise_choice_row *row, size_t whi
     size_t n = e->whole.count, ending = e->context.count;
     if (ending >= n && n > 0) /* the ending has melted into the context's last token */
         ending = n - 1;
+    snprintf(name, sizeof name, "%s line %zu", e->file, row->line);
     if (ending == 0)
         return VISE_FAIL(
             err, VISE_EUSAGE,
-            "%s line %zu: nothing stands in front of ending %zu: the context has no tokens, and the "
-            "tokenizer puts none in front of a text; give the line a context",
-            e->file, row->line, which);
+            "%s: nothing stands in front of ending %zu: the context has no tokens, and the tokenizer "
+            "puts none in front of a text; give the line a context",
+            name, which);
     if (n - ending > e->max_length)
         return VISE_FAIL(
             err, VISE_EUSAGE,
-            "%s line %zu: ending %zu takes %zu tokens, the model sees at most %zu: shorten it or leave "
-            "the line out",
-            e->file, row->line, which, n - ending, e->max_length);
+            "%s: ending %zu takes %zu tokens, the model sees at most %zu: shorten it or leave the line "
+            "out",
+            name, which, n - ending, e->max_length);
+    VISE_TRY(vise_ids_check(name, e->tokenizer, e->whole.ids, n, e->vocab, err));
     cut = n - 1 > e->max_length ? n - 1 - e->max_length : 0;
     VISE_TRY(vise_grow((void **)&out->ending, &out->ending_capacity, out->rows.count + 1, sizeof *out->ending,
                        err));
@@ -110,10 +115,10 @@ static vise_status add_ending(encoder *e, const vise_choice_row *row, size_t whi
 }
 
 vise_status vise_choices_encode(const char *file, const vise_choice_row *choices, size_t n,
-                                const vise_tokenizer *tokenizer, size_t max_length, vise_choice_tokens *out,
-                                vise_error *err)
+                                const vise_tokenizer *tokenizer, size_t max_length, int64_t vocab,
+                                vise_choice_tokens *out, vise_error *err)
 {
-    encoder e = {.file = file, .tokenizer = tokenizer, .max_length = max_length, .out = out};
+    encoder e = {.file = file, .tokenizer = tokenizer, .max_length = max_length, .vocab = vocab, .out = out};
     vise_status status = VISE_OK;
 
     *out = (vise_choice_tokens){0};

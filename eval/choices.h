@@ -26,10 +26,10 @@ typedef struct vise_choice_tokens {
 /* All endings of n contexts. A space joins context and ending unless one of them has it. The ending's tokens are those
  * behind the tokens of the context alone. What is longer than max_length tokens and one loses its front (counted in
  * rows.truncated); VISE_EUSAGE, naming file and line, when an ending alone is too long, or when nothing stands in front
- * of its first token: an empty context and a tokenizer without BOS. */
+ * of its first token: an empty context and a tokenizer without BOS. Ids are below vocab, as vise_ids_check has it. */
 VISE_MUST_USE vise_status vise_choices_encode(const char *file, const vise_choice_row *choices, size_t n,
                                               const vise_tokenizer *tokenizer, size_t max_length,
-                                              vise_choice_tokens *out, vise_error *err);
+                                              int64_t vocab, vise_choice_tokens *out, vise_error *err);
 void vise_choice_tokens_deinit(vise_choice_tokens *tokens);
 
 /* Pool bytes, operations of the whole and so on as for vise_evaluate. nll [rows.count]: negative log-likelihood of each

@@ -25,8 +25,22 @@ vise_status vise_encoded_add(vise_encoded *rows, const int32_t *ids, const uint8
     return VISE_OK;
 }
 
+vise_status vise_ids_check(const char *name, const vise_tokenizer *tokenizer, const int32_t *ids,
+                           size_t count, int64_t vocab, vise_error *err)
+{
+    for (size_t i = 0; i < count; i++)
+        if (ids[i] >= vocab)
+            return VISE_FAIL(
+                err, VISE_EFORMAT,
+                "%s: the tokenizer gives id %ld (\"%.60s\"), but the model's vocab_size is %lld; give the "
+                "model the tokenizer that it was trained with",
+                name, (long)ids[i], vise_tokenizer_token(tokenizer, ids[i]), (long long)vocab);
+    return VISE_OK;
+}
+
 vise_status vise_encoded_add_text(vise_encoded *rows, const vise_tokenizer *tokenizer, const char *name,
-                                  const char *first, const char *second, size_t max_length, vise_error *err)
+                                  const char *first, const char *second, size_t max_length, int64_t vocab,
+                                  vise_error *err)
 {
     vise_encoding encoding;
     vise_status status;
@@ -35,6 +49,8 @@ vise_status vise_encoded_add_text(vise_encoded *rows, const vise_tokenizer *toke
     if (encoding.ids.count == 0)
         status = VISE_FAIL(err, VISE_EUSAGE, "%s: the text has no tokens", name);
     else
+        status = vise_ids_check(name, tokenizer, encoding.ids.ids, encoding.ids.count, vocab, err);
+    if (status == VISE_OK)
         status = vise_encoded_add(rows, encoding.ids.ids, encoding.types, encoding.ids.count, err);
     rows->truncated += encoding.truncated;
     rows->invalid_utf8 += encoding.ids.invalid_utf8;

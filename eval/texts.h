@@ -23,11 +23,14 @@ typedef struct vise_encoded {
 /* Starts with a zeroed struct. types NULL: all 0. */
 VISE_MUST_USE vise_status vise_encoded_add(vise_encoded *rows, const int32_t *ids, const uint8_t *types, size_t count,
                                            vise_error *err);
-/* One text, or two, with what the tokenizer puts around them, cut to max_length tokens; name opens the error of a
- * text without tokens (VISE_EUSAGE). */
+/* One text, or two, with what the tokenizer puts around them, cut to max_length tokens; name opens the errors: of a
+ * text without tokens (VISE_EUSAGE), and of vise_ids_check. */
 VISE_MUST_USE vise_status vise_encoded_add_text(vise_encoded *rows, const vise_tokenizer *tokenizer, const char *name,
                                                 const char *first, const char *second, size_t max_length,
-                                                vise_error *err);
+                                                int64_t vocab, vise_error *err);
+/* VISE_EFORMAT when a tokenizer gives ids that a model's embedding of vocab rows does not have. */
+VISE_MUST_USE vise_status vise_ids_check(const char *name, const vise_tokenizer *tokenizer, const int32_t *ids,
+                                         size_t count, int64_t vocab, vise_error *err);
 /* Points the sets at their ids: after the last row. */
 void vise_encoded_finish(vise_encoded *rows);
 void vise_encoded_deinit(vise_encoded *rows);

@@ -91,7 +91,8 @@ static vise_status lay_out(const vise_model *model, const vise_windows *sets, si
     for (size_t s = 0; s < count; s++) {
         if (sets[s].length > (size_t)model->config.max_positions) {
             if (model->config.position == VISE_POSITION_LEARNED)
-                return VISE_FAIL(err, VISE_EUSAGE, "a window of %zu tokens is longer than the model's %lld positions",
+                return VISE_FAIL(err, VISE_EUSAGE,
+                                 "a window of %zu tokens is longer than the model's %lld positions; make it shorter",
                                  sets[s].length, (long long)model->config.max_positions);
             if (!warned)
                 vise_warn("a window of %zu tokens is longer than the %lld positions that the model was made for",

@@ -18,7 +18,7 @@ static vise_status encode(const char *folder, const vise_choice_row *row, size_t
     vise_tokenizer *tokenizer = NULL;
 
     OK(vise_tokenizer_open(folder, &tokenizer, &help_error));
-    vise_status status = vise_choices_encode("x.jsonl", row, 1, tokenizer, max_length, tokens, &help_error);
+    vise_status status = vise_choices_encode("x.jsonl", row, 1, tokenizer, max_length, 512, tokens, &help_error);
     vise_tokenizer_close(tokenizer);
     return status;
 }

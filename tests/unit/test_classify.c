@@ -113,9 +113,9 @@ static void test_rows(void **state)
 
     (void)state;
     assert_int_equal(vise_tokenizer_open(CLASSIFIER, &tokenizer, NULL), VISE_OK);
-    assert_int_equal(vise_encoded_add_text(&rows, tokenizer, "one", "good", NULL, 16, NULL), VISE_OK);
-    assert_int_equal(vise_encoded_add_text(&rows, tokenizer, "two", text, NULL, 8, NULL), VISE_OK);
-    assert_int_equal(vise_encoded_add_text(&rows, tokenizer, "three", "good", "bad film", 16, NULL), VISE_OK);
+    assert_int_equal(vise_encoded_add_text(&rows, tokenizer, "one", "good", NULL, 16, 64, NULL), VISE_OK);
+    assert_int_equal(vise_encoded_add_text(&rows, tokenizer, "two", text, NULL, 8, 64, NULL), VISE_OK);
+    assert_int_equal(vise_encoded_add_text(&rows, tokenizer, "three", "good", "bad film", 16, 64, NULL), VISE_OK);
     vise_encoded_finish(&rows);
     assert_int_equal(rows.count, 3);
     assert_int_equal(rows.truncated, 1);

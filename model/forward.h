@@ -63,6 +63,10 @@ VISE_MUST_USE vise_status vise_stream_open(const vise_model *model, const vise_w
 VISE_MUST_USE vise_status vise_stream_open_sets(const vise_model *model, const vise_windows *sets, size_t count,
                                                 uint64_t ram_bytes, vise_workers *workers, vise_pool *pool,
                                                 vise_stream **out, vise_error *err);
+/* A second stream of the same windows (one set) that goes on from where `from` is. */
+VISE_MUST_USE vise_status vise_stream_copy(const vise_model *model, const vise_windows *windows,
+                                           const vise_stream *from, uint64_t ram_bytes, vise_pool *pool,
+                                           vise_stream **out, vise_error *err);
 void vise_stream_close(vise_stream *stream);
 size_t vise_stream_tokens(const vise_stream *stream);
 /* Leaves only the tokens that keep [tokens] marks, one after the other: what a head that is asked for the logits of

@@ -449,6 +449,32 @@ void vise_stream_advance(const vise_model *model, vise_stream *stream, size_t po
     }
 }
 
+vise_status vise_stream_copy(const vise_model *model, const vise_windows *windows, const vise_stream *from,
+                             uint64_t ram_bytes, vise_pool *pool, vise_stream **out, vise_error *err)
+{
+    const size_t copy_bytes = (size_t)1 << 20;
+    const size_t tokens = vise_stream_tokens(from), row = token_bytes(from);
+    const size_t step = copy_bytes / row > 0 ? copy_bytes / row : 1;
+    float *buffer = NULL;
+    vise_stream *stream = NULL;
+    *out = NULL;
+    VISE_TRY(vise_stream_new(model, windows, 1, ram_bytes, pool, &stream, err));
+    vise_status status = vise_pool_take(pool, step * row, "activations", (void **)&buffer, err);
+    for (size_t token = 0; status == VISE_OK && token < tokens; token += step) {
+        const size_t n = tokens - token < step ? tokens - token : step;
+        status = vise_stream_read(from, token, n, buffer, err);
+        if (status == VISE_OK)
+            status = vise_stream_write(stream, token, n, buffer, err);
+    }
+    vise_pool_give(pool, buffer);
+    if (status != VISE_OK) {
+        vise_stream_close(stream);
+        return status;
+    }
+    *out = stream;
+    return VISE_OK;
+}
+
 vise_status vise_stream_open_sets(const vise_model *model, const vise_windows *sets, size_t count, uint64_t ram_bytes,
                                   vise_workers *workers, vise_pool *pool, vise_stream **out, vise_error *err)
 {

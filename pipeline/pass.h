@@ -63,6 +63,16 @@ typedef struct vise_weight {
     const char *note; /* fallback taken while running; a constant string or NULL */
 } vise_weight;
 
+/* Schemes among which a run chooses by measurement, so that what it stores fits (pipeline/survey.h). */
+typedef struct vise_budget {
+    vise_scheme *candidates;       /* [count], in the plan's arena */
+    size_t count;                  /* 0: the schemes are given */
+    bool found;                    /* nobody named the candidates: those that the layout does not hold are left out */
+    bool split;                    /* weights that runtimes fuse may differ */
+    double bits;                   /* of a selected weight with its scales, at most; NaN: not given */
+    uint64_t bytes;                /* of all weight files, at most; VISE_UNSET_SIZE: not given */
+} vise_budget;
+
 /* Linears with one input, in a block. */
 typedef struct vise_group {
     int layer;
@@ -88,6 +98,9 @@ typedef struct vise_pass_run {
     const vise_model *model;
     vise_planned *planned; /* [model->count] */
     bool *selected;        /* [model->count]: tensors that the selectors give to this pass */
+    vise_budget budget;
+    bool *measured;            /* [model->count]: set by plan where the budget chooses the scheme */
+    const vise_scheme *chosen; /* [model->count]: what it chose; NULL: it has not yet */
     bool calibrated;       /* the run has calibration text */
     uint64_t seed;
     int threads;       /* that will work, known while planning too */
@@ -115,6 +128,13 @@ typedef struct vise_method {
     vise_status (*measured)(vise_pass_run *run, vise_error *err); /* after the walk of measure */
     vise_status (*weight)(vise_pass_run *run, vise_weight *tile, void *scratch, vise_error *err);
     vise_status (*group)(vise_pass_run *run, vise_group *group, vise_error *err);
+    /* What each weight of a group would lose as each of n schemes: losses [weights][n], the error of the linear's
+     * output over the output, both squared, of a sample of its rows; NaN for a scheme that cannot hold it. probed [w]
+     * becomes what schemes[probe[w]] leaves of weight w, whole. Before begin, on the model as it is. NULL: the method
+     * does not measure. trial_bytes: pool bytes that it takes, for the largest group. */
+    vise_status (*trial)(vise_pass_run *run, vise_group *group, const vise_scheme *schemes, size_t n, double *losses,
+                         const size_t *probe, float *const *probed, vise_error *err);
+    uint64_t (*trial_bytes)(const vise_pass_run *run);
     void (*end)(vise_pass_run *run); /* frees state; called whenever begin was, also after failures */
 } vise_method;
 
@@ -127,6 +147,8 @@ typedef struct vise_pass {
     const vise_method *const *methods; /* NULL-terminated */
     /* Chooses the method for these options (explicit or by default); VISE_EUSAGE says what is missing. */
     vise_status (*choose)(const void *config, bool calibrated, const vise_method **method, vise_error *err);
+    /* The budget that the options give, if any; NULL: the pass knows none. Candidates go to the arena. */
+    vise_status (*budget)(const void *config, vise_arena *arena, vise_budget *budget, vise_error *err);
     /* The selectors (vise_texts) within the option struct. */
     size_t include_offset, exclude_offset;
     bool every_tensor; /* without --include the pass works on every float tensor, not on the blocks' linears

@@ -2,6 +2,7 @@
  */
 #include "pipeline/plan.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,7 +12,15 @@
 #include "model/footprint.h"
 #include "pipeline/plan_gguf.h"
 #include "pipeline/selector.h"
+#include "pipeline/survey.h"
 #include "pipeline/text_options.h"
+#include "pipeline/units.h"
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n > m && strcmp(text + n - m, end) == 0;
+}
 
 /* ---- passes ---------------------------------------------------------------------------------------- */
 
@@ -80,7 +89,88 @@ static vise_status check_calibrated_targets(const vise_plan *plan, const vise_pa
     return VISE_OK;
 }
 
-static vise_status plan_pass(vise_plan *plan, size_t index, vise_error *err)
+static vise_status need_text(const vise_plan *plan, const vise_pass_run *run, const char *for_what, vise_error *err)
+{
+    char what[96];
+    snprintf(what, sizeof what, "%s %s", run->pass->name, for_what);
+    if (!run->calibrated)
+        return VISE_FAIL(err, VISE_EUSAGE,
+                         "%s needs calibration text; give --calibration FILE, or \"calibration\" in a recipe", what);
+    return vise_model_need_forward(plan->model, what, err);
+}
+
+/* Leaves those candidates that the layout which is asked for can hold; a weight's own shape is looked at later. */
+static vise_status keep_held(const vise_plan *plan, vise_budget *budget, vise_error *err)
+{
+    const char *name = plan->output.layout;
+    if (name == NULL && plan->output.path != NULL && ends_with(plan->output.path, ".gguf"))
+        name = "gguf";
+    const vise_layout *layout = name != NULL ? vise_layout_find(name) : NULL;
+    size_t kept = 0;
+    for (size_t c = 0; layout != NULL && budget->found && c < budget->count; c++) {
+        enum { SIDE = 4096 }; /* divides into whatever groups there are */
+        const vise_spelling any = {.module = "any",
+                                   .name = "any.weight",
+                                   .rows = SIDE,
+                                   .cols = SIDE,
+                                   .dtype = vise_model_dtype(plan->model),
+                                   .scheme = budget->candidates[c],
+                                   .scale_dtype = vise_model_dtype(plan->model),
+                                   .is_linear = true};
+        vise_part parts[VISE_PARTS_MAX];
+        int n;
+        vise_error why = {0};
+        const vise_status status = layout->spell(&any, parts, &n, &why);
+        if (status == VISE_OK)
+            budget->candidates[kept++] = budget->candidates[c];
+        else if (status != VISE_EUNSUPPORTED)
+            return VISE_FAIL(err, status, "%s", why.message);
+        else if (kept == 0 && c + 1 == budget->count)
+            return VISE_FAIL(err, status, "a target: no candidate fits: %s", why.message);
+    }
+    if (layout != NULL && budget->found)
+        budget->count = kept;
+    return VISE_OK;
+}
+
+static vise_status open_budget(vise_plan *plan, vise_pass_run *run, vise_error *err)
+{
+    run->budget = (vise_budget){.bits = NAN, .bytes = VISE_UNSET_SIZE};
+    if (run->pass->budget == NULL)
+        return VISE_OK;
+    VISE_TRY(run->pass->budget(run->config, plan->arena, &run->budget, err));
+    if (run->budget.count == 0)
+        return VISE_OK;
+    VISE_TRY(keep_held(plan, &run->budget, err));
+    if (plan->budgeted != NULL)
+        return VISE_FAIL(err, VISE_EUSAGE, "two passes have a target; a run holds one");
+    if (run->method->trial == NULL)
+        return VISE_FAIL(err, VISE_EUNSUPPORTED, "--method %s does not measure what a scheme costs; use gptq or rtn",
+                         run->method->name);
+    VISE_TRY(need_text(plan, run, "with a target", err));
+    plan->budgeted = run;
+    return VISE_OK;
+}
+
+/* What is measured lies inside the blocks, where calibration sees its input. */
+static vise_status plan_survey(vise_plan *plan, const vise_pass_run *run, vise_error *err)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        const vise_bound *bound = &plan->model->bound[i];
+        if (!run->measured[i])
+            continue;
+        if (bound->layer < 0 || bound->input == VISE_INPUT_NONE)
+            return VISE_FAIL(err, VISE_EUSAGE,
+                             "%s: a target chooses schemes of linears inside the blocks, whose inputs calibration "
+                             "sees; give it one with --set, or exclude it",
+                             bound->tensor->module);
+        plan->survey_inputs |= 1u << bound->input;
+        plan->survey_last = bound->layer > plan->survey_last ? bound->layer : plan->survey_last;
+    }
+    return VISE_OK;
+}
+
+static vise_status plan_pass(vise_plan *plan, size_t index, const vise_scheme *chosen, vise_error *err)
 {
     const vise_request *request = plan->request;
     vise_pass_run *run = &plan->runs[index];
@@ -92,21 +182,22 @@ static vise_status plan_pass(vise_plan *plan, size_t index, vise_error *err)
                            .calibrated = request->calibration.path != NULL,
                            .seed = request->seed,
                            .threads = plan->threads,
+                           .chosen = chosen,
                            .arena = plan->arena};
     plan->n_runs = index + 1;
     VISE_TRY(vise_arena_take(plan->arena, plan->count * sizeof(bool) + 1, (void **)&run->selected, err));
+    VISE_TRY(vise_arena_take(plan->arena, plan->count * sizeof(bool) + 1, (void **)&run->measured, err));
     VISE_TRY(run->pass->choose(run->config, run->calibrated, &run->method, err));
     if (run->method->needs != 0) {
-        char what[96];
-        snprintf(what, sizeof what, "%s --method %s", run->pass->name, run->method->name);
-        if (!run->calibrated)
-            return VISE_FAIL(
-                err, VISE_EUSAGE,
-                "%s needs calibration text; give --calibration FILE, or \"calibration\" in a recipe", what);
-        VISE_TRY(vise_model_need_forward(plan->model, what, err));
+        char what[64];
+        snprintf(what, sizeof what, "--method %s", run->method->name);
+        VISE_TRY(need_text(plan, run, what, err));
     }
+    VISE_TRY(open_budget(plan, run, err));
     VISE_TRY(select_targets(plan, run, err));
     VISE_TRY(run->method->plan(run, err));
+    if (plan->budgeted == run)
+        VISE_TRY(plan_survey(plan, run, err));
     if (run->method->group != NULL) {
         VISE_TRY(check_calibrated_targets(plan, run, err));
         plan->needs |= run->method->needs;
@@ -149,12 +240,6 @@ static vise_status layout_by_name(const char *name, const vise_layout **layout, 
     const char *near = vise_nearest(name, names, n_names);
     return VISE_FAIL(err, VISE_EUSAGE, "unknown layout \"%s\"%s%s; vise inspect --layouts lists them", name,
                      near != NULL ? "; did you mean " : "", near != NULL ? near : "");
-}
-
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    return n > m && strcmp(text + n - m, end) == 0;
 }
 
 bool vise_output_is_file(const vise_output *output)
@@ -220,23 +305,42 @@ static bool is_linear(const vise_model *model, const vise_bound *bound)
     return bound->is_linear || vise_role_is_router(bound->role);
 }
 
+static vise_spelling spelling_of(const vise_plan *plan, const vise_planned *planned, const vise_scheme *scheme)
+{
+    const vise_logical *tensor = planned->bound->tensor;
+    return (vise_spelling){.module = tensor->module,
+                           .name = tensor->name,
+                           .rows = tensor->rows,
+                           .cols = tensor->cols,
+                           .dtype = planned->dtype,
+                           .scheme = *scheme,
+                           .is_linear = is_linear(plan->model, planned->bound)};
+}
+
+vise_status vise_plan_bytes_as(const vise_plan *plan, size_t index, const vise_scheme *scheme, uint64_t *bytes,
+                               vise_error *err)
+{
+    const vise_spelling spelling = spelling_of(plan, &plan->planned[index], scheme);
+    vise_part parts[VISE_PARTS_MAX];
+    int n;
+    VISE_TRY(plan->layout->spell(&spelling, parts, &n, err));
+    *bytes = 0;
+    for (int p = 0; p < n; p++)
+        *bytes += parts[p].bytes;
+    return VISE_OK;
+}
+
 static vise_status spell_weight(vise_plan *plan, size_t index, vise_error *err)
 {
     vise_planned *planned = &plan->planned[index];
     const vise_logical *tensor = planned->bound->tensor;
     vise_spelling *spelling = &plan->spelling[index];
     vise_planned_parts *parts = &plan->parts[index];
-    const char *module = tensor->module;
+    *spelling = spelling_of(plan, planned, &planned->scheme);
     /* Configurations tell modules by the names that the class has. */
     if (plan->model->arch != NULL && plan->model->arch->text != NULL)
-        VISE_TRY(vise_model_class_name(plan->model, planned->bound, module, plan->arena, &module, err));
-    *spelling = (vise_spelling){.module = module,
-                                .name = tensor->name,
-                                .rows = tensor->rows,
-                                .cols = tensor->cols,
-                                .dtype = planned->dtype,
-                                .scheme = planned->scheme,
-                                .is_linear = is_linear(plan->model, planned->bound)};
+        VISE_TRY(vise_model_class_name(plan->model, planned->bound, tensor->module, plan->arena, &spelling->module,
+                                       err));
     if (planned->scheme.type != NULL && tensor->transposed && plan->gguf == NULL)
         return VISE_FAIL(err, VISE_EUNSUPPORTED,
                          "%s: is a Conv1D, stored [in, out]; loaders know no quantized Conv1D in layout %s, so a "
@@ -429,7 +533,16 @@ static vise_status open_model(vise_plan *plan, vise_error *err)
     return vise_rotate(plan->model, plan->output.rotation, request->seed, err);
 }
 
-static vise_status make(vise_plan *plan, vise_error *err)
+static vise_status plan_units(vise_plan *plan, vise_error *err)
+{
+    const int64_t samples = plan->request->calibration.samples;
+    VISE_TRY(vise_units_make(plan, err));
+    plan->probe_windows = vise_survey_probe_windows(samples == VISE_UNSET_INT ? 128 : (size_t)samples,
+                                                    plan->calibration_length, plan->units->count);
+    return VISE_OK;
+}
+
+static vise_status make(vise_plan *plan, const vise_scheme *chosen, vise_error *err)
 {
     const vise_request *request = plan->request;
     VISE_TRY(vise_arena_new(&plan->arena, err));
@@ -438,8 +551,14 @@ static vise_status make(vise_plan *plan, vise_error *err)
                          VISE_PASSES_MAX);
     VISE_TRY(open_model(plan, err));
     plan->count = plan->model->count;
+    vise_scheme *kept = NULL;
+    if (chosen != NULL) {
+        VISE_TRY(vise_arena_take(plan->arena, (plan->count + 1) * sizeof *kept, (void **)&kept, err));
+        memcpy(kept, chosen, plan->count * sizeof *kept);
+    }
     plan->threads = request->threads > 0 ? request->threads : vise_cpu_usable_cores();
-    plan->last_calibrated = -1;
+    plan->last_calibrated = plan->survey_last = -1;
+    plan->target.reached = plan->target.kl = NAN;
     size_t n = plan->count + 1;
     VISE_TRY(vise_arena_take(plan->arena, n * sizeof *plan->planned, (void **)&plan->planned, err));
     VISE_TRY(vise_arena_take(plan->arena, n * sizeof *plan->parts, (void **)&plan->parts, err));
@@ -450,7 +569,7 @@ static vise_status make(vise_plan *plan, vise_error *err)
     VISE_TRY(window_length(plan, &request->evaluation, &plan->evaluation_length, err));
     plan_input(plan);
     for (size_t i = 0; i < request->n_passes; i++)
-        VISE_TRY(plan_pass(plan, i, err));
+        VISE_TRY(plan_pass(plan, i, kept, err));
     find_sparse(plan);
     VISE_TRY(choose_layout(plan, err));
     if (strcmp(plan->layout->name, "gguf") == 0) {
@@ -468,6 +587,8 @@ static vise_status make(vise_plan *plan, vise_error *err)
                     plan->gguf == NULL);
     VISE_TRY(order_tensors(plan, err));
     VISE_TRY(plan_bytes(plan, err));
+    if (plan->budgeted != NULL && chosen == NULL)
+        VISE_TRY(plan_units(plan, err));
     vise_plan_count_operations(plan);
     vise_plan_measure_memory(plan);
     return VISE_OK;
@@ -475,11 +596,17 @@ static vise_status make(vise_plan *plan, vise_error *err)
 
 vise_status vise_plan_make(const vise_request *request, vise_plan **out, vise_error *err)
 {
+    return vise_plan_make_chosen(request, NULL, out, err);
+}
+
+vise_status vise_plan_make_chosen(const vise_request *request, const vise_scheme *chosen, vise_plan **out,
+                                  vise_error *err)
+{
     vise_plan *plan;
     VISE_TRY(vise_calloc(1, sizeof *plan, (void **)&plan, err));
     plan->request = request;
     plan->output = request->output;
-    vise_status status = make(plan, err);
+    vise_status status = make(plan, chosen, err);
     if (status != VISE_OK) {
         vise_plan_free(plan);
         plan = NULL;

@@ -75,10 +75,13 @@ typedef struct vise_plan_memory {
     uint64_t stream_weights; /* row tiles in flight, packing queues */
     uint64_t
         block; /* a calibrated block: weights, codes, masks, statistics, scratch of measuring and solving */
+    uint64_t survey; /* a block that is measured for a budget */
     uint64_t evaluate;
     uint64_t least;       /* the greatest of these */
     uint64_t activations; /* of the calibration text when kept in memory; spilled to disk otherwise */
 } vise_plan_memory;
+
+struct vise_units;
 
 typedef struct vise_plan {
     vise_model *model; /* owned */
@@ -106,12 +109,28 @@ typedef struct vise_plan {
     uint64_t bytes_before; /* of weight files, as they are */
     uint64_t bytes_after;  /* of weight files before packing, headers included */
     vise_plan_memory memory;
+    /* A run whose pass has a budget: it is planned with one scheme for all, then measured, then planned anew. */
+    vise_pass_run *budgeted; /* NULL: none has */
+    unsigned survey_inputs;  /* bit i: some weight of input i is measured */
+    int survey_last;         /* last layer with such a weight; -1: none */
+    struct vise_units *units; /* of that run: what it chooses for (pipeline/units.h) */
+    struct {                  /* of a plan that a choice was made for; NaN: none was */
+        double reached;       /* bits of a weight, or bytes of all files, as the budget counts them */
+        double kl;            /* what the choice is expected to cost, nats per token */
+    } target;
+    size_t probe_windows;     /* of the calibration text, that go through the model once for every unit */
     double operations; /* multiply-adds x 2 of calibration and evaluation, estimated */
 } vise_plan;
 
 /* Opens the model and plans. The request must outlive the plan. */
 VISE_MUST_USE vise_status vise_plan_make(const vise_request *request, vise_plan **out, vise_error *err);
+/* The same with what a budget chose, [tensors of the model]. */
+VISE_MUST_USE vise_status vise_plan_make_chosen(const vise_request *request, const vise_scheme *chosen,
+                                                vise_plan **out, vise_error *err);
 void vise_plan_free(vise_plan *plan);
+/* Bytes of weight i as the plan's layout would store it in another scheme. */
+VISE_MUST_USE vise_status vise_plan_bytes_as(const vise_plan *plan, size_t index, const vise_scheme *scheme,
+                                             uint64_t *bytes, vise_error *err);
 /* Declares every output tensor to the sink, in order, filling parts[].ids. */
 VISE_MUST_USE vise_status vise_plan_declare(vise_plan *plan, vise_sink *sink, vise_error *err);
 /* Tensors of GGUF files that are no weights: rotary factors. */

@@ -5,6 +5,7 @@
 #include "model/transform.h"
 #include "pipeline/plan.h"
 #include "pipeline/tile.h"
+#include "pipeline/units.h"
 
 /* Values of a tile: enough to amortise a task, small enough for a core's cache. */
 #define TILE_VALUES (INT64_C(1) << 18)
@@ -105,6 +106,21 @@ static uint64_t streaming_bytes(const vise_plan *plan)
     return threads * tile + mixed + waiting + (plan->packed ? threads * VISE_PACK_CHUNK : 0);
 }
 
+/* Of a weight in flight; the most that a choice may come to where it is not made yet. */
+static uint64_t codes_bytes(const vise_plan *plan, size_t index)
+{
+    const vise_planned *planned = &plan->planned[index];
+    const vise_logical *tensor = planned->bound->tensor;
+    uint64_t bytes = vise_qweight_bytes(&planned->scheme, tensor->rows, tensor->cols);
+    if (plan->units == NULL || plan->units->of[index] == SIZE_MAX)
+        return bytes;
+    const vise_budget *budget = &plan->budgeted->budget;
+    for (size_t c = 0; c < budget->count; c++)
+        if (vise_scheme_groups(&budget->candidates[c], tensor->cols) > 0)
+            bytes = max_u64(bytes, vise_qweight_bytes(&budget->candidates[c], tensor->rows, tensor->cols));
+    return bytes;
+}
+
 /* Codes and masks of the block that has the most. */
 static uint64_t block_results(const vise_plan *plan)
 {
@@ -118,13 +134,31 @@ static uint64_t block_results(const vise_plan *plan)
             const vise_planned *planned = &plan->planned[i];
             const vise_logical *tensor = planned->bound->tensor;
             if (planned->scheme.type != NULL && !planned->carried)
-                bytes += vise_qweight_bytes(&planned->scheme, tensor->rows, tensor->cols);
+                bytes += codes_bytes(plan, i);
             if (planned->masked || planned->may_be_sparse)
                 bytes += (uint64_t)tensor->rows * vise_mask_row_bytes(tensor->cols);
         }
         most = max_u64(most, bytes);
     }
     return most;
+}
+
+/* A block that is measured for a budget: its weights, also as probes leave them, statistics of one input, and tables of
+ * the probes' streams; or the head at the end. */
+static uint64_t survey_bytes(const vise_plan *plan)
+{
+    const vise_model *model = plan->model;
+    const size_t length = plan->calibration_length;
+    uint64_t stats = 0;
+    for (int input = 0; input < VISE_INPUT_COUNT; input++)
+        stats = max_u64(stats, vise_stats_bytes(model, VISE_STAT_GRAM, plan->survey_inputs & 1u << input));
+    const uint64_t measuring = stats + max_u64(vise_measure_scratch_bytes(model, length, plan->threads),
+                                               plan->budgeted->method->trial_bytes(plan->budgeted));
+    const uint64_t copying = UINT64_C(2) << 20;
+    const uint64_t running = copying + vise_forward_scratch_bytes(model, length, plan->threads);
+    const uint64_t block = 2 * vise_block_bytes(model) + max_u64(measuring, running);
+    return (plan->units->count + 2) * vise_stream_table_bytes(model, 1, length) +
+           max_u64(block, vise_eval_bytes(model, model, length, plan->threads));
 }
 
 void vise_plan_measure_memory(vise_plan *plan)
@@ -136,13 +170,18 @@ void vise_plan_measure_memory(vise_plan *plan)
     const uint64_t streaming = streaming_bytes(plan);
     const uint64_t packers = coder_bytes(plan) + decoder_bytes(plan, was_packed);
     memory->stream_weights = streaming + packers;
-    if (plan->last_calibrated >= 0) {
+    if (plan->last_calibrated >= 0 || plan->survey_last >= 0) {
         size_t samples =
             request->calibration.samples == VISE_UNSET_INT ? 128 : (size_t)request->calibration.samples;
+        memory->activations = vise_stream_bytes(plan->model, samples, plan->calibration_length);
+    }
+    if (plan->last_calibrated >= 0) {
         uint64_t group = 0;
         for (size_t i = 0; i < plan->n_runs; i++)
             if (plan->runs[i].method->group_bytes != NULL)
                 group = max_u64(group, plan->runs[i].method->group_bytes(&plan->runs[i]));
+        if (plan->units != NULL) /* whatever is chosen */
+            group = max_u64(group, plan->budgeted->method->trial_bytes(plan->budgeted));
         uint64_t measure = vise_measure_scratch_bytes(plan->model, plan->calibration_length, plan->threads);
         uint64_t forward = vise_forward_scratch_bytes(plan->model, plan->calibration_length, plan->threads);
         uint64_t held = vise_block_bytes(plan->model) + block_results(plan);
@@ -151,12 +190,16 @@ void vise_plan_measure_memory(vise_plan *plan)
             stats = max_u64(stats, vise_stats_bytes(plan->model, plan->needs, plan->inputs & 1u << input));
         uint64_t with_stats = stats + max_u64(measure, group);
         memory->block = held + packers + max_u64(with_stats, max_u64(forward, streaming));
-        memory->activations = vise_stream_bytes(plan->model, samples, plan->calibration_length);
+    }
+    if (plan->units != NULL) {
+        memory->survey = survey_bytes(plan) + decoder_bytes(plan, was_packed);
+        memory->activations += (plan->units->count + 1) *
+                               vise_stream_bytes(plan->model, plan->probe_windows, plan->calibration_length);
     }
     if (request->evaluation.path != NULL) {
         memory->evaluate = vise_eval_bytes(plan->model, plan->model, plan->evaluation_length, plan->threads);
         memory->evaluate += vise_transform_bytes(plan->model, plan->threads);
         memory->evaluate += coder_bytes(plan) + decoder_bytes(plan, plan->packed && !was_packed);
     }
-    memory->least = max_u64(memory->stream_weights, max_u64(memory->block, memory->evaluate));
+    memory->least = max_u64(max_u64(memory->stream_weights, memory->survey), max_u64(memory->block, memory->evaluate));
 }

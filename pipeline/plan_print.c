@@ -4,6 +4,7 @@
 #include "pipeline/device_map.h"
 #include "pipeline/offload.h"
 #include "pipeline/plan.h"
+#include "pipeline/units.h"
 
 /* Weights of one role that meet the same fate, as one line. */
 typedef struct fate {
@@ -79,6 +80,27 @@ static void pass_names(const vise_plan *plan, const vise_planned *planned, vise_
         vise_buf_add_text(out, "-");
 }
 
+/* What is left open: schemes above are those of one candidate for all, the sizes below go with them. */
+static void print_target(const vise_plan *plan, vise_buf *out)
+{
+    const vise_budget *budget = &plan->budgeted->budget;
+    const uint64_t given = plan->units->given;
+    char a[VISE_SIZE_TEXT_MAX], b[VISE_SIZE_TEXT_MAX], text[VISE_SCHEME_TEXT_MAX];
+    if (budget->bytes == VISE_UNSET_SIZE)
+        vise_buf_addf(out, "\ntarget    %g bits a weight: %s", budget->bits,
+                      vise_format_size(vise_units_budget(plan, 0) + given, a));
+    else
+        vise_buf_addf(out, "\ntarget    files of %s: %s for what is chosen", vise_format_size(budget->bytes, a),
+                      vise_format_size(vise_units_budget(plan, 0), b));
+    vise_buf_addf(out, "; candidates take %s to %s\n          %zu choices, by measurement as the run begins; until "
+                       "then one scheme stands for all, and sizes below are its own\n          among",
+                  vise_format_size(plan->units->least + given, a), vise_format_size(plan->units->most + given, b),
+                  plan->units->count);
+    for (size_t c = 0; c < budget->count; c++)
+        vise_buf_addf(out, "%s %s", c > 0 ? "," : "", vise_scheme_text(&budget->candidates[c], text));
+    vise_buf_add_char(out, '\n');
+}
+
 static void print_text(const vise_plan *plan, const fate *fates, size_t n, vise_sink *sink, vise_buf *out)
 {
     char a[VISE_SIZE_TEXT_MAX], b[VISE_SIZE_TEXT_MAX], from[VISE_SCHEME_TEXT_MAX], to[VISE_SCHEME_TEXT_MAX];
@@ -104,6 +126,8 @@ static void print_text(const vise_plan *plan, const fate *fates, size_t n, vise_
             vise_buf_addf(out, "  (%s)", line->planned->note);
         vise_buf_add_char(out, '\n');
     }
+    if (plan->units != NULL)
+        print_target(plan, out);
     vise_buf_addf(out, "\noutput    layout %s%s, %zu file%s\n", plan->layout->name,
                   plan->packed ? ", packed (sizes before packing)" : "", vise_sink_shards(sink),
                   vise_sink_shards(sink) == 1 ? "" : "s");
@@ -178,6 +202,31 @@ static void print_weight(const vise_plan *plan, size_t index, vise_json_writer *
     vise_json_object_end(json);
 }
 
+static void put_target(const vise_plan *plan, vise_json_writer *json)
+{
+    const vise_budget *budget = &plan->budgeted->budget;
+    char text[VISE_SCHEME_TEXT_MAX];
+    vise_json_key(json, "target");
+    vise_json_object(json);
+    if (budget->bytes == VISE_UNSET_SIZE) {
+        vise_json_key(json, "bits");
+        vise_json_put_double(json, budget->bits);
+    } else {
+        put_bytes(json, "bytes", budget->bytes);
+    }
+    put_bytes(json, "room", vise_units_budget(plan, 0));
+    put_bytes(json, "least", plan->units->least);
+    put_bytes(json, "most", plan->units->most);
+    vise_json_key(json, "choices");
+    vise_json_put_uint(json, plan->units->count);
+    vise_json_key(json, "candidates");
+    vise_json_array(json);
+    for (size_t c = 0; c < budget->count; c++)
+        vise_json_put_text(json, vise_scheme_text(&budget->candidates[c], text));
+    vise_json_array_end(json);
+    vise_json_object_end(json);
+}
+
 static void print_json(const vise_plan *plan, const vise_device_map *map, vise_sink *sink, vise_buf *out)
 {
     vise_json_writer json;
@@ -208,6 +257,8 @@ static void print_json(const vise_plan *plan, const vise_device_map *map, vise_s
         vise_json_object_end(&json);
     }
     vise_json_array_end(&json);
+    if (plan->units != NULL)
+        put_target(plan, &json);
     if (plan->output.offload_folder != NULL) {
         size_t files;
         put_label(&json, "offload_folder", plan->output.offload_folder);
@@ -218,6 +269,8 @@ static void print_json(const vise_plan *plan, const vise_device_map *map, vise_s
     put_bytes(&json, "least", plan->memory.least);
     put_bytes(&json, "stream_weights", plan->memory.stream_weights);
     put_bytes(&json, "block", plan->memory.block);
+    if (plan->units != NULL)
+        put_bytes(&json, "survey", plan->memory.survey);
     put_bytes(&json, "evaluate", plan->memory.evaluate);
     put_bytes(&json, "activations", plan->memory.activations);
     vise_json_object_end(&json);

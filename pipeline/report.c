@@ -17,6 +17,7 @@ vise_status vise_report_init(vise_report *report, vise_error *err)
     report->output.parameters = report->output.bytes = VISE_UNSET_SIZE;
     report->size.before = report->size.after = report->size.packed_after = VISE_UNSET_SIZE;
     report->size.bits_per_weight = NAN;
+    report->target.bits = report->target.bytes = report->target.reached = report->target.expected_kl = NAN;
     report->memory.budget = report->memory.peak_rss = report->memory.peak_pool = VISE_UNSET_SIZE;
     report->memory.load_before = report->memory.load_after = VISE_UNSET_SIZE;
     report->memory.kv_cache_per_token = VISE_UNSET_SIZE;

@@ -110,6 +110,11 @@ typedef struct vise_report {
         vise_report_share *by_role, *by_scheme;
         size_t n_roles, n_schemes;
     } size;
+    struct {                   /* of a run that chose schemes; expected_kl NaN: it did not */
+        double bits, bytes;    /* the budget: one of them */
+        double reached;        /* in the same unit */
+        double expected_kl;    /* from the calibration text, nats per token */
+    } target;
     struct {
         uint64_t budget, peak_rss, peak_pool, load_before, load_after, kv_cache_per_token;
     } memory;

@@ -276,6 +276,18 @@ static void put_goals(vise_json_writer *to, const vise_report *report)
     vise_json_array_end(to);
 }
 
+static void put_target(vise_json_writer *to, const vise_report *report)
+{
+    if (isnan(report->target.expected_kl))
+        return;
+    open_object(to, "target");
+    put_number(to, "bits", report->target.bits);
+    put_number(to, "bytes", report->target.bytes);
+    put_number(to, "reached", report->target.reached);
+    put_number(to, "expected_kl", report->target.expected_kl);
+    vise_json_object_end(to);
+}
+
 /* ---- the document ----------------------------------------------------------------------------------- */
 
 static void put_report(vise_json_writer *to, const vise_report *report)
@@ -288,6 +300,7 @@ static void put_report(vise_json_writer *to, const vise_report *report)
     put_text(to, "identity", report->identity[0] != '\0' ? report->identity : NULL);
     put_passes(to, report);
     put_size_section(to, report);
+    put_target(to, report);
     put_memory(to, report);
     put_accuracy(to, report);
     put_goals(to, report);

@@ -44,7 +44,7 @@ static void put_sizes(const cJSON *json, vise_buf *out)
     double before = vise_view_number(size, "before"), after = vise_view_number(size, "after");
     double packed = vise_view_number(size, "packed_after"), bits = vise_view_number(size, "bits_per_weight");
     double peak = vise_view_number(memory, "peak_rss"), budget = vise_view_number(memory, "budget");
-    char from[VISE_VIEW_MAX], to[VISE_VIEW_MAX], remark[128] = "";
+    char from[VISE_VIEW_MAX], to[VISE_VIEW_MAX], remark[128] = "", target[VISE_VIEW_TARGET_MAX];
 
     if (!isnan(after)) {
         if (before > 0.0 && after > 0.0)
@@ -61,6 +61,8 @@ static void put_sizes(const cJSON *json, vise_buf *out)
         snprintf(to, sizeof to, "%.2f", bits);
         put_row(out, "bits per weight", "", to, "");
     }
+    if (vise_view_target(json, target, sizeof target) != NULL)
+        put_row(out, "target", "", target, "");
     if (!isnan(peak)) {
         remark[0] = '\0';
         if (!isnan(budget))

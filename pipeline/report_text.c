@@ -43,11 +43,15 @@ static void put_size(const cJSON *json, vise_buf *out)
     const cJSON *size = vise_view(json, "size");
     double before = vise_view_number(size, "before"), after = vise_view_number(size, "after");
     double packed = vise_view_number(size, "packed_after"), bits = vise_view_number(size, "bits_per_weight");
-    char from[VISE_VIEW_MAX], to[VISE_VIEW_MAX], remark[128] = "";
+    char from[VISE_VIEW_MAX], to[VISE_VIEW_MAX], remark[128] = "", target[VISE_VIEW_TARGET_MAX];
     int used = 0;
 
     if (isnan(after))
         return;
+    if (vise_view_target(json, target, sizeof target) != NULL) {
+        put_label(out, "target");
+        vise_buf_addf(out, "%s\n", target);
+    }
     if (before > 0.0 && after > 0.0)
         used = snprintf(remark, sizeof remark, "%.2fx smaller%s", before / after, isnan(bits) ? "" : ", ");
     if (!isnan(bits))

@@ -212,3 +212,21 @@ vise_status vise_report_render(const cJSON *json, const char *name, vise_report_
     renderers[format](json, name, out);
     return vise_buf_check(out, "the rendered report", err);
 }
+
+const char *vise_view_target(const cJSON *json, char *text, size_t size)
+{
+    const cJSON *target = vise_view(json, "target");
+    const double bits = vise_view_number(target, "bits"), kl = vise_view_number(target, "expected_kl");
+    const double measured = vise_view_number(vise_view(vise_view(json, "accuracy"), "kl"), "mean");
+    char a[VISE_VIEW_MAX], b[VISE_VIEW_MAX];
+    if (isnan(kl))
+        return NULL;
+    int used = isnan(bits) ? snprintf(text, size, "%s of %s", vise_view_size(vise_view_number(target, "reached"), a),
+                                      vise_view_size(vise_view_number(target, "bytes"), b))
+                           : snprintf(text, size, "%.4g of %.4g bits a weight",
+                                      vise_view_number(target, "reached"), bits);
+    used += snprintf(text + used, size - (size_t)used, "; expected KL %s", vise_view_short(kl, a));
+    if (!isnan(measured))
+        snprintf(text + used, size - (size_t)used, ", measured %s", vise_view_short(measured, a));
+    return text;
+}

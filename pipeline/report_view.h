@@ -31,6 +31,10 @@ const char *vise_view_base(const char *path);
 /* " by protocol stride 256", of an accuracy section; "" when it names none that is known. */
 const char *vise_view_protocol(const cJSON *accuracy, char *text, size_t size);
 
+/* "3.499 of 3.5 bits a weight; expected KL 0.004951, measured 0.003434"; NULL for a run without a target. */
+#define VISE_VIEW_TARGET_MAX (4 * VISE_VIEW_MAX)
+const char *vise_view_target(const cJSON *json, char *text, size_t size);
+
 /* True if two texts are the same but for whole numbers: notes on the same weight of different layers. */
 bool vise_view_alike(const char *a, const char *b);
 /* The text with numbers as '*', up to its first ": ". */

@@ -17,6 +17,8 @@
 #include "pipeline/offload.h"
 #include "pipeline/run_report.h"
 #include "pipeline/run_walk.h"
+#include "pipeline/survey.h"
+#include "pipeline/units.h"
 #include "pipeline/text_options.h"
 #include "text/tokenizer.h"
 
@@ -473,6 +475,62 @@ static vise_status check_apart(const vise_plan *plan, vise_error *err)
     return VISE_OK;
 }
 
+/* Headers grow with the names of dtypes and shapes: what a choice makes too much is taken off the budget. */
+#define BUDGET_ROUNDS 8
+
+static vise_status choose_schemes(const vise_request *request, const vise_survey *survey, vise_plan *plan,
+                                  vise_scheme *chosen, vise_plan **out, vise_error *err)
+{
+    const uint64_t limit = plan->budgeted->budget.bytes;
+    uint64_t excess = 0, bytes;
+    double kl;
+    for (int round = 0; round < BUDGET_ROUNDS; round++) {
+        VISE_TRY(vise_survey_choose(survey, plan, excess, chosen, &kl, &bytes, err));
+        VISE_TRY(vise_plan_make_chosen(request, chosen, out, err));
+        if ((*out)->bytes_after <= limit) {
+            (*out)->target.kl = kl;
+            (*out)->target.reached =
+                limit != VISE_UNSET_SIZE ? (double)(*out)->bytes_after
+                                         : 8.0 * (double)(bytes + plan->units->given) / plan->units->budgeted;
+            return VISE_OK;
+        }
+        excess += (*out)->bytes_after - limit;
+        vise_plan_free(*out);
+        *out = NULL;
+    }
+    return VISE_FAIL(err, VISE_EUSAGE, "--target-size: no choice of schemes fits");
+}
+
+/* The plan of a run with a budget, from a survey that the first plan describes. */
+static vise_status plan_by_survey(const vise_request *request, vise_plan **plan, vise_session *session, vise_error *err)
+{
+    vise_windows windows = {0};
+    vise_survey *survey = NULL;
+    vise_scheme *chosen = NULL;
+    vise_plan *second = NULL;
+    vise_status status = VISE_OK;
+    VISE_TRY_TO(done, load_calibration(*plan, &windows, err));
+    VISE_TRY_TO(done, vise_calloc((*plan)->count + 1, sizeof *chosen, (void **)&chosen, err));
+    VISE_TRY_TO(done, vise_survey_make(*plan, session, &windows, &survey, err));
+    VISE_TRY_TO(done, choose_schemes(request, survey, *plan, chosen, &second, err));
+    const size_t limit = vise_pool_limit(session->pool);
+    if (limit != 0 && second->memory.least > limit) {
+        char least[VISE_SIZE_TEXT_MAX];
+        status = VISE_FAIL(err, VISE_ERESOURCE,
+                           "the schemes chosen need %s beyond the program itself; give more --memory",
+                           vise_format_size(second->memory.least, least));
+        vise_plan_free(second);
+        goto done;
+    }
+    vise_plan_free(*plan);
+    *plan = second;
+done:
+    vise_survey_free(survey);
+    vise_free(chosen);
+    vise_windows_deinit(&windows);
+    return status;
+}
+
 static vise_status plan_and_run(const vise_request *request, vise_report *report, vise_error *err)
 {
     const double start = vise_seconds();
@@ -484,13 +542,15 @@ static vise_status plan_and_run(const vise_request *request, vise_report *report
         return VISE_FAIL(err, VISE_EUSAGE, "%s exists; choose another output, or give --force to replace it",
                          request->output.path);
     VISE_TRY(vise_plan_make(request, &plan, err));
-    bool computes = plan->last_calibrated >= 0 || request->evaluation.path != NULL;
+    bool computes = plan->last_calibrated >= 0 || plan->budgeted != NULL || request->evaluation.path != NULL;
     vise_status status = check_apart(plan, err);
     if (status == VISE_OK)
         status = vise_session_open(request->device, plan->threads, request->memory_bytes, plan->memory.least,
                                    computes, &session, err);
     const bool opened = status == VISE_OK;
-    if (opened)
+    if (opened && plan->budgeted != NULL)
+        status = plan_by_survey(request, &plan, &session, err);
+    if (status == VISE_OK)
         status = run_session(plan, &session, report, start, err);
     vise_plan_free(plan); /* first: the model's decoders draw from the session's pool */
     if (opened)

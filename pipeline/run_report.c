@@ -216,6 +216,17 @@ static vise_status fill_size(vise_report *report, const vise_walk *walk, vise_er
     return VISE_OK;
 }
 
+static void fill_target(vise_report *report, const vise_plan *plan)
+{
+    if (plan->budgeted == NULL)
+        return;
+    const vise_budget *budget = &plan->budgeted->budget;
+    report->target.bits = budget->bits;
+    report->target.bytes = budget->bytes != VISE_UNSET_SIZE ? (double)budget->bytes : NAN;
+    report->target.reached = plan->target.reached;
+    report->target.expected_kl = plan->target.kl;
+}
+
 static void fill_memory(vise_report *report, const vise_walk *walk)
 {
     const vise_config *config = &walk->plan->model->config;
@@ -246,6 +257,7 @@ vise_status vise_report_run(vise_report *report, const vise_walk *walk, vise_err
         VISE_TRY(fill_pass(report, walk, p, err));
     VISE_TRY(fill_weights(report, walk, err));
     VISE_TRY(fill_size(report, walk, err));
+    fill_target(report, plan);
     fill_memory(report, walk);
     return VISE_OK;
 }

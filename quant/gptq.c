@@ -20,7 +20,7 @@
  * never does leaves the group to plain rounding, and the report says so. Weights that a pruning pass has set
  * to zero stay zero: their error is made up for like any other.
  */
-#include "quant/quant.h"
+#include "quant/gptq.h"
 
 #include <float.h>
 #include <math.h>
@@ -31,6 +31,7 @@
 #include "compute/descend.h"
 #include "compute/project.h"
 #include "core/cpu.h"
+#include "quant/trial.h"
 
 #define GPTQ_BLOCK     128
 #define GPTQ_TILE_ROWS 64 /* rows of one task outside the solver */
@@ -215,11 +216,11 @@ static vise_status encode_rows(void *context, size_t index, int worker, vise_err
 
 /* ---- sweeps behind the solver ------------------------------------------------------------------------------------ */
 
-static int sweeps_of(const vise_quant_config *config, const vise_scheme *scheme)
+int vise_gptq_sweeps(const vise_quant_config *config, const vise_scheme *scheme)
 {
     if (config->sweeps != VISE_UNSET_INT)
         return (int)config->sweeps;
-    return scheme->type->bits <= VISE_QUANT_SWEPT_BITS ? 8 : 0;
+    return scheme->type->bits <= vise_quant_bits(config, VISE_QUANT_SWEPT_BITS) ? 8 : 0;
 }
 
 /* The damped Gram matrix, both triangles, columns in their own order. */
@@ -277,7 +278,7 @@ static vise_status refine(vise_pass_run *run, gptq_job *job, const float *origin
                                   .h = whole,
                                   .w = original,
                                   .q = job->weight->values,
-                                  .sweeps = sweeps_of(job->config, &job->weight->q->scheme),
+                                  .sweeps = vise_gptq_sweeps(job->config, &job->weight->q->scheme),
                                   .project = project,
                                   .scale = per_tensor ? NULL : job->scale,
                                   .stride = job->padded,
@@ -289,20 +290,10 @@ static vise_status refine(vise_pass_run *run, gptq_job *job, const float *origin
 
 /* ---- a group ----------------------------------------------------------------------------------------------------- */
 
-/* What the weights of a group share. */
-typedef struct gptq_input {
-    float *u;       /* [d, d]: factor of the inverse, in solving order */
-    int32_t *order; /* [d]; NULL: left to right */
-    float *row_scratch;
-    float *whole;    /* [d, d]: the damped Gram matrix; NULL when nothing is swept */
-    float *original; /* [rows, d] of the largest weight, likewise */
-    double tokens;
-} gptq_input;
-
-static vise_status solve_weight(vise_pass_run *run, vise_weight *weight, const gptq_input *input, vise_error *err)
+vise_status vise_gptq_solve(vise_pass_run *run, vise_weight *weight, const vise_gptq_input *input, vise_error *err)
 {
     const int32_t *order = input->order;
-    const bool sweeps = sweeps_of(run->config, &weight->plan->scheme) > 0;
+    const bool sweeps = vise_gptq_sweeps(run->config, &weight->plan->scheme) > 0;
     const vise_quant_config *config = run->config;
     const vise_scheme *scheme = &weight->plan->scheme;
     gptq_job job = {.config = config,
@@ -379,41 +370,7 @@ static void round_to_nearest(vise_pass_run *run, vise_weight *weight)
     weight->note = "rounded to nearest: the Gram matrix of its input does not factorize";
 }
 
-static bool any_sweeps(const vise_quant_config *config, const vise_group *group)
-{
-    bool any = false;
-    for (size_t w = 0; w < group->count; w++)
-        any = any || sweeps_of(config, &group->weights[w]->plan->scheme) > 0;
-    return any;
-}
-
-static vise_status open_input(vise_pass_run *run, const vise_group *group, gptq_input *input, vise_error *err)
-{
-    const vise_quant_config *config = run->config;
-    const int64_t d = group->stats->width;
-    const size_t row = (size_t)d * sizeof(float);
-    const float *gram = group->stats->gram; /* [d, d], upper */
-    vise_pool *pool = run->pool;
-    int64_t rows = 0;
-    for (size_t w = 0; w < group->count; w++)
-        rows = group->weights[w]->rows > rows ? group->weights[w]->rows : rows;
-    /* An expert may have seen no token: its weights are rounded, as an empty Gram matrix says. */
-    input->tokens = group->stats->tokens > 0 ? (double)group->stats->tokens : 1.0;
-    VISE_TRY(vise_pool_take(pool, (size_t)d * row, "Gram matrix factor", (void **)&input->u, err));
-    VISE_TRY(vise_pool_take(pool, (size_t)vise_workers_count(run->workers) * row, "column order",
-                            (void **)&input->row_scratch, err));
-    if (strcmp(config->actorder, "static") == 0) {
-        VISE_TRY(vise_pool_take(pool, (size_t)d * sizeof(int32_t), "column order", (void **)&input->order, err));
-        VISE_TRY(order_columns(gram, d, input->order, pool, err));
-    }
-    if (any_sweeps(config, group)) {
-        VISE_TRY(vise_pool_take(pool, (size_t)d * row, "Gram matrix", (void **)&input->whole, err));
-        VISE_TRY(vise_pool_take(pool, (size_t)rows * row, "original weights", (void **)&input->original, err));
-    }
-    return VISE_OK;
-}
-
-static void close_input(vise_pool *pool, gptq_input *input)
+void vise_gptq_close(vise_pool *pool, vise_gptq_input *input)
 {
     vise_pool_give(pool, input->original);
     vise_pool_give(pool, input->whole);
@@ -422,50 +379,78 @@ static void close_input(vise_pool *pool, gptq_input *input)
     vise_pool_give(pool, input->u);
 }
 
+vise_status vise_gptq_open(vise_pass_run *run, const vise_input_stats *stats, int64_t rows, bool sweeps,
+                           vise_gptq_input *input, vise_error *err)
+{
+    const vise_quant_config *config = run->config;
+    const int64_t d = stats->width;
+    const size_t row = (size_t)d * sizeof(float);
+    vise_pool *pool = run->pool;
+    /* An expert may have seen no token: its weights are rounded, as an empty Gram matrix says. */
+    input->tokens = stats->tokens > 0 ? (double)stats->tokens : 1.0;
+    VISE_TRY(vise_pool_take(pool, (size_t)d * row, "Gram matrix factor", (void **)&input->u, err));
+    VISE_TRY(vise_pool_take(pool, (size_t)vise_workers_count(run->workers) * row, "column order",
+                            (void **)&input->row_scratch, err));
+    if (strcmp(config->actorder, "static") == 0) {
+        VISE_TRY(vise_pool_take(pool, (size_t)d * sizeof(int32_t), "column order", (void **)&input->order, err));
+        VISE_TRY(order_columns(stats->gram, d, input->order, pool, err));
+    }
+    if (sweeps) {
+        VISE_TRY(vise_pool_take(pool, (size_t)d * row, "Gram matrix", (void **)&input->whole, err));
+        VISE_TRY(vise_pool_take(pool, (size_t)rows * row, "original weights", (void **)&input->original, err));
+    }
+    VISE_TRY(vise_damped_factor(run->backend, d, stats->gram, input->order, config->damp, input->u, &input->damp,
+                                &input->failed, err));
+    return sweeps && !input->failed ? make_whole(run, stats->gram, d, input->damp, input->whole, err) : VISE_OK;
+}
+
 static vise_status gptq_group(vise_pass_run *run, vise_group *group, vise_error *err)
 {
     const vise_quant_config *config = run->config;
-    const int64_t d = group->stats->width;
-    gptq_input input = {0};
-    double damp = 0.0;
-    bool failed = false;
+    vise_gptq_input input = {0};
+    int64_t rows = 0;
+    bool sweeps = false;
     vise_status status = VISE_OK;
-    VISE_TRY_TO(done, open_input(run, group, &input, err));
-    VISE_TRY_TO(done, vise_damped_factor(run->backend, d, group->stats->gram, input.order, config->damp, input.u, &damp,
-                                         &failed, err));
-    if (input.whole != NULL && !failed)
-        VISE_TRY_TO(done, make_whole(run, group->stats->gram, d, damp, input.whole, err));
+    for (size_t w = 0; w < group->count; w++) {
+        rows = group->weights[w]->rows > rows ? group->weights[w]->rows : rows;
+        sweeps = sweeps || vise_gptq_sweeps(config, &group->weights[w]->plan->scheme) > 0;
+    }
+    VISE_TRY_TO(done, vise_gptq_open(run, group->stats, rows, sweeps, &input, err));
     for (size_t w = 0; w < group->count; w++) {
         vise_weight *weight = group->weights[w];
         if (group->stats->tokens == 0)
             weight->note = "no calibration token reached this expert";
-        if (failed) {
+        if (input.failed) {
             round_to_nearest(run, weight);
             continue;
         }
-        VISE_TRY_TO(done, solve_weight(run, weight, &input, err));
-        weight->damp = damp;
-        if (damp > config->damp)
+        VISE_TRY_TO(done, vise_gptq_solve(run, weight, &input, err));
+        weight->damp = input.damp;
+        if (input.damp > config->damp)
             weight->note = "damped more than asked: the Gram matrix of its input is close to singular";
     }
 done:
-    close_input(run->pool, &input);
+    vise_gptq_close(run->pool, &input);
     return status;
+}
+
+uint64_t vise_gptq_bytes(const vise_pass_run *run, const vise_logical *tensor, const vise_scheme *scheme)
+{
+    const uint64_t d = (uint64_t)tensor->cols, rows = ((uint64_t)tensor->rows + LANES - 1) / LANES * LANES;
+    const uint64_t groups = (uint64_t)vise_scheme_groups(scheme, tensor->cols), workers = (uint64_t)run->threads;
+    uint64_t bytes = 4 * (d * d + workers * d + d + 2 * d) + 8 * rows * groups;
+    if (groups > 0 && vise_gptq_sweeps(run->config, scheme) > 0)
+        bytes += 4 * d * (d + rows) + vise_descend_bytes(tensor->cols, tensor->cols / (int64_t)groups, run->threads);
+    return bytes;
 }
 
 static uint64_t gptq_group_bytes(const vise_pass_run *run)
 {
-    uint64_t most = 0, workers = (uint64_t)run->threads;
+    uint64_t most = 0;
     for (size_t i = 0; i < run->model->count; i++) {
         if ((run->planned[i].passes >> run->index & 1) == 0)
             continue;
-        const vise_logical *tensor = run->planned[i].bound->tensor;
-        uint64_t d = (uint64_t)tensor->cols, rows = ((uint64_t)tensor->rows + LANES - 1) / LANES * LANES;
-        uint64_t groups = (uint64_t)vise_scheme_groups(&run->planned[i].scheme, tensor->cols);
-        uint64_t bytes = 4 * (d * d + workers * d + d + 2 * d) + 8 * rows * groups;
-        if (sweeps_of(run->config, &run->planned[i].scheme) > 0)
-            bytes += 4 * d * (d + rows) +
-                     vise_descend_bytes(tensor->cols, tensor->cols / (int64_t)groups, run->threads);
+        const uint64_t bytes = vise_gptq_bytes(run, run->planned[i].bound->tensor, &run->planned[i].scheme);
         most = bytes > most ? bytes : most;
     }
     return most;
@@ -493,4 +478,6 @@ const vise_method vise_method_gptq = {
     .plan = gptq_plan,
     .group_bytes = gptq_group_bytes,
     .group = gptq_group,
+    .trial = vise_quant_trial,
+    .trial_bytes = vise_quant_trial_bytes,
 };

@@ -1,6 +1,7 @@
 /* The quant pass: options, choice of method, planning. */
 #include "quant/quant.h"
 
+#include <math.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -86,6 +87,29 @@ static const vise_option quant_options[] = {
      .offset = offsetof(vise_quant_config, set),
      .value = "SELECTOR=SCHEME",
      .help = "another scheme for these modules, or \"float\"; may be given again, the last that names a weight counts"},
+    {.name = "target-bits",
+     .type = VISE_OPTION_NUMBER,
+     .offset = offsetof(vise_quant_config, target_bits),
+     .min = 1.0,
+     .max = 32.0,
+     .value = "B",
+     .help = "choose a scheme for every weight by what it costs on the calibration text, so that a weight takes at "
+             "most B bits on average, scales included"},
+    {.name = "target-size",
+     .type = VISE_OPTION_SIZE,
+     .offset = offsetof(vise_quant_config, target_size),
+     .value = "SIZE",
+     .help = "the same, so that all weight files together take at most SIZE before packing"},
+    {.name = "candidates",
+     .type = VISE_OPTION_TEXT,
+     .offset = offsetof(vise_quant_config, candidates),
+     .value = "S,S,...",
+     .help = "the schemes that a target chooses among (default: 2 to 8 bits of the kind that --scheme is of)"},
+    {.name = "split-fused",
+     .type = VISE_OPTION_FLAG,
+     .offset = offsetof(vise_quant_config, split_fused),
+     .help = "let a target give q, k and v, or gate and up, different schemes; runtimes that fuse them, such as vLLM, "
+             "will not load that"},
     {.name = "allow-requantize",
      .type = VISE_OPTION_FLAG,
      .offset = offsetof(vise_quant_config, allow_requantize),
@@ -104,10 +128,16 @@ static const vise_option quant_options[] = {
 
 static const vise_method *const quant_methods[] = {&vise_method_rtn, &vise_method_gptq, NULL};
 
+int vise_quant_bits(const vise_quant_config *config, int bits)
+{
+    return vise_quant_has_target(config) ? VISE_QUANT_TARGET_BITS : bits;
+}
+
 vise_clip vise_quant_clip(const vise_quant_config *config, const vise_scheme *scheme, bool feedback)
 {
     if (strcmp(config->clip, "auto") == 0)
-        return feedback && scheme->type->bits <= VISE_QUANT_SIGNED_BITS ? VISE_CLIP_SIGNED : VISE_CLIP_NONE;
+        return feedback && scheme->type->bits <= vise_quant_bits(config, VISE_QUANT_SIGNED_BITS) ? VISE_CLIP_SIGNED
+                                                                                                   : VISE_CLIP_NONE;
     return strcmp(config->clip, "signed") == 0 ? VISE_CLIP_SIGNED
            : strcmp(config->clip, "mse") == 0  ? VISE_CLIP_MSE
                                                : VISE_CLIP_NONE;
@@ -117,7 +147,7 @@ static vise_status quant_choose(const void *config, bool calibrated, const vise_
                                 vise_error *err)
 {
     const vise_quant_config *quant = config;
-    if (quant->scheme == NULL)
+    if (quant->scheme == NULL && !vise_quant_has_target(quant))
         return VISE_FAIL(err, VISE_EUSAGE,
                          "quant: give --scheme, such as int4-g128 (vise inspect --schemes lists them)");
     const char *name = quant->method != NULL ? quant->method : calibrated ? "gptq" : "rtn";
@@ -128,6 +158,120 @@ static vise_status quant_choose(const void *config, bool calibrated, const vise_
         return VISE_OK;
     }
     return VISE_FAIL(err, VISE_EUSAGE, "quant: no method \"%s\"; there are rtn and gptq", name);
+}
+
+/* ---- a target ---------------------------------------------------------------------------------------- */
+
+bool vise_quant_has_target(const vise_quant_config *config)
+{
+    return !isnan(config->target_bits) || config->target_size != VISE_UNSET_SIZE;
+}
+
+/* What lies on or near the lower hull of loss over bits: all group sizes where a bit more or less matters, and a few
+ * wide ones. GGUF's types likewise. */
+static const char *default_candidates(const vise_scheme *scheme)
+{
+    static const char symmetric[] =
+        "int2-g128,int2-g64,int2-g32,int3-g128,int3-g64,int3-g32,int4-g128,int4-g64,int4-g32,int4-channel,int5-g128,"
+        "int5-g64,int6-g128,int6-g64,int6-channel,int8-g128,int8-channel";
+    static const char asymmetric[] =
+        "int2-g128-asym,int2-g64-asym,int2-g32-asym,int3-g128-asym,int3-g64-asym,int3-g32-asym,int4-g128-asym,"
+        "int4-g64-asym,int4-g32-asym,int4-channel-asym,int5-g128-asym,int5-g64-asym,int6-g128-asym,int6-channel-asym,"
+        "int8-g128-asym,int8-channel-asym";
+    if (scheme->type->blocks != NULL)
+        return "q2_k,q3_k,q4_k,q5_k,q6_k,q4_0,q4_1,q5_0,q5_1,q8_0,iq4_nl,iq4_xs";
+    return scheme->asym ? asymmetric : symmetric;
+}
+
+static bool is_among(const vise_scheme *schemes, size_t count, const vise_scheme *scheme)
+{
+    for (size_t i = 0; i < count; i++)
+        if (vise_scheme_equal(&schemes[i], scheme))
+            return true;
+    return false;
+}
+
+static vise_status parse_candidates(const char *text, vise_arena *arena, vise_scheme *schemes, size_t *count,
+                                    vise_error *err)
+{
+    while (*text != '\0') {
+        const size_t length = strcspn(text, ",");
+        const char *name;
+        vise_scheme scheme;
+        VISE_TRY(vise_arena_strdup(arena, text, length, &name, err));
+        VISE_TRY(vise_scheme_parse(name, &scheme, err));
+        if (scheme.dq || scheme.type->codebook != NULL)
+            return VISE_FAIL(err, VISE_EUNSUPPORTED,
+                             "--candidates %s: a target chooses among integers and GGUF's types",
+                             name);
+        if (!is_among(schemes, *count, &scheme))
+            schemes[(*count)++] = scheme;
+        text += length + (text[length] == ',');
+    }
+    return VISE_OK;
+}
+
+static vise_status quant_budget(const void *config, vise_arena *arena, vise_budget *budget, vise_error *err)
+{
+    const vise_quant_config *quant = config;
+    const char *name = quant->scheme != NULL ? quant->scheme : "int4-g128";
+    vise_scheme scheme, *schemes;
+    if (!vise_quant_has_target(quant)) {
+        if (quant->candidates != NULL)
+            return VISE_FAIL(err, VISE_EUSAGE, "--candidates goes with --target-bits or --target-size");
+        return VISE_OK;
+    }
+    if (!isnan(quant->target_bits) && quant->target_size != VISE_UNSET_SIZE)
+        return VISE_FAIL(err, VISE_EUSAGE, "--target-bits and --target-size exclude each other");
+    if (vise_mixture_find(name) != NULL)
+        return VISE_FAIL(err, VISE_EUSAGE,
+                         "%s fixes what every weight becomes; with a target give a single type (q4_k)",
+                         name);
+    VISE_TRY(vise_scheme_parse(name, &scheme, err));
+    const char *text = quant->candidates != NULL ? quant->candidates : default_candidates(&scheme);
+    VISE_TRY(vise_arena_take(arena, (strlen(text) + 2) * sizeof *schemes, (void **)&schemes, err));
+    *budget = (vise_budget){.candidates = schemes,
+                            .found = quant->candidates == NULL,
+                            .split = quant->split_fused,
+                            .bits = quant->target_bits,
+                            .bytes = quant->target_size};
+    VISE_TRY(parse_candidates(text, arena, schemes, &budget->count, err));
+    if (quant->candidates == NULL && quant->scheme != NULL && !is_among(schemes, budget->count, &scheme))
+        schemes[budget->count++] = scheme;
+    return budget->count > 0 ? VISE_OK : VISE_FAIL(err, VISE_EUSAGE, "--candidates names no scheme");
+}
+
+/* Before anything is measured a weight is planned as the largest candidate below the target. */
+static const vise_scheme *provisional(const vise_pass_run *run, const vise_logical *tensor)
+{
+    const vise_budget *budget = &run->budget;
+    const vise_scheme *best = NULL, *least = NULL;
+    double best_bits = 0.0, least_bits = INFINITY;
+    for (size_t c = 0; c < budget->count; c++) {
+        const vise_scheme *scheme = &budget->candidates[c];
+        if (vise_scheme_groups(scheme, tensor->cols) == 0)
+            continue;
+        const double bits = vise_scheme_bits(scheme, tensor->rows, tensor->cols, tensor->dtype);
+        if (bits <= budget->bits && bits > best_bits) {
+            best_bits = bits;
+            best = scheme;
+        }
+        if (bits < least_bits) {
+            least_bits = bits;
+            least = scheme;
+        }
+    }
+    return best != NULL ? best : least;
+}
+
+/* What a target makes of a weight, as far as is known; NULL: no candidate holds it. */
+static const vise_scheme *targeted(vise_pass_run *run, size_t index)
+{
+    const vise_logical *tensor = run->model->bound[index].tensor;
+    const vise_scheme *scheme = run->chosen != NULL && run->chosen[index].type != NULL ? &run->chosen[index]
+                                                                                       : provisional(run, tensor);
+    run->measured[index] = scheme != NULL;
+    return scheme;
 }
 
 /* Why the scheme cannot hold rows of cols weights; NULL if it can. */
@@ -295,16 +439,17 @@ vise_status vise_quant_plan(vise_pass_run *run, vise_error *err)
 {
     const vise_quant_config *config = run->config;
     vise_scheme scheme, otherwise = {0};
-    const vise_mixture *mixture = vise_mixture_find(config->scheme);
+    const char *name = config->scheme != NULL ? config->scheme : "int4-g128"; /* the kind that a target is of */
+    const vise_mixture *mixture = vise_mixture_find(name);
     vise_quant_rules rules;
     VISE_TRY(vise_quant_rules_parse(&config->set, run->arena, &rules, err));
     if (mixture != NULL) {
         VISE_TRY(plan_mixture(run, mixture, &rules, err));
         return vise_quant_rules_check(&rules, err);
     }
-    VISE_TRY(vise_scheme_parse(config->scheme, &scheme, err));
+    VISE_TRY(vise_scheme_parse(name, &scheme, err));
     if (config->imatrix != NULL && scheme.type->blocks == NULL)
-        return VISE_FAIL(err, VISE_EUSAGE, "--imatrix goes with GGUF's types, not with %s", config->scheme);
+        return VISE_FAIL(err, VISE_EUSAGE, "--imatrix goes with GGUF's types, not with %s", name);
     bool has_otherwise = config->otherwise != NULL;
     if (has_otherwise && strcmp(config->otherwise, "float") != 0)
         VISE_TRY(vise_scheme_parse(config->otherwise, &otherwise, err));
@@ -316,7 +461,12 @@ vise_status vise_quant_plan(vise_pass_run *run, vise_error *err)
         if (!run->selected[i])
             continue;
         const vise_scheme *rule = vise_quant_rules_find(&rules, run->model, &run->model->bound[i]);
-        VISE_TRY(plan_weight(run, i, rule != NULL ? rule : &scheme, &otherwise, has_otherwise, err));
+        const vise_scheme *of_target = rule == NULL && run->budget.count > 0 ? targeted(run, i) : NULL;
+        VISE_TRY(plan_weight(run, i,
+                             rule != NULL        ? rule
+                             : of_target != NULL ? of_target
+                                                 : &scheme,
+                             &otherwise, has_otherwise, err));
     }
     warn_of_split_inputs(run);
     return vise_quant_rules_check(&rules, err);
@@ -331,6 +481,7 @@ const vise_pass vise_pass_quant = {
     .methods = quant_methods,
     .choose = quant_choose,
     .output = quant_output,
+    .budget = quant_budget,
     .include_offset = offsetof(vise_quant_config, include),
     .exclude_offset = offsetof(vise_quant_config, exclude),
     .example = "vise quant MODEL -o OUT --scheme int4-g128 --calibration calib.txt",

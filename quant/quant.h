@@ -7,9 +7,11 @@
 extern const vise_pass vise_pass_quant;
 
 /* Up to so many bits a weight, what costs gptq time is worth it by default: ranges searched with scales of either sign
- * (3 % of the time at 4 bits, a rise of 0.0028 instead of 0.0040), and sweeps over the codes (a quarter of it). */
+ * (3 % of the time at 4 bits, a rise of 0.0028 instead of 0.0040), and sweeps over the codes (a quarter of it). With a
+ * target, whose survey costs more than either, both up to the last. */
 #define VISE_QUANT_SIGNED_BITS 4
 #define VISE_QUANT_SWEPT_BITS 3
+#define VISE_QUANT_TARGET_BITS 7
 
 typedef struct vise_quant_config {
     const char *scheme;
@@ -23,6 +25,10 @@ typedef struct vise_quant_config {
     double damp;
     const char *rotate;   /* "none", "r1", "r1+r2" */
     bool allow_requantize;
+    const char *candidates; /* "S,S,..."; NULL: by the kind of scheme */
+    double target_bits;     /* NaN: none */
+    uint64_t target_size;   /* VISE_UNSET_SIZE: none */
+    bool split_fused;
     vise_texts set; /* "SELECTOR=SCHEME": the last that names a weight counts */
     vise_texts include, exclude;
 } vise_quant_config;
@@ -30,9 +36,13 @@ typedef struct vise_quant_config {
 extern const vise_method vise_method_rtn;
 extern const vise_method vise_method_gptq;
 
+/* One of these bounds, as it holds for the options. */
+int vise_quant_bits(const vise_quant_config *config, int bits);
 /* What --clip means for a scheme. */
 vise_clip vise_quant_clip(const vise_quant_config *config, const vise_scheme *scheme, bool feedback);
 /* Plans every selected weight: scheme, or --otherwise for those that it cannot hold. */
 VISE_MUST_USE vise_status vise_quant_plan(vise_pass_run *run, vise_error *err);
+/* True if --target-bits or --target-size leaves the schemes to measurement. */
+bool vise_quant_has_target(const vise_quant_config *config);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "core/event.h"
 #include "quant/imatrix.h"
+#include "quant/trial.h"
 
 typedef struct rtn_range {
     float min, max;
@@ -201,5 +202,7 @@ const vise_method vise_method_rtn = {
     .measure = rtn_measure,
     .measured = rtn_measured,
     .weight = rtn_weight,
+    .trial = vise_quant_trial,
+    .trial_bytes = vise_quant_trial_bytes,
     .end = rtn_end,
 };

@@ -25,6 +25,9 @@ check "a stride" 0 "windows of 64 by protocol stride 32" "" eval "$MODEL" --text
 check "llama.cpp's rule" 0 '"protocol": "llama.cpp"' "" eval "$MODEL" --text $text --length 64 --protocol llama.cpp --samples 5 --json -q
 check "papers, BOS in front" 0 '"bos": true' "" eval "$MODEL" --text $text --length 64 --protocol papers --bos --samples 5 --json -q
 check "an interval" 0 '"high":' "" eval "$MODEL" --text $text --length 64 --samples 5 --json -q
+for protocol in windows papers stride llama.cpp; do
+    check "bits per byte by $protocol" 0 "bits/byte" "" eval "$MODEL" --text $text --length 64 --protocol $protocol --samples 4 -q
+done
 check "unknown protocol" 2 "" "did you mean 'papers'?" eval "$MODEL" --text $text --protocol paper
 check "a stride without its protocol" 2 "" 'a stride needs the protocol "stride"' eval "$MODEL" --text $text --stride 5
 check "bos where it is a protocol's own" 2 "" '"llama.cpp" has its own way' eval "$MODEL" --text $text --protocol llama.cpp --bos

@@ -71,7 +71,7 @@ bench_help_obj := $(patsubst %.c,$(B)/%.o,$(filter-out $(bench_src),$(sort $(wil
 .DELETE_ON_ERROR:
 .SECONDARY:
 FORCE:
-.PHONY: FORCE help all lib deps test test-all test-unit test-cli demo demo-run asan fuzz fuzz-run fuzz-replay deps-check \
+.PHONY: FORCE help all lib deps test test-all test-unit test-cli test-large demo demo-run asan fuzz fuzz-run fuzz-replay deps-check \
         lint headers-check benches interop interop-peers fmt install uninstall clean
 
 ## help: list the targets
@@ -143,6 +143,10 @@ test-unit: $(units)
 ## test-cli: the command-line tests alone
 test-cli: $(VISE) $(tools)
 	@VISE=$(VISE) BUILD=$(B) CONF=$(CONF) tests/run.sh $(scripts)
+
+## test-large: a model of 4 GB evaluated and quantized under a memory bound (10 GB of disk, minutes; not part of test)
+test-large: $(VISE) $(tools)
+	@VISE=$(VISE) BUILD=$(B) CONF=$(CONF) tests/large.sh
 
 ## fuzz-replay: run every fuzz target over its corpus, truncations and byte flips of it (no clang needed)
 fuzz-replay: $(replays)

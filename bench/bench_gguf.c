@@ -26,6 +26,19 @@ static double time_encode(const vise_gguf_type *type, const float *values, const
     return best;
 }
 
+static double time_decode(const vise_gguf_type *type, const void *blocks, int64_t rows, int64_t cols,
+                          float *values)
+{
+    double best = 0.0;
+    for (int i = 0; i < ROUNDS; i++) {
+        double start = seconds();
+        vise_gguf_decode(type, blocks, rows, cols, values);
+        double took = seconds() - start;
+        best = i == 0 || took < best ? took : best;
+    }
+    return best;
+}
+
 int main(int argc, char **argv)
 {
     static const char *const names[] = {"q8_0", "q4_0", "q4_1", "q5_0",   "q5_1",   "q2_k",  "q3_k",
@@ -34,6 +47,7 @@ int main(int argc, char **argv)
                   cols = argc > 2 ? strtoll(argv[2], NULL, 10) : 4096;
     const size_t n = (size_t)(rows * cols);
     float *values = touched(n * sizeof *values), *importance = touched((size_t)cols * sizeof *importance);
+    float *decoded = touched(n * sizeof *decoded);
     void *blocks = touched(2 * n);
     vise_rng rng;
     vise_rng_init(&rng, 1, "bench");
@@ -45,7 +59,8 @@ int main(int argc, char **argv)
     const double copy = copy_rate((size_t)64 << 20, ROUNDS);
     printf("%lld x %lld float32 to blocks, one thread, %s; ns per weight\n", (long long)rows, (long long)cols,
            vise_cpu_level_name(level));
-    printf("%-8s %8s %8s %9s %12s\n", "type", "here", "floor", "reference", "with imatrix");
+    printf("%-8s %8s %8s %9s %12s %8s %9s\n", "type", "here", "floor", "reference", "with imatrix",
+           "decoding", "reference");
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const vise_gguf_type *type = vise_gguf_type_named(names[i]);
         const double bytes = 4.0 + (double)type->bytes / type->values, ns = 1e9 / (double)n;
@@ -54,11 +69,15 @@ int main(int argc, char **argv)
         double weighted = time_encode(type, values, importance, rows, cols, blocks);
         vise_cpu_force(VISE_CPU_REF);
         double reference = time_encode(type, values, NULL, rows, cols, blocks);
-        printf("%-8s %8.2f %8.2f %9.2f %12.2f\n", type->name, fast * ns, 1e9 * bytes / copy, reference * ns,
-               weighted * ns);
+        double decoded_reference = time_decode(type, blocks, rows, cols, decoded);
+        vise_cpu_force(level);
+        double decoding = time_decode(type, blocks, rows, cols, decoded);
+        printf("%-8s %8.2f %8.2f %9.2f %12.2f %8.2f %9.2f\n", type->name, fast * ns, 1e9 * bytes / copy,
+               reference * ns, weighted * ns, decoding * ns, decoded_reference * ns);
     }
     vise_free(blocks);
     vise_free(importance);
+    vise_free(decoded);
     vise_free(values);
     return 0;
 }

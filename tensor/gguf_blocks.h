@@ -176,7 +176,7 @@ enum { GGUF_WEIGH_GIVEN, GGUF_WEIGH_ABSOLUTE, GGUF_WEIGH_MEAN };
 
 /* Rows of vise_tensor_kernels, equal bits on every level. fit_offsets and fit_signed are the searches
  * above over `runs` runs of n values (w NULL: as above); levels are clamp(round((x + offset) / scale),
- * low, high) - low, scale not 0. */
+ * low, high) - low, scale not 0; values are scale * (level - half) - offset, n a multiple of 16. */
 #define GGUF_KERNELS(level)                                                                                  \
     void vise_gguf_fit_offsets_##level(int n, int runs, const gguf_grid *grid, gguf_weighing weighing,       \
                                        const float *x, const float *w, float *levels, float *scales,         \
@@ -187,7 +187,11 @@ enum { GGUF_WEIGH_GIVEN, GGUF_WEIGH_ABSOLUTE, GGUF_WEIGH_MEAN };
                                   uint8_t *levels);                                                          \
     void vise_gguf_encode_q8_0_##level(const float *values, const float *importance, int64_t cols,           \
                                        void *blocks);                                                        \
-    void vise_gguf_encode_q4_0_##level(const float *values, const float *importance, int64_t cols, void *blocks)
+    void vise_gguf_encode_q4_0_##level(const float *values, const float *importance, int64_t cols,           \
+                                       void *blocks);                                                        \
+    void vise_gguf_decode_q8_0_##level(const void *blocks, int64_t cols, float *values);                     \
+    void vise_gguf_decode_q4_0_##level(const void *blocks, int64_t cols, float *values);                     \
+    void vise_gguf_values_##level(const uint8_t *levels, int n, int half, float scale, float offset, float *values)
 GGUF_KERNELS(ref);
 GGUF_KERNELS(avx2);
 GGUF_KERNELS(avx512);

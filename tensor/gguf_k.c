@@ -141,8 +141,7 @@ static void decode_offset(const offset_block *in, int run, float *values)
     float unit = gguf_from_half(in->d), offset_unit = gguf_from_half(in->dmin);
     for (int r = 0; r < GGUF_SUPER / run; r++) {
         float scale = unit * (float)in->scales[r], offset = offset_unit * (float)in->offsets[r];
-        for (int i = r * run; i < (r + 1) * run; i++)
-            values[i] = scale * (float)in->levels[i] - offset;
+        vise_tensor_kernels_now()->gguf_values(in->levels + r * run, run, 0, scale, offset, values + r * run);
     }
 }
 
@@ -151,35 +150,35 @@ static void decode_offset(const offset_block *in, int run, float *values)
 /* Pairs of bits: per 128 values, byte l holds values l, l + 32, l + 64, l + 96. */
 static void pack_pairs(const uint8_t *levels, uint8_t *q)
 {
-    for (int i = 0; i < 64; i++) {
-        const uint8_t *l = levels + i / 32 * 128 + i % 32;
-        q[i] = (uint8_t)((l[0] & 3) | (l[32] & 3) << 2 | (l[64] & 3) << 4 | (l[96] & 3) << 6);
-    }
+    for (int half = 0; half < 2; half++, q += 32, levels += 128)
+        for (int i = 0; i < 32; i++)
+            q[i] = (uint8_t)((levels[i] & 3) | (levels[i + 32] & 3) << 2 | (levels[i + 64] & 3) << 4 |
+                             (levels[i + 96] & 3) << 6);
 }
 
 static void unpack_pairs(const uint8_t *q, uint8_t *levels)
 {
-    for (int i = 0; i < 64; i++)
-        for (int k = 0; k < 4; k++)
-            levels[i / 32 * 128 + i % 32 + 32 * k] = q[i] >> 2 * k & 3;
+    for (int half = 0; half < 2; half++, q += 32)
+        for (int k = 0; k < 4; k++, levels += 32)
+            for (int i = 0; i < 32; i++)
+                levels[i] = q[i] >> 2 * k & 3;
 }
 
 /* Low nibbles: per 64 values, byte l holds values l and l + 32. */
 static void pack_nibbles(const uint8_t *levels, uint8_t *q)
 {
-    for (int i = 0; i < 128; i++) {
-        const uint8_t *l = levels + i / 32 * 64 + i % 32;
-        q[i] = (uint8_t)((l[0] & 15) | (l[32] & 15) << 4);
-    }
+    for (int part = 0; part < 4; part++, q += 32, levels += 64)
+        for (int i = 0; i < 32; i++)
+            q[i] = (uint8_t)((levels[i] & 15) | (levels[i + 32] & 15) << 4);
 }
 
 static void unpack_nibbles(const uint8_t *q, uint8_t *levels)
 {
-    for (int i = 0; i < 128; i++) {
-        uint8_t *l = levels + i / 32 * 64 + i % 32;
-        l[0] = q[i] & 15;
-        l[32] = q[i] >> 4;
-    }
+    for (int part = 0; part < 4; part++, q += 32, levels += 64)
+        for (int i = 0; i < 32; i++) {
+            levels[i] = q[i] & 15;
+            levels[i + 32] = q[i] >> 4;
+        }
 }
 
 /* Eight scales and eight offsets of six bits in twelve bytes: the first four of each in bytes 0 to 7, the
@@ -322,8 +321,9 @@ static void level_signed(const float *x, uint16_t d, const int8_t *scales, int h
 static void decode_signed(uint16_t d, const int8_t *scales, const uint8_t *levels, int half, float *values)
 {
     float unit = gguf_from_half(d);
-    for (int i = 0; i < GGUF_SUPER; i++)
-        values[i] = unit * (float)scales[i / 16] * (float)(levels[i] - half);
+    for (int r = 0; r < 16; r++)
+        vise_tensor_kernels_now()->gguf_values(levels + 16 * r, 16, half, unit * (float)scales[r], 0.0f,
+                                               values + 16 * r);
 }
 
 /* Sixteen six-bit scales, kept above zero: low nibbles in bytes 0 to 7, pairs of high bits in bytes 8 to
@@ -418,13 +418,13 @@ void vise_gguf_encode_q6_k(const float *values, const float *importance, int64_t
         for (int r = 0; r < 16; r++)
             block->scales[r] = (int8_t)gguf_clamp(gguf_round(inverse * scales[r]), -128.0f, 127.0f);
         level_signed(x, block->d, block->scales, 32, searched, levels);
-        for (int i = 0; i < 128; i++) {
-            const uint8_t *l = levels + i / 64 * 128 + i % 64;
-            block->low[i] = (uint8_t)((l[0] & 15) | (l[64] & 15) << 4);
-        }
-        for (int i = 0; i < 64; i++) {
-            const uint8_t *l = levels + i / 32 * 128 + i % 32;
-            block->high[i] = (uint8_t)(l[0] >> 4 | (l[32] >> 4) << 2 | (l[64] >> 4) << 4 | (l[96] >> 4) << 6);
+        for (int half = 0; half < 2; half++) {
+            const uint8_t *l = levels + half * 128;
+            for (int i = 0; i < 64; i++)
+                block->low[half * 64 + i] = (uint8_t)((l[i] & 15) | (l[i + 64] & 15) << 4);
+            for (int i = 0; i < 32; i++)
+                block->high[half * 32 + i] = (uint8_t)(l[i] >> 4 | (l[i + 32] >> 4) << 2 |
+                                                       (l[i + 64] >> 4) << 4 | (l[i + 96] >> 4) << 6);
         }
     }
 }
@@ -435,11 +435,11 @@ void vise_gguf_decode_q6_k(const void *blocks, int64_t cols, float *values)
     for (int64_t at = 0; at < cols; at += GGUF_SUPER, block++) {
         uint8_t levels[GGUF_SUPER], high[GGUF_SUPER];
         unpack_pairs(block->high, high);
-        for (int i = 0; i < 128; i++) {
-            uint8_t *l = levels + i / 64 * 128 + i % 64;
-            l[0] = block->low[i] & 15;
-            l[64] = block->low[i] >> 4;
-        }
+        for (int half = 0; half < 2; half++)
+            for (int i = 0; i < 64; i++) {
+                levels[half * 128 + i] = block->low[half * 64 + i] & 15;
+                levels[half * 128 + 64 + i] = block->low[half * 64 + i] >> 4;
+            }
         for (int i = 0; i < GGUF_SUPER; i++)
             levels[i] |= (uint8_t)(high[i] << 4);
         decode_signed(block->d, block->scales, levels, 32, values + at);

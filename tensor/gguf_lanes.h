@@ -343,4 +343,54 @@ GGUF_TARGET void GGUF_NAME(vise_gguf_encode_q4_0)(const float *values, const flo
     }
 }
 
+/* ---- values of blocks ---------------------------------------------------------------------------------- */
+
+GGUF_TARGET void GGUF_NAME(vise_gguf_values)(const uint8_t *levels, int n, int half, float scale,
+                                             float offset, float *values);
+GGUF_TARGET void GGUF_NAME(vise_gguf_values)(const uint8_t *levels, int n, int half, float scale,
+                                             float offset, float *values)
+{
+    for (int i = 0; i < n; i += GGUF_LANES) {
+        bytes_of_lanes in;
+        memcpy(&in, levels + i, sizeof in);
+        const lanes out =
+            scale * __builtin_convertvector(__builtin_convertvector(in, masks) - half, lanes) - offset;
+        memcpy(values + i, &out, sizeof out);
+    }
+}
+
+GGUF_TARGET void GGUF_NAME(vise_gguf_decode_q8_0)(const void *blocks, int64_t cols, float *values);
+GGUF_TARGET void GGUF_NAME(vise_gguf_decode_q8_0)(const void *blocks, int64_t cols, float *values)
+{
+    const block_q8_0 *block = blocks;
+    for (int64_t at = 0; at < cols; at += GGUF_BLOCK, block++) {
+        const float d = gguf_from_half(block->d);
+        for (int v = 0; v < VECTORS; v++) {
+            bytes_of_lanes in;
+            memcpy(&in, block->q + v * GGUF_LANES, sizeof in);
+            const masks level = (__builtin_convertvector(in, masks) ^ 128) - 128; /* signed bytes */
+            const lanes out = __builtin_convertvector(level, lanes) * d;
+            memcpy(values + at + v * GGUF_LANES, &out, sizeof out);
+        }
+    }
+}
+
+GGUF_TARGET void GGUF_NAME(vise_gguf_decode_q4_0)(const void *blocks, int64_t cols, float *values);
+GGUF_TARGET void GGUF_NAME(vise_gguf_decode_q4_0)(const void *blocks, int64_t cols, float *values)
+{
+    const block_q4_0 *block = blocks;
+    for (int64_t at = 0; at < cols; at += GGUF_BLOCK, block++) {
+        const float d = gguf_from_half(block->d);
+        for (int v = 0; v < VECTORS / 2; v++) {
+            bytes_of_lanes in;
+            memcpy(&in, block->q + v * GGUF_LANES, sizeof in);
+            const masks both = __builtin_convertvector(in, masks);
+            const lanes low = __builtin_convertvector((both & 15) - 8, lanes) * d;
+            const lanes high = __builtin_convertvector((both >> 4) - 8, lanes) * d;
+            memcpy(values + at + v * GGUF_LANES, &low, sizeof low);
+            memcpy(values + at + GGUF_BLOCK / 2 + v * GGUF_LANES, &high, sizeof high);
+        }
+    }
+}
+
 #endif

@@ -62,7 +62,7 @@ void vise_gguf_encode_q8_0_ref(const float *values, const float *importance, int
     }
 }
 
-void vise_gguf_decode_q8_0(const void *blocks, int64_t cols, float *values)
+void vise_gguf_decode_q8_0_ref(const void *blocks, int64_t cols, float *values)
 {
     const block_q8_0 *block = blocks;
     for (int64_t at = 0; at < cols; at += GGUF_BLOCK, block++) {
@@ -191,7 +191,7 @@ static void decode_unsigned(const uint8_t *q, const uint8_t *high, uint16_t scal
         values[i] = (float)load_level(q, high, i) * d + m;
 }
 
-void vise_gguf_decode_q4_0(const void *blocks, int64_t cols, float *values)
+void vise_gguf_decode_q4_0_ref(const void *blocks, int64_t cols, float *values)
 {
     const block_q4_0 *block = blocks;
     for (int64_t at = 0; at < cols; at += GGUF_BLOCK, block++)
@@ -285,4 +285,14 @@ void vise_gguf_encode_q8_0(const float *values, const float *importance, int64_t
 void vise_gguf_encode_q4_0(const float *values, const float *importance, int64_t cols, void *blocks)
 {
     vise_tensor_kernels_now()->gguf_encode_q4_0(values, importance, cols, blocks);
+}
+
+void vise_gguf_decode_q8_0(const void *blocks, int64_t cols, float *values)
+{
+    vise_tensor_kernels_now()->gguf_decode_q8_0(blocks, cols, values);
+}
+
+void vise_gguf_decode_q4_0(const void *blocks, int64_t cols, float *values)
+{
+    vise_tensor_kernels_now()->gguf_decode_q4_0(blocks, cols, values);
 }

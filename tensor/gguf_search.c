@@ -265,3 +265,9 @@ void vise_gguf_levels_ref(const float *x, int n, float scale, float offset, floa
     for (int i = 0; i < n; i++)
         levels[i] = (uint8_t)(gguf_clamp(gguf_round((x[i] + offset) / scale), low, high) - low);
 }
+
+void vise_gguf_values_ref(const uint8_t *levels, int n, int half, float scale, float offset, float *values)
+{
+    for (int i = 0; i < n; i++)
+        values[i] = scale * (float)(levels[i] - half) - offset;
+}

@@ -36,6 +36,9 @@ static const vise_tensor_kernels rows[VISE_CPU_LEVELS] = {
             .gguf_levels = vise_gguf_levels_ref,
             .gguf_encode_q8_0 = vise_gguf_encode_q8_0_ref,
             .gguf_encode_q4_0 = vise_gguf_encode_q4_0_ref,
+            .gguf_decode_q8_0 = vise_gguf_decode_q8_0_ref,
+            .gguf_decode_q4_0 = vise_gguf_decode_q4_0_ref,
+            .gguf_values = vise_gguf_values_ref,
         },
     [VISE_CPU_AVX2] =
         {
@@ -69,6 +72,9 @@ static const vise_tensor_kernels rows[VISE_CPU_LEVELS] = {
             .gguf_levels = vise_gguf_levels_avx2,
             .gguf_encode_q8_0 = vise_gguf_encode_q8_0_avx2,
             .gguf_encode_q4_0 = vise_gguf_encode_q4_0_avx2,
+            .gguf_decode_q8_0 = vise_gguf_decode_q8_0_avx2,
+            .gguf_decode_q4_0 = vise_gguf_decode_q4_0_avx2,
+            .gguf_values = vise_gguf_values_avx2,
         },
     [VISE_CPU_AVX512] =
         {
@@ -102,6 +108,9 @@ static const vise_tensor_kernels rows[VISE_CPU_LEVELS] = {
             .gguf_levels = vise_gguf_levels_avx512,
             .gguf_encode_q8_0 = vise_gguf_encode_q8_0_avx512,
             .gguf_encode_q4_0 = vise_gguf_encode_q4_0_avx512,
+            .gguf_decode_q8_0 = vise_gguf_decode_q8_0_avx512,
+            .gguf_decode_q4_0 = vise_gguf_decode_q4_0_avx512,
+            .gguf_values = vise_gguf_values_avx512,
         },
 };
 

@@ -78,6 +78,9 @@ typedef struct vise_tensor_kernels {
                         uint8_t *levels);
     void (*gguf_encode_q8_0)(const float *values, const float *importance, int64_t cols, void *blocks);
     void (*gguf_encode_q4_0)(const float *values, const float *importance, int64_t cols, void *blocks);
+    void (*gguf_decode_q8_0)(const void *blocks, int64_t cols, float *values);
+    void (*gguf_decode_q4_0)(const void *blocks, int64_t cols, float *values);
+    void (*gguf_values)(const uint8_t *levels, int n, int half, float scale, float offset, float *values);
 } vise_tensor_kernels;
 
 /* The row of a level; of the current level. */

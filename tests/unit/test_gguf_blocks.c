@@ -116,7 +116,7 @@ static void test_all_data(void **state)
 {
     (void)state;
     enum { ROWS = 3 };
-    static float values[ROWS * COLS], decoded[ROWS * COLS], importance[COLS];
+    static float values[ROWS * COLS], original[ROWS * COLS], decoded[ROWS * COLS], importance[COLS];
     _Alignas(64) static uint8_t expected[ROWS * COLS * 2], blocks[ROWS * COLS * 2];
     size_t count = VISE_GGUF_TYPES;
     const vise_gguf_type *types = vise_gguf_table;
@@ -143,7 +143,16 @@ static void test_all_data(void **state)
             size_t n = bytes / (size_t)type->bytes, bad = vise_gguf_first_bad(type, blocks, n);
             if (kind != DATA_HUGE && kind != DATA_WIDE)
                 assert_int_equal(bad, n);
-            vise_gguf_decode(type, blocks, ROWS, COLS, decoded);
+            use_level(VISE_CPU_REF);
+            vise_gguf_decode(type, blocks, ROWS, COLS, original);
+            FOR_EACH_LEVEL(level)
+            {
+                use_level(level);
+                memset(decoded, 0x5a, sizeof decoded);
+                vise_gguf_decode(type, blocks, ROWS, COLS, decoded);
+                if (memcmp(decoded, original, sizeof decoded) != 0)
+                    fail_msg("%s, data %d: values of level %d differ", type->name, kind, level);
+            }
             if (kind == DATA_ZERO)
                 for (size_t v = 0; v < ROWS * COLS; v++)
                     assert_true(decoded[v] == 0.0f);

@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 SHARED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../shared")
 TOLERANCE = 1e-3
 transformers.utils.logging.disable_progress_bar()
+torch.set_num_threads(1)
 LENGTH = 70  # beyond the windows and the original contexts below
 SIZES = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=4, num_attention_heads=8, num_key_value_heads=2,
              vocab_size=120, max_position_embeddings=128, bos_token_id=1, eos_token_id=2, pad_token_id=0)
@@ -49,7 +50,7 @@ BERT = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_atten
             max_position_embeddings=96, type_vocab_size=2, pad_token_id=0)
 DISTIL = dict(dim=64, hidden_dim=96, n_layers=3, n_heads=4, vocab_size=120, max_position_embeddings=96, pad_token_id=0)
 MOE = dict(num_experts_per_tok=2, moe_intermediate_size=48)
-LM, CLS, NONE = "ForCausalLM", "ForSequenceClassification", "Model"
+LM, CLS, NONE, MASKED = "ForCausalLM", "ForSequenceClassification", "Model", "ForMaskedLM"
 
 # family: class prefix, its suffix, configurations
 MODELS = [
@@ -57,62 +58,99 @@ MODELS = [
         {}, dict(tie_word_embeddings=True, attention_bias=True, mlp_bias=True), dict(num_key_value_heads=8, head_dim=16),
         rope("linear", factor=2.5), LLAMA3, rope("yarn", factor=4.0, **SCALED),
         rope("yarn", factor=4.0, attention_factor=1.3, beta_fast=16.0, beta_slow=2.0, **SCALED),
-        dict(max_position_embeddings=32, **rope("dynamic", factor=2.0)), rope("dynamic", factor=2.0)]),
-    ("mistral", "Mistral", LM, [dict(sliding_window=16), dict(sliding_window=None, head_dim=16)]),
+        dict(max_position_embeddings=32, **rope("dynamic", factor=2.0)), rope("dynamic", factor=2.0),
+        dict(original_max_position_embeddings=32, **LONGROPE), dict(num_key_value_heads=1, hidden_act="gelu_new"),
+        dict(saved="version 4", **LLAMA3), dict(saved="version 4", **rope("yarn", factor=4.0, **SCALED)),
+        dict(saved="version 4", max_position_embeddings=32, **rope("dynamic", factor=2.0))]),
+    ("mistral", "Mistral", LM, [dict(sliding_window=16), dict(sliding_window=None, head_dim=16),
+                                dict(sliding_window=20, tie_word_embeddings=True, num_key_value_heads=4, saved="version 4",
+                                     **rope("yarn", factor=2.0, mscale=0.8, mscale_all_dim=0.6, **SCALED))]),
     ("qwen2", "Qwen2", LM, [{}, dict(use_sliding_window=True, sliding_window=16, max_window_layers=2,
-                                     tie_word_embeddings=True)]),
+                                     tie_word_embeddings=True),
+                       dict(num_key_value_heads=8, **rope("yarn", factor=4.0, **SCALED)),
+                       dict(use_sliding_window=True, sliding_window=16, max_window_layers=1, saved="version 4",
+                            **rope("linear", factor=2.0))]),
     ("qwen3", "Qwen3", LM, [dict(head_dim=16), dict(head_dim=8, attention_bias=True, use_sliding_window=True,
-                                                    sliding_window=16, max_window_layers=1)]),
+                                                    sliding_window=16, max_window_layers=1),
+                       dict(head_dim=16, tie_word_embeddings=True, saved="version 4",
+                            **rope("yarn", factor=4.0, **SCALED)),
+                       dict(head_dim=8, max_position_embeddings=32, **rope("dynamic", factor=3.0))]),
     ("smollm3", "SmolLM3", LM, [{}, dict(no_rope_layers=[0, 1, 1, 0], tie_word_embeddings=False, mlp_bias=True,
                                          attention_bias=True),
-                                dict(no_rope_layer_interval=2, use_sliding_window=True, sliding_window=16)]),
+                                dict(no_rope_layer_interval=2, use_sliding_window=True, sliding_window=16),
+                                rope("yarn", factor=4.0, **SCALED)]),
     ("phi3", "Phi3", LM, [dict(original_max_position_embeddings=128), dict(sliding_window=16, tie_word_embeddings=True),
                           dict(original_max_position_embeddings=32, **LONGROPE),
                           dict(original_max_position_embeddings=80, **LONGROPE),
-                          rope("default", partial_rotary_factor=0.5)]),
-    ("gemma", "Gemma", LM, [dict(head_dim=16), dict(head_dim=8, tie_word_embeddings=False, attention_bias=True)]),
+                          rope("default", partial_rotary_factor=0.5),
+                          dict(original_max_position_embeddings=32, saved="version 4", **LONGROPE),
+                          dict(original_max_position_embeddings=32, head_dim=8, num_key_value_heads=8,
+                               **rope("longrope", partial_rotary_factor=0.5, short_factor=[1.0, 1.1],
+                                      long_factor=[1.5, 3.0]))]),
+    ("gemma", "Gemma", LM, [dict(head_dim=16), dict(head_dim=8, tie_word_embeddings=False, attention_bias=True),
+                            dict(head_dim=16, num_key_value_heads=1, **rope("linear", factor=2.0))]),
     ("gemma2", "Gemma2", LM, [dict(head_dim=16, sliding_window=16, query_pre_attn_scalar=24),
                               dict(head_dim=8, attn_logit_softcapping=2.0, final_logit_softcapping=1.5,
-                                   attention_bias=True, sliding_window=20)]),
+                                   attention_bias=True, sliding_window=20),
+                              dict(head_dim=16, attn_logit_softcapping=None, final_logit_softcapping=None,
+                                   sliding_window=16, tie_word_embeddings=False, saved="version 4")]),
     ("gemma3_text", "Gemma3", LM, [
         dict(head_dim=16, sliding_window=16, query_pre_attn_scalar=24, num_hidden_layers=7),
         dict(head_dim=16, sliding_window=16, layer_types=["sliding_attention", "full_attention"] * 2,
              rope_parameters={"full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e6},
                               "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}},
-             attn_logit_softcapping=3.0, final_logit_softcapping=2.0)]),
+             attn_logit_softcapping=3.0, final_logit_softcapping=2.0),
+        dict(head_dim=8, sliding_window=16, num_hidden_layers=7, attention_bias=True, tie_word_embeddings=False,
+             num_key_value_heads=1, saved="version 4",
+             rope_parameters={"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+                              "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}})]),
     ("gpt2", "GPT2LMHeadModel", "", [{}, dict(activation_function="gelu", n_inner=100, scale_attn_weights=False),
-                                     dict(scale_attn_by_inverse_layer_idx=True, tie_word_embeddings=False)]),
-    ("gpt_neo", "GPTNeo", LM, [{}, dict(intermediate_size=100, tie_word_embeddings=False)]),
+                                     dict(scale_attn_by_inverse_layer_idx=True, tie_word_embeddings=False),
+                                     dict(reorder_and_upcast_attn=True, saved="bare")]),
+    ("gpt_neo", "GPTNeo", LM, [{}, dict(intermediate_size=100, tie_word_embeddings=False),
+                               dict(attention_types=[[["global"], 1], [["local"], 3]], activation_function="relu")]),
     ("gpt_neox", "GPTNeoX", LM, [{}, dict(use_parallel_residual=False, tie_word_embeddings=True,
                                           **rope("default", partial_rotary_factor=0.5)),
-                                 dict(attention_bias=False, **rope("linear", factor=2.0, partial_rotary_factor=1.0))]),
+                                 dict(attention_bias=False, **rope("linear", factor=2.0, partial_rotary_factor=1.0)),
+                                 dict(max_position_embeddings=32, use_parallel_residual=False, hidden_act="gelu_new",
+                                      **rope("dynamic", factor=2.0, partial_rotary_factor=0.25)),
+                                 dict(saved="version 4", **rope("default", partial_rotary_factor=0.5))]),
     ("opt", "OPT", LM, [{}, dict(do_layer_norm_before=False, enable_bias=False, tie_word_embeddings=False),
-                        dict(activation_function="gelu"), dict(word_embed_proj_dim=96, tie_word_embeddings=False),
+                        dict(activation_function="gelu"), dict(_remove_final_layer_norm=True, enable_bias=False),
+                        dict(word_embed_proj_dim=96, tie_word_embeddings=False),
                         dict(word_embed_proj_dim=32, do_layer_norm_before=False)]),
     ("bloom", "Bloom", LM, [{}, dict(n_head=4, tie_word_embeddings=False), dict(hidden_size=72, n_head=6)]),
     ("falcon", "Falcon", LM, [
         {}, dict(new_decoder_architecture=True, num_kv_heads=2, bias=True), dict(multi_query=False, parallel_attn=False),
         dict(new_decoder_architecture=True, num_kv_heads=4, num_ln_in_parallel_attn=1), dict(alibi=True, bias=True),
-        dict(alibi=True, parallel_attn=False, multi_query=False, tie_word_embeddings=False)]),
+        dict(alibi=True, parallel_attn=False, multi_query=False, tie_word_embeddings=False),
+        dict(new_decoder_architecture=True, num_kv_heads=8, alibi=True), dict(parallel_attn=False, ffn_hidden_size=100),
+        dict(multi_query=False, bias=True, activation="gelu_new", **rope("linear", factor=2.0)),
+        dict(max_position_embeddings=32, num_attention_heads=4, **rope("dynamic", factor=2.0))]),
     ("mixtral", "Mixtral", LM, [dict(num_local_experts=4, num_experts_per_tok=2),
                                 dict(num_local_experts=5, num_experts_per_tok=3, sliding_window=16,
                                      tie_word_embeddings=True),
                                 dict(num_local_experts=3, num_experts_per_tok=2, saved="stacked")]),
     ("qwen2_moe", "Qwen2Moe", LM, [
         dict(num_experts=6, shared_expert_intermediate_size=40, norm_topk_prob=True, **MOE),
+        dict(num_experts=5, shared_expert_intermediate_size=72, qkv_bias=False, tie_word_embeddings=True,
+             num_key_value_heads=8, saved="version 4", **rope("yarn", factor=4.0, **SCALED), **MOE),
         dict(num_experts=6, shared_expert_intermediate_size=40, decoder_sparse_step=2, mlp_only_layers=[3],
              use_sliding_window=True, sliding_window=16, max_window_layers=3, saved="stacked", **MOE)]),
     ("qwen3_moe", "Qwen3Moe", LM, [
         dict(num_experts=6, head_dim=16, norm_topk_prob=True, **MOE),
         dict(num_experts=8, head_dim=8, mlp_only_layers=[1], attention_bias=True, tie_word_embeddings=True, **MOE),
-        dict(num_experts=6, head_dim=16, mlp_only_layers=[2], saved="stacked", **MOE)]),
-    ("bert", "Bert", "ForMaskedLM", [{}, dict(hidden_act="gelu_new", tie_word_embeddings=False), dict(saved="gamma")]),
+        dict(num_experts=6, head_dim=16, decoder_sparse_step=2, use_sliding_window=True, sliding_window=16, **MOE),
+        dict(num_experts=6, head_dim=16, mlp_only_layers=[2], saved="stacked", **rope("linear", factor=2.0), **MOE)]),
+    ("bert", "Bert", MASKED, [{}, dict(hidden_act="gelu_new", tie_word_embeddings=False), dict(saved="gamma")]),
     ("bert", "Bert", CLS, [{}, dict(num_labels=5, saved="gamma")]),
     ("bert", "Bert", NONE, [{}]),
-    ("roberta", "Roberta", "ForMaskedLM", [dict(pad_token_id=1)]),
+    ("roberta", "Roberta", MASKED, [dict(pad_token_id=1), dict(pad_token_id=1, type_vocab_size=1, hidden_act="gelu_new",
+                                                                  layer_norm_eps=1e-5, tie_word_embeddings=False)]),
     ("roberta", "Roberta", CLS, [dict(num_labels=3, pad_token_id=1)]),
     ("roberta", "Roberta", NONE, [dict(pad_token_id=1)]),
-    ("distilbert", "DistilBert", "ForMaskedLM", [{}]),
+    ("distilbert", "DistilBert", MASKED, [{}, dict(sinusoidal_pos_embds=True, activation="relu",
+                                                      tie_word_embeddings=False)]),
     ("distilbert", "DistilBert", CLS, [dict(num_labels=3)]),
     ("distilbert", "DistilBert", NONE, [{}]),
 ]
@@ -140,12 +178,13 @@ MODELS += [
     ("qwen2_5_vl", "Qwen2_5_VL", WITH_IMAGES, [dict(outer=dict(tie_word_embeddings=False), **SECTIONS)]),
 ]
 
-# Decoders that classify a text by its last token: what pads is no token, wherever it stands; without padding, rows of one
-# text.
+# Decoders that classify a text by its last token: what pads is no token, wherever it stands; where nothing pads, rows of
+# one text.
 LABELLED = dict(num_labels=3, pad_token_id=0)
 for entry in [m for m in MODELS if m[2] in (LM, "")]:
     prefix = {"GPT2LMHeadModel": "GPT2", "Gemma3": "Gemma3Text"}.get(entry[1], entry[1])
-    MODELS.append((entry[0], prefix, CLS, [{**entry[3][0], **LABELLED}, {**entry[3][-1], "num_labels": 2, "pad_token_id": None}]))
+    MODELS.append((entry[0], prefix, CLS, [{**entry[3][0], **LABELLED},
+                                           {**entry[3][-1], "num_labels": 2, "pad_token_id": None}]))
 BASE = {"gpt2": GPT2, "gpt_neo": NEO, "gpt_neox": NEOX, "opt": OPT, "bloom": BLOOM, "falcon": FALCON, "bert": BERT,
         "roberta": BERT, "distilbert": DISTIL}
 CONFIG = {"gpt2": "GPT2Config", "gemma3_text": "Gemma3TextConfig"}
@@ -178,17 +217,52 @@ def make(family, prefix, suffix, options):
     return model
 
 
+def older_config(path):
+    """config.json as version 4 of transformers wrote it."""
+    with open(path) as f:
+        config = json.load(f)
+    rotary = config.pop("rope_parameters", None) or {}
+    if "full_attention" in rotary:
+        config["rope_local_base_freq"] = rotary["sliding_attention"]["rope_theta"]
+        config["sliding_window_pattern"] = config.pop("_sliding_window_pattern")
+        rotary = rotary["full_attention"]
+    theta, part = rotary.pop("rope_theta", None), rotary.pop("partial_rotary_factor", None)
+    if config["model_type"] == "gpt_neox":
+        config.update(rotary_emb_base=theta, rotary_pct=part)
+    else:
+        config.update({k: v for k, v in (("rope_theta", theta), ("partial_rotary_factor", part)) if v is not None})
+    kind = rotary.pop("rope_type", "default")
+    config["rope_scaling"] = None if kind == "default" else {"type": kind, **rotary}
+    config.pop("layer_types", None)
+    config["torch_dtype"] = config.pop("dtype")
+    config["transformers_version"] = "4.45.0"
+    with open(path, "w") as f:
+        json.dump(config, f)
+
+
+def rename(file, stored, *changes):
+    for old, new in changes:
+        stored = {name.replace(old, new): tensor for name, tensor in stored.items()}
+    save_file(stored, file, metadata={"format": "pt"})
+
+
 def save(model, folder, how):
-    """As save_pretrained does; "stacked": experts in tensors of three dimensions, as they are in memory; "gamma": with the
-    names that norms had in the first BERTs."""
+    """As save_pretrained does; or "stacked": experts in tensors of three dimensions, as they are in memory; "version 4":
+    with that version's configuration; "bare": names without the prefix; "gamma": the names that norms had in the first
+    BERTs; "old eyes": the names that vision towers had before version 5."""
     model.save_pretrained(folder, save_original_format=how != "stacked")
     file = os.path.join(folder, "model.safetensors")
     stored = load_file(file)
+    if how == "version 4":
+        older_config(os.path.join(folder, "config.json"))
+    if how == "bare":  # the model without its head's prefix, as the first GPT-2s are stored
+        rename(file, stored, ("transformer.", ""))
     if how == "stacked":
         assert any(t.dim() == 3 for t in stored.values())
     if how == "gamma":
-        save_file({name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): tensor
-                   for name, tensor in stored.items()}, file, metadata={"format": "pt"})
+        rename(file, stored, ("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta"))
+    if how == "old eyes":
+        rename(file, stored, ("vision_tower.", "vision_tower.vision_model."))
 
 
 def reference(model, suffix, ids):
@@ -252,6 +326,15 @@ def check_models(vise, root, only):
             off = 0.0
             if problem is None:
                 problem, off = compare(reference(model, suffix, ids), got)
+            if problem is None and suffix == MASKED:
+                rows = [ids[0, :20].tolist(), ids[1, :33].tolist(), ids[2, :7].tolist()]
+                for row, expected in zip(rows, padded(model, suffix, rows)):
+                    got, problem = run_vise(vise, folder, [row])
+                    if problem is None:
+                        problem, off = compare(expected[: len(row)], got[0])
+                    if problem is not None:
+                        break
+                problem = problem and "padded: " + problem
             if problem is None and suffix in (CLS, NONE):
                 rows = [ids[0, :20].tolist(), ids[1, :33].tolist(), ids[2, :7].tolist()]
                 if family not in ("bert", "roberta", "distilbert"):
@@ -262,6 +345,40 @@ def check_models(vise, root, only):
                 problem = problem and "padded: " + problem
             report(f"{family} {prefix + suffix} {number}: {problem or f'{off:.1e}'}", problem is None)
             shutil.rmtree(folder)
+
+
+# Quantized, with another scheme for some matrices: transformers must find all of it, and compute our logits. (Its 5.23
+# decodes all experts of a block by one scheme.)
+QUANTIZED = [
+    ("mixtral", "Mixtral", LM, dict(num_local_experts=3, num_experts_per_tok=2, saved="stacked"), "o_proj"),
+    ("gemma3", "Gemma3", WITH_IMAGES, dict(saved="old eyes", **GEMMA3), "down_proj"),
+    ("mistral3", "Mistral3", WITH_IMAGES, dict(model_type="mistral", outer=dict(tie_word_embeddings=False)), "down_proj"),
+    ("qwen2_vl", "Qwen2VL", WITH_IMAGES, SECTIONS, "down_proj"),
+    ("opt", "OPT", LM, dict(word_embed_proj_dim=32, do_layer_norm_before=False), "down_proj"),
+]
+
+
+def check_quantized(vise, root, only):
+    for family, prefix, suffix, options, role in QUANTIZED:
+        if only and family not in only:
+            continue
+        folder, out = os.path.join(root, family), os.path.join(root, family + "-quantized")
+        options = dict(options)
+        saved = options.pop("saved", None)
+        save(make(family, prefix, suffix, options), folder, saved)
+        done = subprocess.run([vise, "quant", folder, "-o", out, "--scheme", "int8-channel", "--set",
+                               f"role:{role}=int4-g32", "--quiet"], capture_output=True, text=True)
+        problem, off = done.stderr.strip()[-300:] if done.returncode else None, 0.0
+        if problem is None:
+            model, info = getattr(transformers, prefix + suffix).from_pretrained(
+                out, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
+            wrong = {key: sorted(value) for key, value in info.items() if value}
+            ids = torch.randint(3, 117, (2, 40), generator=torch.Generator().manual_seed(7))
+            got, problem = run_vise(vise, out, ids.tolist())
+            problem = problem or (f"loading info {wrong}" if wrong else None)
+            if problem is None:
+                problem, off = compare(reference(model.eval(), suffix, ids), got)
+        report(f"{family} {prefix + suffix}, quantized: {problem or f'{off:.1e}'}", problem is None)
 
 
 def golden(vise, root, name):
@@ -317,6 +434,7 @@ def main():
     vise, only = os.environ.get("VISE", "build/vise"), set(sys.argv[1:])
     with tempfile.TemporaryDirectory() as root:
         check_models(vise, root, only)
+        check_quantized(vise, root, only)
         if not only:
             for name in ("gpt2-slm4096", "gpt2-char-shakespeare-local", "mixtral-baby105-upcycled",
                          "bert-tiny-sst2-local"):

@@ -422,7 +422,7 @@ static const struct later {
     const char *command; /* NULL: name is a command */
     const char *name;
 } later[] = {
-    {NULL, "distill"},   {"quant", "target"}, {"quant", "kv-scheme"},
+    {NULL, "distill"},   {"quant", "kv-scheme"},
     {"prune", "layers"},      {"prune", "width"},
 };
 

@@ -163,6 +163,7 @@ typedef struct vise_pass {
 typedef struct vise_output {
     const char *path;
     const char *layout; /* NULL: by scheme, else the input's */
+    const char *runtime; /* that must load it (pipeline/runtime.h); NULL: none is named */
     bool pack, unpack;
     bool dequantize;
     vise_rotation rotation; /* of the input, in front of all passes */

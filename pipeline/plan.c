@@ -11,6 +11,7 @@
 #include "core/event.h"
 #include "model/footprint.h"
 #include "pipeline/plan_gguf.h"
+#include "pipeline/runtime.h"
 #include "pipeline/selector.h"
 #include "pipeline/survey.h"
 #include "pipeline/text_options.h"
@@ -589,6 +590,7 @@ static vise_status make(vise_plan *plan, const vise_scheme *chosen, vise_error *
     VISE_TRY(plan_bytes(plan, err));
     if (plan->budgeted != NULL && chosen == NULL)
         VISE_TRY(plan_units(plan, err));
+    VISE_TRY(vise_runtime_check(plan, err));
     vise_plan_count_operations(plan);
     vise_plan_measure_memory(plan);
     return VISE_OK;

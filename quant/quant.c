@@ -105,6 +105,11 @@ static const vise_option quant_options[] = {
      .offset = offsetof(vise_quant_config, candidates),
      .value = "S,S,...",
      .help = "the schemes that a target chooses among (default: 2 to 8 bits of the kind that --scheme is of)"},
+    {.name = "target",
+     .type = VISE_OPTION_CHOICE,
+     .offset = offsetof(vise_quant_config, target),
+     .choices = "transformers|vllm|llama.cpp",
+     .help = "refuse what this runtime would not load, before work"},
     {.name = "split-fused",
      .type = VISE_OPTION_FLAG,
      .offset = offsetof(vise_quant_config, split_fused),
@@ -431,6 +436,8 @@ static vise_status quant_output(const void *config, vise_output *output, vise_er
     (void)err;
     if (mixture != NULL)
         output->gguf_file_type = vise_mixture_file_type(mixture);
+    if (quant->target != NULL)
+        output->runtime = quant->target;
     output->rotation = vise_rotation_or(output->rotation, quant->rotate);
     return VISE_OK;
 }

@@ -29,6 +29,7 @@ typedef struct vise_quant_config {
     double target_bits;     /* NaN: none */
     uint64_t target_size;   /* VISE_UNSET_SIZE: none */
     bool split_fused;
+    const char *target; /* a runtime; NULL: none */
     vise_texts set; /* "SELECTOR=SCHEME": the last that names a weight counts */
     vise_texts include, exclude;
 } vise_quant_config;

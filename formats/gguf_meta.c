@@ -8,6 +8,7 @@
 #include "core/event.h"
 #include "core/file.h"
 #include "core/json.h"
+#include "formats/gguf_config.h"
 #include "formats/names.h"
 
 #define JSON_MAX             ((size_t)16 << 20)
@@ -41,11 +42,11 @@ vise_status vise_gguf_family_of_source(const vise_source *source, const vise_ggu
 {
     const vise_gguf *gguf = vise_source_gguf(source);
     const cJSON *config = vise_source_config(source);
-    const char *path = vise_source_config_path(source), *name = NULL;
+    const char *path = vise_source_config_path(source), *name = NULL, *why;
     *family = NULL;
     if (gguf != NULL) {
         VISE_TRY(vise_gguf_get_text(gguf, "general.architecture", true, &name, err));
-        *family = vise_gguf_family_of(name);
+        *family = vise_gguf_family_of_file(gguf, &why);
         return VISE_OK;
     }
     if (config == NULL)

@@ -116,11 +116,11 @@ static const vise_gguf_module gpt2_modules[] = {
     {"output_norm", "transformer.ln_f", PLAIN},
     {"output", "lm_head", PLAIN},
     {IN "attn_norm", H "ln_1", PLAIN},
-    {IN "attn_qkv", H "attn.c_attn", PLAIN},
-    {IN "attn_output", H "attn.c_proj", PLAIN},
+    {IN "attn_qkv", H "attn.c_attn", VISE_GGUF_ROWS_PLAIN, VISE_GGUF_TRANSPOSED},
+    {IN "attn_output", H "attn.c_proj", VISE_GGUF_ROWS_PLAIN, VISE_GGUF_TRANSPOSED},
     {IN "ffn_norm", H "ln_2", PLAIN},
-    {IN "ffn_up", H "mlp.c_fc", PLAIN},
-    {IN "ffn_down", H "mlp.c_proj", PLAIN},
+    {IN "ffn_up", H "mlp.c_fc", VISE_GGUF_ROWS_PLAIN, VISE_GGUF_TRANSPOSED},
+    {IN "ffn_down", H "mlp.c_proj", VISE_GGUF_ROWS_PLAIN, VISE_GGUF_TRANSPOSED},
 };
 
 #define FUSED VISE_GGUF_ROWS_QKV, 0
@@ -217,22 +217,21 @@ static const vise_gguf_key qwen3_keys[] = {COMMON, K(HEAD_DIM), K(FILE_TYPE), K(
 static const vise_gguf_key qwen2_moe_keys[] = {COMMON,        K(HEAD_DIM_STORED), K(FILE_TYPE),
                                                K(EXPERT_FFN), K(SHARED_FFN),      K(END)};
 static const vise_gguf_key qwen3_moe_keys[] = {COMMON, K(HEAD_DIM), K(FILE_TYPE), K(EXPERT_FFN), K(END)};
-static const vise_gguf_key phi3_keys[] = {K(CONTEXT),        K(ROPE_CONTEXT), K(EMBEDDING), K(FFN),
-                                          K(BLOCKS),         K(HEADS),        K(KV_HEADS),  K(RMS_EPS),
-                                          K(ROPE_DIM),       K(ROPE_BASE),    K(FILE_TYPE), K(WINDOW_OR_ZERO),
-                                          K(END)};
+static const vise_gguf_key phi3_keys[] = {
+    K(CONTEXT), K(ROPE_CONTEXT), K(EMBEDDING), K(FFN),       K(BLOCKS),         K(HEADS), K(KV_HEADS),
+    K(RMS_EPS), K(ROPE_DIM),     K(ROPE_BASE), K(FILE_TYPE), K(WINDOW_OR_ZERO), K(END)};
 #define GEMMA                                                                                                \
     K(CONTEXT), K(EMBEDDING), K(BLOCKS), K(FFN), K(HEADS), K(KV_HEADS), K(RMS_EPS), K(HEAD_DIM), K(FILE_TYPE)
 static const vise_gguf_key gemma_keys[] = {GEMMA, K(END)};
 static const vise_gguf_key gemma2_keys[] = {GEMMA, K(ATTENTION_CAP), K(LOGIT_CAP), K(WINDOW), K(END)};
-static const vise_gguf_key gemma3_keys[] = {COMMON, K(HEAD_DIM), K(FILE_TYPE), K(LOGIT_CAP), K(WINDOW), K(END)};
+static const vise_gguf_key gemma3_keys[] = {COMMON,       K(HEAD_DIM), K(FILE_TYPE),
+                                            K(LOGIT_CAP), K(WINDOW),   K(END)};
 static const vise_gguf_key gpt2_keys[] = {K(BLOCKS), K(CONTEXT),  K(EMBEDDING), K(FFN),
                                           K(HEADS),  K(NORM_EPS), K(FILE_TYPE), K(END)};
-static const vise_gguf_key gpt_neox_keys[] = {K(CONTEXT),  K(EMBEDDING), K(BLOCKS),   K(FFN), K(ROPE_DIM),
-                                              K(HEADS),    K(PARALLEL),  K(NORM_EPS), K(END)};
-static const vise_gguf_key bloom_keys[] = {K(CONTEXT), K(EMBEDDING), K(FFN),      K(BLOCKS),
-                                           K(HEADS),   K(KV_HEADS),  K(NORM_EPS), K(FILE_TYPE),
-                                           K(END)};
+static const vise_gguf_key gpt_neox_keys[] = {K(CONTEXT), K(EMBEDDING), K(BLOCKS),   K(FFN), K(ROPE_DIM),
+                                              K(HEADS),   K(PARALLEL),  K(NORM_EPS), K(END)};
+static const vise_gguf_key bloom_keys[] = {K(CONTEXT),  K(EMBEDDING), K(FFN),       K(BLOCKS), K(HEADS),
+                                           K(KV_HEADS), K(NORM_EPS),  K(FILE_TYPE), K(END)};
 static const vise_gguf_key falcon_keys[] = {K(CONTEXT), K(LAYOUT),   K(EMBEDDING), K(FFN),       K(BLOCKS),
                                             K(HEADS),   K(KV_HEADS), K(NORM_EPS),  K(FILE_TYPE), K(END)};
 #define ENCODER_KEYS                                                                                         \
@@ -240,9 +239,9 @@ static const vise_gguf_key falcon_keys[] = {K(CONTEXT), K(LAYOUT),   K(EMBEDDING
         K(LABELS), K(END)
 static const vise_gguf_key bert_keys[] = {ENCODER_KEYS};
 /* The first of two places is the one that counts. */
-static const vise_gguf_key distilbert_keys[] = {K(NORM_EPS), K(BLOCKS),  K(CONTEXT),   K(EMBEDDING),
-                                                K(FFN),      K(HEADS),   K(FILE_TYPE), K(CAUSAL),
-                                                K(POOLING),  K(LABELS),  K(END)};
+static const vise_gguf_key distilbert_keys[] = {K(NORM_EPS), K(BLOCKS), K(CONTEXT),   K(EMBEDDING),
+                                                K(FFN),      K(HEADS),  K(FILE_TYPE), K(CAUSAL),
+                                                K(POOLING),  K(LABELS), K(END)};
 
 /* ---- families ------------------------------------------------------------------------------------------ */
 
@@ -267,6 +266,7 @@ static const vise_gguf_family families[] = {
      .rope_freqs = true},
     {.architecture = "llama",
      .model_type = "mixtral",
+     .readable = true,
      .class_name = "MixtralForCausalLM",
      MODULES(mixtral_modules),
      .keys = mixtral_keys,
@@ -274,6 +274,7 @@ static const vise_gguf_family families[] = {
      .rope_freqs = true},
     {.architecture = "smollm3",
      .model_type = "smollm3",
+     .readable = true,
      .class_name = "SmolLM3ForCausalLM",
      MODULES(llama_modules),
      .keys = mixtral_keys,
@@ -296,18 +297,21 @@ static const vise_gguf_family families[] = {
      .readable = true},
     {.architecture = "qwen2moe",
      .model_type = "qwen2_moe",
+     .readable = true,
      .class_name = "Qwen2MoeForCausalLM",
      MODULES(qwen_modules),
      .keys = qwen2_moe_keys,
      .vocab = VISE_GGUF_VOCAB_BYTES},
     {.architecture = "qwen3moe",
      .model_type = "qwen3_moe",
+     .readable = true,
      .class_name = "Qwen3MoeForCausalLM",
      MODULES(qwen_modules),
      .keys = qwen3_moe_keys,
      .vocab = VISE_GGUF_VOCAB_BYTES},
     {.architecture = "phi3",
      .model_type = "phi3",
+     .readable = true,
      .class_name = "Phi3ForCausalLM",
      MODULES(phi3_modules),
      .keys = phi3_keys,
@@ -315,6 +319,7 @@ static const vise_gguf_family families[] = {
      .rope_factors = true},
     {.architecture = "gemma",
      .model_type = "gemma",
+     .readable = true,
      .class_name = "GemmaForCausalLM",
      MODULES(gemma_modules),
      .dropped = {"lm_head."},
@@ -322,6 +327,7 @@ static const vise_gguf_family families[] = {
      .vocab = VISE_GGUF_VOCAB_GEMMA},
     {.architecture = "gemma2",
      .model_type = "gemma2",
+     .readable = true,
      .class_name = "Gemma2ForCausalLM",
      MODULES(gemma2_modules),
      .dropped = {"lm_head."},
@@ -329,12 +335,15 @@ static const vise_gguf_family families[] = {
      .vocab = VISE_GGUF_VOCAB_GEMMA},
     {.architecture = "gemma3",
      .model_type = "gemma3_text",
+     .readable = true,
      .class_name = "Gemma3ForCausalLM",
      MODULES(gemma2_modules),
      .keys = gemma3_keys,
      .vocab = VISE_GGUF_VOCAB_GEMMA},
     {.architecture = "gpt2",
      .model_type = "gpt2",
+     .readable = true,
+     .transposed = true,
      .class_name = "GPT2LMHeadModel",
      .prefix = "transformer.",
      MODULES(gpt2_modules),
@@ -342,6 +351,7 @@ static const vise_gguf_family families[] = {
      .vocab = VISE_GGUF_VOCAB_BYTES},
     {.architecture = "gptneox",
      .model_type = "gpt_neox",
+     .readable = true,
      .class_name = "GPTNeoXForCausalLM",
      .prefix = "gpt_neox.",
      MODULES(gpt_neox_modules),
@@ -349,6 +359,7 @@ static const vise_gguf_family families[] = {
      .vocab = VISE_GGUF_VOCAB_BYTES},
     {.architecture = "bloom",
      .model_type = "bloom",
+     .readable = true,
      .class_name = "BloomForCausalLM",
      .prefix = "transformer.",
      MODULES(bloom_modules),
@@ -441,7 +452,7 @@ static void spell(const char *pattern, int layer, const char *suffix, char name[
                  number + 2, suffix);
 }
 
-const vise_gguf_module *vise_gguf_name_to_hf(const vise_gguf_family *family, const char *gguf,
+const vise_gguf_module *vise_gguf_name_to_hf(const vise_gguf_family *family, const char *gguf, int expert,
                                              char name[VISE_GGUF_MODULE_MAX])
 {
     const char *suffix = strrchr(gguf, '.');
@@ -449,12 +460,17 @@ const vise_gguf_module *vise_gguf_name_to_hf(const vise_gguf_family *family, con
         return NULL;
     for (size_t i = 0; i < family->n_modules; i++) {
         const vise_gguf_module *module = &family->modules[i];
+        const bool stacked = (module->how & VISE_GGUF_STACKED) != 0;
+        char pattern[VISE_GGUF_MODULE_MAX];
         int number[2];
-        if ((module->how & VISE_GGUF_STACKED) == 0 &&
-            matches(module->gguf, gguf, (size_t)(suffix - gguf), number)) {
-            spell(module->hf, number[0], suffix, name);
-            return module;
+        if (!matches(module->gguf, gguf, (size_t)(suffix - gguf), number) || (stacked && expert < 0))
+            continue;
+        spell(module->hf, number[0], suffix, name);
+        if (stacked) { /* the second number */
+            memcpy(pattern, name, sizeof pattern);
+            spell(pattern, expert, "", name);
         }
+        return module;
     }
     return NULL;
 }

@@ -18,11 +18,12 @@ typedef enum vise_gguf_rows {
 
 /* What else is particular about a module. */
 enum {
-    VISE_GGUF_FLOAT = 1 << 0,     /* always float32 */
-    VISE_GGUF_PLUS_ONE = 1 << 1,  /* a norm whose code adds one to the weight: the file has the sum */
-    VISE_GGUF_STACKED = 1 << 2,   /* of an expert: those of a layer are one tensor of three dimensions */
-    VISE_GGUF_POSITIONS = 1 << 3, /* rows in front of position 0 are left out */
-    VISE_GGUF_VOCAB = 1 << 4      /* rows behind the tokenizer's last token are left out */
+    VISE_GGUF_FLOAT = 1 << 0,      /* always float32 */
+    VISE_GGUF_PLUS_ONE = 1 << 1,   /* a norm whose code adds one to the weight: the file has the sum */
+    VISE_GGUF_STACKED = 1 << 2,    /* of an expert: those of a layer are one tensor of three dimensions */
+    VISE_GGUF_POSITIONS = 1 << 3,  /* rows in front of position 0 are left out */
+    VISE_GGUF_TRANSPOSED = 1 << 5, /* a matrix whose columns are the file's rows */
+    VISE_GGUF_VOCAB = 1 << 4       /* rows behind the tokenizer's last token are left out */
 };
 
 typedef struct vise_gguf_module {
@@ -48,7 +49,7 @@ typedef enum vise_gguf_key {
     VISE_GGUF_KEY_NORM_EPS,
     VISE_GGUF_KEY_EXPERTS,
     VISE_GGUF_KEY_EXPERTS_USED,
-    VISE_GGUF_KEY_HEAD_DIM,       /* of keys and values */
+    VISE_GGUF_KEY_HEAD_DIM,        /* of keys and values */
     VISE_GGUF_KEY_HEAD_DIM_STORED, /* the same, where config.json says it */
     VISE_GGUF_KEY_FILE_TYPE,
     VISE_GGUF_KEY_VOCAB,
@@ -90,6 +91,7 @@ typedef struct vise_gguf_family {
     vise_gguf_vocab vocab;
     bool has_qkv_bias; /* always, whatever config.json says */
     bool readable;     /* a GGUF file of it is shown as transformers' model */
+    bool transposed;   /* some modules are */
     bool rope_freqs;   /* Llama 3's scaling is a tensor of factors */
     bool rope_factors; /* so are those for short and long texts */
 } vise_gguf_family;
@@ -106,8 +108,9 @@ typedef struct vise_gguf_named {
 } vise_gguf_named;
 
 /* The other name of a tensor ("MODULE.weight" or "MODULE.bias"), written to name; its module, or NULL
- * when the family has none (name is undefined then). An expert's name becomes that of the stack. */
-const vise_gguf_module *vise_gguf_name_to_hf(const vise_gguf_family *family, const char *gguf,
+ * when the family has none (name is undefined then). An expert's name becomes that of the stack; a stack's that of
+ * one expert (-1: of none, and it has no name). */
+const vise_gguf_module *vise_gguf_name_to_hf(const vise_gguf_family *family, const char *gguf, int expert,
                                              char name[VISE_GGUF_MODULE_MAX]);
 vise_gguf_named vise_gguf_name_from_hf(const vise_gguf_family *family, const char *hf,
                                        char name[VISE_GGUF_MODULE_MAX]);

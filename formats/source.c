@@ -289,6 +289,27 @@ static vise_status read_reordered(const vise_file *file, const vise_tensor_info 
     return VISE_OK;
 }
 
+/* Norms in float32 to which the file adds one. Elements that are asked for in part are read whole. */
+static vise_status read_minus_one(const vise_file *file, const vise_tensor_info *info, uint64_t offset,
+                                  uint64_t n, uint8_t *bytes, vise_error *err)
+{
+    enum { AT_ONCE = 1024 };
+    float values[AT_ONCE];
+    while (n > 0) {
+        const uint64_t within = offset % sizeof *values, first = offset - within;
+        uint64_t part = sizeof values < info->bytes - first ? sizeof values : info->bytes - first;
+        VISE_TRY(vise_file_read_at(file, info->offset + first, values, (size_t)part, err));
+        for (size_t i = 0; i < part / sizeof *values; i++)
+            values[i] -= 1.0f;
+        part = part - within < n ? part - within : n;
+        memcpy(bytes, (const uint8_t *)values + within, (size_t)part);
+        bytes += part;
+        offset += part;
+        n -= part;
+    }
+    return VISE_OK;
+}
+
 vise_status vise_source_read(const vise_source *source, size_t index, uint64_t offset, uint64_t n,
                              void *bytes, vise_pool *pool, vise_error *err)
 {
@@ -302,6 +323,8 @@ vise_status vise_source_read(const vise_source *source, size_t index, uint64_t o
     const vise_file *file = &source->shards[info->file].handle;
     if (info->order.heads > 0)
         return read_reordered(file, info, offset, n, bytes, err);
+    if (info->minus_one)
+        return read_minus_one(file, info, offset, n, bytes, err);
     if (info->view != NULL)
         return vise_torch_view_read(info->view, file, offset, n, bytes, err);
     if (!info->packed)

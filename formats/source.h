@@ -48,8 +48,8 @@ typedef struct vise_tensor_info {
      * plain elements. */
     const vise_gguf_type *blocks;
     vise_gguf_order order; /* GGUF: how rows are stored, which are read in order */
-    const struct vise_torch_view
-        *view; /* torch: elements that lie apart in the file; NULL: in order from offset on */
+    bool minus_one; /* GGUF: a norm in float32 that the file has with one added */
+    const struct vise_torch_view *view; /* elements that lie apart in the file; NULL: in order from offset on */
 } vise_tensor_info;
 
 typedef struct vise_source vise_source;

@@ -52,6 +52,7 @@ static vise_status find_place(vise_plan *plan, size_t index, size_t *dropped, vi
     place *p = &gguf->places[index];
     char name[VISE_GGUF_MODULE_MAX];
     p->name = tensor->name;
+    p->named = (vise_gguf_named){.layer = -1, .expert = -1};
     if (gguf->family == NULL)
         return VISE_OK;
     p->named = vise_gguf_name_from_hf(gguf->family, tensor->name, name);
@@ -104,7 +105,7 @@ static vise_status choose_types(vise_plan *plan, vise_error *err)
             continue;
         planned->carried = planned->carried && tensor->dtype == VISE_DTYPE_F32 && !plus_one;
         planned->dtype = VISE_DTYPE_F32;
-        plan->parts[i].plus_one = plus_one && !plan->gguf->from_gguf;
+        plan->parts[i].plus_one = plus_one;
     }
     return VISE_OK;
 }

@@ -403,13 +403,13 @@ static void test_names(void **state)
     char name[VISE_GGUF_MODULE_MAX];
     const vise_gguf_family *family = vise_gguf_family_of("llama");
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
-        assert_non_null(vise_gguf_name_to_hf(family, pairs[i][0], name));
+        assert_non_null(vise_gguf_name_to_hf(family, pairs[i][0], -1, name));
         assert_string_equal(name, pairs[i][1]);
         assert_non_null(vise_gguf_name_from_hf(family, pairs[i][1], name).module);
         assert_string_equal(name, pairs[i][0]);
     }
     for (size_t i = 0; i < sizeof strange / sizeof *strange; i++)
-        assert_null(vise_gguf_name_to_hf(family, strange[i], name));
+        assert_null(vise_gguf_name_to_hf(family, strange[i], -1, name));
     assert_null(vise_gguf_family_of("no such"));
 }
 

@@ -149,6 +149,9 @@ MODELS = [
                                                                   layer_norm_eps=1e-5, tie_word_embeddings=False)]),
     ("roberta", "Roberta", CLS, [dict(num_labels=3, pad_token_id=1)]),
     ("roberta", "Roberta", NONE, [dict(pad_token_id=1)]),
+    ("xlm-roberta", "XLMRoberta", MASKED, [dict(pad_token_id=1, type_vocab_size=1)]),
+    ("xlm-roberta", "XLMRoberta", CLS, [dict(num_labels=3, pad_token_id=1, type_vocab_size=1)]),
+    ("xlm-roberta", "XLMRoberta", NONE, [dict(pad_token_id=1, type_vocab_size=1)]),
     ("distilbert", "DistilBert", MASKED, [{}, dict(sinusoidal_pos_embds=True, activation="relu",
                                                       tie_word_embeddings=False)]),
     ("distilbert", "DistilBert", CLS, [dict(num_labels=3)]),
@@ -186,7 +189,7 @@ for entry in [m for m in MODELS if m[2] in (LM, "")]:
     MODELS.append((entry[0], prefix, CLS, [{**entry[3][0], **LABELLED},
                                            {**entry[3][-1], "num_labels": 2, "pad_token_id": None}]))
 BASE = {"gpt2": GPT2, "gpt_neo": NEO, "gpt_neox": NEOX, "opt": OPT, "bloom": BLOOM, "falcon": FALCON, "bert": BERT,
-        "roberta": BERT, "distilbert": DISTIL}
+        "roberta": BERT, "xlm-roberta": BERT, "distilbert": DISTIL}
 CONFIG = {"gpt2": "GPT2Config", "gemma3_text": "Gemma3TextConfig"}
 
 
@@ -337,7 +340,7 @@ def check_models(vise, root, only):
                 problem = problem and "padded: " + problem
             if problem is None and suffix in (CLS, NONE):
                 rows = [ids[0, :20].tolist(), ids[1, :33].tolist(), ids[2, :7].tolist()]
-                if family not in ("bert", "roberta", "distilbert"):
+                if family not in ("bert", "roberta", "xlm-roberta", "distilbert"):
                     rows += [ids[0, 20:40].tolist() + [0, 0], [0, 0, 0]]  # texts that end with what pads
                 got, problem = run_vise(vise, folder, rows)
                 if problem is None:

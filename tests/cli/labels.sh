@@ -24,7 +24,7 @@ check "a bound that is too small" 4 "" "the smallest that would do" eval $tiny -
 check "logits" 0 "*" "*" eval $tiny --labels $dev --save-logits "$folder/l.safetensors" -q
 check "their shape" 0 "60 x 3" "" inspect "$folder/l.safetensors"
 "$VISE" eval $tiny --labels $dev --json -q --threads 2 | figures >"$folder/two"
-"$VISE" eval $tiny --labels $dev --json -q --threads 1 --memory 60MB | figures >"$folder/one"
+"$VISE" eval $tiny --labels $dev --json -q --threads 1 --memory 150MB | figures >"$folder/one"
 expect "one and two threads, with a bound and without, agree to the last digit" cmp "$folder/one" "$folder/two"
 
 bert=../shared/models/bert-tiny-sst2-local sst2=../shared/data/sst2/glue_dev.tsv

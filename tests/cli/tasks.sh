@@ -29,7 +29,7 @@ check "contexts that are cut" 0 "*" "are longer than 32 tokens and were cut" eva
 check "choices, a bound that is too small" 4 "" "the smallest that would do" eval "$MODEL" --choices $choices --memory 1MB -q
 check "the peak of memory" 0 '"peak_rss":' "" eval "$MODEL" --choices $choices --json -q
 "$VISE" eval "$MODEL" --choices $choices --json -q --threads 2 | figures >"$folder/two"
-"$VISE" eval "$MODEL" --choices $choices --json -q --threads 1 --memory 60MB | figures >"$folder/one"
+"$VISE" eval "$MODEL" --choices $choices --json -q --threads 1 --memory 150MB | figures >"$folder/one"
 expect "choices: one and two threads, with a bound and without, agree to the last digit" cmp "$folder/one" "$folder/two"
 
 # choice TEXT EXIT MESSAGE CONTENT
@@ -72,7 +72,7 @@ check "embeddings of a quantized encoder" 0 "lowest" "20 of 60 texts of $texts a
 check "embeddings, saved" 0 "60 texts" "*" eval "$encoder" --embeddings "$texts" --save-logits "$folder/e.safetensors" -q
 check "their shape" 0 "60 x 16" "" inspect "$folder/e.safetensors"
 "$VISE" eval "$folder/int2" --embeddings "$texts" --reference "$encoder" --json -q --threads 2 2>/dev/null | figures >"$folder/two"
-"$VISE" eval "$folder/int2" --embeddings "$texts" --reference "$folder/e.safetensors" --json -q --threads 1 --memory 60MB 2>/dev/null | figures >"$folder/one"
+"$VISE" eval "$folder/int2" --embeddings "$texts" --reference "$folder/e.safetensors" --json -q --threads 1 --memory 150MB 2>/dev/null | figures >"$folder/one"
 expect "a model and its saved vectors, one and two threads, agree to the last digit" cmp "$folder/one" "$folder/two"
 expect "the lowest cosine's line" grep -q '"min_line": [0-9]' "$folder/one"
 check "embeddings, a goal that is met" 0 "met      min_cosine" "*" eval "$folder/int2" --embeddings "$texts" --reference "$encoder" --min-cosine 0.3 -q

@@ -79,7 +79,7 @@ uint64_t vise_embed_tables_bytes(const vise_model *model, size_t length); /* hel
 
 /* ---- statistics ---------------------------------------------------------------------------------------------- */
 
-enum { VISE_STAT_NORMS = 1, VISE_STAT_GRAM = 2 };
+enum { VISE_STAT_NORMS = 1, VISE_STAT_GRAM = 2, VISE_STAT_LARGEST = 4 };
 
 /* Of one input of the block, over all tokens of all windows, in order. Windows are taken in batches whose number
  * depends on the shapes alone; tokens are summed within a batch as vise_matrix_ops.gram does, batch after batch. */
@@ -87,6 +87,7 @@ typedef struct vise_input_stats {
     int64_t width;      /* in features; 0: the block has no such input, or it was not asked for */
     uint64_t tokens;
     double *square_sum; /* [width]: sum of x_j^2 in double; NULL unless asked */
+    float *largest;     /* [width]: of |x_j|; NULL unless asked */
     float *gram;        /* [width, width]: upper triangle of sum x x^T, zeros below; NULL unless asked */
 } vise_input_stats;
 

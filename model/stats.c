@@ -67,6 +67,7 @@ uint64_t vise_stats_bytes(const vise_model *model, unsigned wanted, unsigned inp
             continue;
         uint64_t width = (uint64_t)vise_input_width(model, -1, (vise_input)i), times = instances(model, i);
         bytes += wanted & VISE_STAT_NORMS ? times * width * sizeof(double) : 0;
+        bytes += wanted & VISE_STAT_LARGEST ? times * width * sizeof(float) : 0;
         bytes += wanted & VISE_STAT_GRAM ? times * width * width * sizeof(float) : 0;
     }
     return bytes;
@@ -76,6 +77,7 @@ void vise_block_stats_deinit(vise_block_stats *stats)
 {
     for (size_t i = 0; i < stats->inputs; i++) {
         vise_pool_give(stats->pool, stats->input[i].square_sum);
+        vise_pool_give(stats->pool, stats->input[i].largest);
         vise_pool_give(stats->pool, stats->input[i].gram);
     }
     vise_free(stats->input);
@@ -102,6 +104,10 @@ static vise_status init_input(vise_input_stats *input, int64_t width, vise_pool 
     if (wanted & VISE_STAT_NORMS) {
         VISE_TRY(take_zeroed(pool, (size_t)width, sizeof(double), "norms of activations", &memory, err));
         input->square_sum = memory;
+    }
+    if (wanted & VISE_STAT_LARGEST) {
+        VISE_TRY(take_zeroed(pool, (size_t)width, sizeof(float), "ranges of activations", &memory, err));
+        input->largest = memory;
     }
     if (wanted & VISE_STAT_GRAM) {
         if (!vise_mul_size((size_t)width, (size_t)width, &square))
@@ -191,12 +197,39 @@ static vise_status sum_strip(void *context, size_t strip, int worker, vise_error
     return VISE_OK;
 }
 
+typedef struct range_job {
+    int64_t tokens, width;
+    const float *x;
+    float *largest;
+} range_job;
+
+/* A strip of columns. NaN stays what it is, so that it is seen. */
+static vise_status widen_strip(void *context, size_t strip, int worker, vise_error *err)
+{
+    (void)worker;
+    (void)err;
+    const range_job *job = context;
+    int64_t first = (int64_t)strip * NORM_STRIP;
+    int64_t end = job->width - first < NORM_STRIP ? job->width : first + NORM_STRIP;
+    for (int64_t t = 0; t < job->tokens; t++)
+        for (int64_t j = first; j < end; j++) {
+            const float size = fabsf(job->x[t * job->width + j]);
+            job->largest[j] = size <= job->largest[j] ? job->largest[j] : size;
+        }
+    return VISE_OK;
+}
+
 static vise_status add_rows(vise_backend *b, int64_t tokens, const float *x, vise_input_stats *input, vise_error *err)
 {
     if (input->square_sum) {
         norm_job norms = {tokens, input->width, x, input->square_sum};
         size_t strips = (size_t)((input->width + NORM_STRIP - 1) / NORM_STRIP);
         VISE_TRY(vise_parallel(b->workers, strips, sum_strip, &norms, err));
+    }
+    if (input->largest) {
+        range_job range = {tokens, input->width, x, input->largest};
+        size_t strips = (size_t)((input->width + NORM_STRIP - 1) / NORM_STRIP);
+        VISE_TRY(vise_parallel(b->workers, strips, widen_strip, &range, err));
     }
     return input->gram ? b->matrix->gram(b, tokens, input->width, x, input->width, input->gram, err) : VISE_OK;
 }
@@ -237,7 +270,7 @@ static vise_status accumulate(const batch *job, vise_block_stats *stats, vise_er
     return VISE_OK;
 }
 
-/* A NaN or an infinity in an input is one in its sum of squares. */
+/* A NaN or an infinity in an input is one in its sum of squares, and mostly in its range. */
 static vise_status check_finite(const vise_model *model, int layer, const vise_block_stats *stats, vise_error *err)
 {
     for (size_t i = 0; i < stats->inputs; i++) {
@@ -247,6 +280,7 @@ static vise_status check_finite(const vise_model *model, int layer, const vise_b
                                                                               : VISE_INPUT_EXPERT_DOWN;
         for (int64_t j = 0; j < input->width; j++) {
             bool finite = !input->square_sum || isfinite(input->square_sum[j]);
+            finite = finite && (!input->largest || isfinite(input->largest[j]));
             if (!finite || (input->gram && !isfinite(input->gram[j * input->width + j])))
                 return VISE_FAIL(err, VISE_EFORMAT, "the input of %s in block %d is not finite (column %lld)",
                                  vise_role_name(vise_input_role(model, kind)), layer, (long long)j);

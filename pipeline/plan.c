@@ -16,6 +16,7 @@
 #include "pipeline/survey.h"
 #include "pipeline/text_options.h"
 #include "pipeline/units.h"
+#include "tensor/activation_type.h"
 
 static bool ends_with(const char *text, const char *end)
 {
@@ -171,6 +172,20 @@ static vise_status plan_survey(vise_plan *plan, const vise_pass_run *run, vise_e
     return VISE_OK;
 }
 
+/* A static scale of inputs comes from the walk over the blocks. */
+static vise_status plan_input_scale(vise_plan *plan, const vise_pass_run *run, size_t index, vise_error *err)
+{
+    const vise_bound *bound = &plan->model->bound[index];
+    VISE_TRY(vise_model_need_forward(plan->model, "calibrating the scales of inputs", err));
+    if (!run->calibrated || bound->layer < 0 || bound->input == VISE_INPUT_NONE)
+        return VISE_FAIL(err, VISE_EUSAGE,
+                         "%s: its inputs have a calibrated scale, which calibration text gives to linears inside the "
+                         "blocks alone",
+                         bound->tensor->module);
+    plan->needs |= VISE_STAT_LARGEST;
+    return VISE_OK;
+}
+
 static vise_status plan_pass(vise_plan *plan, size_t index, const vise_scheme *chosen, vise_error *err)
 {
     const vise_request *request = plan->request;
@@ -202,14 +217,18 @@ static vise_status plan_pass(vise_plan *plan, size_t index, const vise_scheme *c
     if (run->method->group != NULL) {
         VISE_TRY(check_calibrated_targets(plan, run, err));
         plan->needs |= run->method->needs;
-        for (size_t i = 0; i < plan->count; i++) {
-            const vise_bound *bound = &plan->model->bound[i];
-            if ((plan->planned[i].passes >> index & 1) == 0)
-                continue;
-            plan->inputs |= 1u << bound->input;
-            if (bound->layer > plan->last_calibrated)
-                plan->last_calibrated = bound->layer;
-        }
+    }
+    for (size_t i = 0; i < plan->count; i++) {
+        const vise_bound *bound = &plan->model->bound[i];
+        const vise_planned *planned = &plan->planned[i];
+        const bool scaled = planned->scheme.type != NULL && vise_scheme_needs_calibration(&planned->scheme);
+        if ((planned->passes >> index & 1) == 0 || (run->method->group == NULL && !scaled))
+            continue;
+        if (scaled)
+            VISE_TRY(plan_input_scale(plan, run, i, err));
+        plan->inputs |= 1u << bound->input;
+        if (bound->layer > plan->last_calibrated)
+            plan->last_calibrated = bound->layer;
     }
     return VISE_OK;
 }

@@ -10,6 +10,7 @@
 
 #include "core/event.h"
 #include "core/workers.h"
+#include "tensor/activation_type.h"
 #include "tensor/mask.h"
 
 /* The block in flight. */
@@ -121,11 +122,12 @@ typedef struct rows_job {
     vise_weight *weight;
     int64_t tile_rows;
     char **scratch; /* [workers] */
+    float global, offset; /* that the first tile got: of the whole weight */
 } rows_job;
 
 static vise_status weight_rows(void *context, size_t index, int worker, vise_error *err)
 {
-    const rows_job *job = context;
+    rows_job *job = context;
     const vise_weight *whole = job->weight;
     vise_weight tile = *whole;
     tile.row0 = (int64_t)index * job->tile_rows;
@@ -138,7 +140,12 @@ static vise_status weight_rows(void *context, size_t index, int worker, vise_err
         q = vise_qweight_rows(whole->q, tile.row0, tile.rows);
         tile.q = &q;
     }
-    return job->run->method->weight(job->run, &tile, job->scratch[worker], err);
+    VISE_TRY(job->run->method->weight(job->run, &tile, job->scratch[worker], err));
+    if (index == 0 && tile.q != NULL) {
+        job->global = q.global;
+        job->offset = q.offset;
+    }
+    return VISE_OK;
 }
 
 /* The weight hook over a whole resident weight, in the row tiles that the streaming walk takes. */
@@ -156,6 +163,10 @@ static vise_status run_weight_hook(block_work *work, vise_pass_run *run, vise_we
         VISE_TRY_TO(done,
                     vise_pool_take(session->pool, bytes, "scratch of a pass", (void **)&job.scratch[w], err));
     VISE_TRY_TO(done, vise_parallel(session->workers, tiles, weight_rows, &job, err));
+    if (weight->q != NULL) {
+        weight->q->global = job.global;
+        weight->q->offset = job.offset;
+    }
     weight->quantized = weight->quantized || weight->q != NULL;
 done:
     for (size_t w = 0; w < workers; w++)
@@ -305,6 +316,39 @@ static vise_status store_block(block_work *work, size_t from, size_t to, vise_er
     return VISE_OK;
 }
 
+/* The largest input of a linear; of an expert that no token reached, that of all experts of the layer. */
+static float largest_input(const block_work *work, const vise_bound *bound)
+{
+    const size_t own = vise_bound_input(bound);
+    float largest = 0.0f;
+    for (size_t input = 0; input < work->stats.inputs; input++) {
+        const vise_input_stats *stats = &work->stats.input[input];
+        const bool is_own = input == own;
+        const bool has_own = bound->input < VISE_INPUT_EXPERT || work->stats.input[own].tokens > 0;
+        if (stats->largest == NULL || (!is_own && has_own))
+            continue;
+        for (int64_t j = 0; j < stats->width; j++)
+            largest = stats->largest[j] > largest ? stats->largest[j] : largest;
+    }
+    return largest;
+}
+
+/* Static scales of inputs: what stands behind the linear sees it as the model will run. */
+static void scale_inputs(block_work *work, vise_input input)
+{
+    for (size_t slot = 0; slot < work->slots; slot++) {
+        const vise_weight *weight = &work->weights[slot];
+        if (!work->worked[slot] || weight->q == NULL || awaited(work, slot) != input ||
+            !vise_scheme_needs_calibration(&weight->plan->scheme))
+            continue;
+        const vise_planned *planned = weight->plan;
+        weight->q->input_scale =
+            vise_activation_scale(vise_activation_type_find(planned->scheme.activation), planned->scale_dtype,
+                                  largest_input(work, planned->bound));
+        work->block.input_scale[slot] = weight->q->input_scale;
+    }
+}
+
 /* All passes over the weights that wait for one input. */
 static vise_status run_passes(block_work *work, vise_input input, vise_error *err)
 {
@@ -334,6 +378,7 @@ static vise_status work_on_block(block_work *work, vise_stream *stream, size_t f
         VISE_TRY(vise_block_measure_half(plan->model, &work->block, finishes ? VISE_ATTENTION_HALF : half, stream,
                                          backend, plan->needs, wanted, &work->stats, err));
         half = finishes ? VISE_MLP_HALF : half;
+        scale_inputs(work, (vise_input)input);
         VISE_TRY(run_passes(work, (vise_input)input, err));
         vise_block_stats_deinit(&work->stats);
     }

@@ -302,10 +302,10 @@ static vise_status plan_weight(vise_pass_run *run, size_t index, const vise_sche
             "%s: already quantized as %s; quantizing again loses twice: start from the float model, or "
             "give --allow-requantize",
             tensor->module, vise_scheme_text(&planned->scheme, text));
-    if (vise_scheme_needs_calibration(scheme))
-        return VISE_FAIL(err, VISE_EUNSUPPORTED,
-                         "%s: inputs of %s have a calibrated scale, which this version only carries over; use one that "
-                         "is found as the model runs, such as +int8-token or +fp8-e4m3-token",
+    if (vise_scheme_needs_calibration(scheme) && !run->calibrated)
+        return VISE_FAIL(err, VISE_EUSAGE,
+                         "%s: inputs of %s have a calibrated scale; give --calibration FILE, or use one that is found "
+                         "as the model runs, such as +int8-token or +fp8-e4m3-token",
                          tensor->module, vise_scheme_text(scheme, text));
     if (run->model->tied && planned->bound->role == VISE_ROLE_EMBEDDING && scheme->type->blocks == NULL)
         return VISE_FAIL(

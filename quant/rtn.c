@@ -10,6 +10,7 @@
 #include "core/event.h"
 #include "quant/imatrix.h"
 #include "quant/trial.h"
+#include "tensor/activation_type.h"
 
 typedef struct rtn_range {
     float min, max;
@@ -188,9 +189,14 @@ static vise_status rtn_weight(vise_pass_run *run, vise_weight *tile, void *scrat
 
 static vise_status rtn_plan(vise_pass_run *run, vise_error *err)
 {
-    if (run->calibrated && run->model->arch != NULL)
+    bool used = false;
+    VISE_TRY(vise_quant_plan(run, err));
+    for (size_t i = 0; i < run->model->count; i++)
+        used = used || ((run->planned[i].passes >> run->index & 1) != 0 &&
+                        vise_scheme_needs_calibration(&run->planned[i].scheme));
+    if (run->calibrated && run->model->arch != NULL && !used)
         vise_info("rtn uses no calibration text; it is ignored (--method gptq uses it)");
-    return vise_quant_plan(run, err);
+    return VISE_OK;
 }
 
 const vise_method vise_method_rtn = {

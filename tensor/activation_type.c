@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tensor/grid.h"
+
 static const vise_activation_type types[] = {
     {"int8-token", "int", 8, NULL, VISE_PER_CHANNEL, 0, false},
     {"int8-tensor", "int", 8, NULL, VISE_PER_TENSOR, 0, true},
@@ -46,6 +48,17 @@ bool vise_scheme_needs_calibration(const vise_scheme *scheme)
 {
     const vise_activation_type *type = vise_activation_type_find(scheme->activation);
     return type && type->calibrated;
+}
+
+float vise_activation_scale(const vise_activation_type *type, vise_dtype scale_dtype, float largest)
+{
+    if (!(largest > 0.0f))
+        return 1.0f;
+    if (type->codebook == &vise_codebook_nvfp4)
+        return vise_nvfp4_global(largest);
+    if (type->codebook)
+        return vise_codebook_scale(type->codebook, scale_dtype, largest, 0.0f);
+    return vise_grid_round_scale(scale_dtype, largest / ((float)(1 << (type->bits - 1)) - 0.5f));
 }
 
 const char *vise_activation_names(const vise_weight_type *weights, char buffer[VISE_ACTIVATION_NAMES_MAX])

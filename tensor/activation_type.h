@@ -31,6 +31,10 @@ bool vise_activation_goes_with(const vise_activation_type *type, const vise_weig
 /* True if a scheme's inputs have a scale that only calibration can give. */
 bool vise_scheme_needs_calibration(const vise_scheme *scheme);
 
+/* The stored scale of a calibrated type from the largest magnitude of its inputs, as the codes see it; a type that no
+ * input was seen of, or only zeros, gets 1. Integers: largest / (half a code more than the highest), as weights. */
+float vise_activation_scale(const vise_activation_type *type, vise_dtype scale_dtype, float largest);
+
 /* What a weight type takes, for a person: "int8-token, int8-tensor"; "none". */
 #define VISE_ACTIVATION_NAMES_MAX 96
 const char *vise_activation_names(const vise_weight_type *weights, char buffer[VISE_ACTIVATION_NAMES_MAX]);

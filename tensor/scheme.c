@@ -87,7 +87,7 @@ const char *const *vise_mixture_names(size_t *count)
 
 /* ---- parsing ------------------------------------------------------------------------------------------- */
 
-/* Edits (insert, delete, replace) from a[0..length) to b, letters compared without case; both under 32
+/* Edits (insert, delete, replace) from a[0..length) to b, letters compared without case; b under 32
  * characters. */
 static size_t edit_distance(const char *a, size_t length, const char *b)
 {
@@ -273,7 +273,7 @@ vise_status vise_scheme_parse(const char *text, vise_scheme *scheme, vise_error 
 {
     vise_scheme parsed = {0};
     bool has_granularity = false;
-    if (strlen(text) >= 32)
+    if (strlen(text) >= VISE_SCHEME_TEXT_MAX)
         return VISE_FAIL(err, VISE_EUSAGE,
                          "\"%.40s...\" is no scheme (WEIGHT[-GRANULARITY][-asym][+ACTIVATION])", text);
     VISE_TRY(parse_weight(text, &parsed.type, err));

@@ -76,6 +76,8 @@ sparsegpt_pattern prune $MODEL --method sparsegpt --pattern 2:4 ${calibration[*]
 gptq quant $MODEL --method gptq --scheme int4-g32 --otherwise int8-channel ${calibration[*]}
 gptq_asym quant $MODEL --method gptq --scheme int3-g4-asym --actorder none ${calibration[*]}
 gptq_channel quant $MODEL --method gptq --scheme int8-channel+int8-token ${calibration[*]}
+static_rtn quant $MODEL --method rtn --scheme int8-channel+int8-tensor ${calibration[*]}
+static_rotated quant $MODEL --method gptq --scheme int8-channel+int8-tensor --rotate r1+r2 ${calibration[*]}
 gptq_updated quant $MODEL --method gptq --scheme int4-g4 --actorder none --range updated ${calibration[*]}
 gptq_mse quant $MODEL --method gptq --scheme int4-g4 --clip mse ${calibration[*]}
 made_gptq quant IN/made --include model.layers.0.* --method gptq --scheme int4-g128 ${calibration[*]}

@@ -22,6 +22,9 @@ check "a group that does not divide" 2 "" "give --otherwise SCHEME" quant "$MODE
 check "selector without a match" 2 "" "selector 'nothing.*' matches no module" quant "$MODEL" -o "$out" --scheme int8 --exclude 'nothing.*'
 check "unknown role" 2 "" "did you mean 'role:q_proj'?" quant "$MODEL" -o "$out" --scheme int8 --include role:q_porj
 check "calibration missing" 2 "" "calibration" quant "$MODEL" -o "$out" --scheme int8 --method gptq
+check "static inputs without calibration" 2 "" "give --calibration FILE" quant "$MODEL" -o "$out" --scheme int8-channel+int8-tensor
+check "static inputs of a head" 2 "" "linears inside the blocks alone" quant "$MODEL" -o "$out" --scheme int8-channel+int8-tensor --method rtn \
+    --calibration examples/text/calib.txt --rotate r1 --include lm_head
 check "eval without a text" 2 "" "give --text FILE, --labels FILE, --choices FILE, --embeddings FILE or --ids FILE" eval "$MODEL"
 check "eval with text and ids" 2 "" "exclude each other" eval "$MODEL" --text a --ids b
 check "ratio without a reference" 2 "" "needs --reference" eval "$MODEL" --text a --max-perplexity-ratio 2

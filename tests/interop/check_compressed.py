@@ -30,7 +30,7 @@ def ids_file(model, n, length):
 
 def quantized(source, rows, scheme, method, calibration, *more, expect=None):
     folder = path("quantized")
-    options = ["--calibration", calibration, "--samples", "24", "--length", "96"] if method == "gptq" else []
+    options = ["--calibration", calibration, "--samples", "24", "--length", "96"] if method == "gptq" or "-tensor" in scheme else []
     vise("quant", source, "-o", folder, "--scheme", scheme, "--method", method, *options, *more, "--force")
     return compare(folder, rows, expect)
 
@@ -123,7 +123,7 @@ check("compressed-tensors file of llm-compressor", fixture)
 # One layer: where codes of activations flip, the flip stays at its position.
 one = path("one-layer")
 make_llama(one, seed=11, hidden_size=128, intermediate_size=256, num_hidden_layers=1)
-one_model("one layer", one, None, ["int8-channel+int8-token"])
+one_model("one layer", one, None, ["int8-channel+int8-token", "int8-channel+int8-tensor"])
 
 untied = path("untied")
 make_llama(untied, seed=12, hidden_size=128, intermediate_size=256, num_hidden_layers=2)
@@ -133,7 +133,8 @@ everything_else(untied, rows, calibration)
 biased = path("biased")
 make_llama(biased, seed=13, hidden_size=128, intermediate_size=256, num_hidden_layers=2, attention_bias=True, mlp_bias=True,
            tie_word_embeddings=True, dtype=torch.bfloat16)
-one_model("biases, tied, bfloat16", biased, None, ["int4-g32", "int2-g32-asym", "int8-channel+int8-token"])
+one_model("biases, tied, bfloat16", biased, None, ["int4-g32", "int2-g32-asym", "int8-channel+int8-token",
+                                                "int8-channel+int8-tensor"])
 
 half = path("half")
 make_llama(half, seed=14, hidden_size=128, intermediate_size=256, num_hidden_layers=2, dtype=torch.float16)
@@ -148,7 +149,7 @@ one_model("stories260K", EXAMPLE, CALIBRATION, ["int8-channel", "int8-channel+in
 books = os.path.join(MODELS, "llama-books")
 if os.path.isdir(books):
     one_model("llama-books", books, os.path.join(MODELS, "../data/books/calib.txt"),
-              ["int4-g128", "int3-g128", "int2-g32-asym", "int8-channel+int8-token"])
+              ["int4-g128", "int3-g128", "int2-g32-asym", "int8-channel+int8-token", "int8-channel+int8-tensor"])
 else:
     skip("compressed-tensors llama-books", "not found in ../shared/models")
 common.finish()

@@ -72,8 +72,9 @@ def loaded(folder, rows, count):
         f"{wrong}{len(modules)} modules{f', decoded otherwise: {different}' if different else ''}, {detail}"
 
 
-def quantized(source, rows, scheme, count=14):
-    vise("quant", source, "-o", path("q"), "--scheme", scheme, "--force")
+def quantized(source, rows, scheme, calibration=None, count=14):
+    options = ["--calibration", calibration, "--samples", "16", "--length", "64", "--method", "rtn"] if calibration else []
+    vise("quant", source, "-o", path("q"), "--scheme", scheme, *options, "--force")
     return loaded(path("q"), rows, count)
 
 
@@ -147,6 +148,7 @@ WEIGHTS = ["fp8-e4m3-tensor", "fp8-e4m3-channel", "fp8-e4m3-g32", "fp8-e4m3-128x
            "nvfp4"]
 DYNAMIC = ["fp8-e4m3-channel+fp8-e4m3-token", "fp8-e4m3-128x128+fp8-e4m3-g128", "mxfp8+mxfp8-g32", "mxfp4+mxfp4-g32",
            "int4-g32+int8-token", "int4-g32+fp8-e4m3-token", "int4-channel+int4-token"]
+STATIC = ["fp8-e4m3-channel+fp8-e4m3-tensor", "fp8-e4m3-tensor+fp8-e4m3-tensor", "nvfp4+nvfp4-g16"]
 
 for folder in sys.argv[1:]: # files of llm-compressor elsewhere, and nothing else
     check(f"floats, {os.path.basename(folder)} read", theirs, folder)
@@ -165,6 +167,12 @@ for name, dtype, seed in (("f32", torch.float32, 41), ("bf16", torch.bfloat16, 4
     for scheme in DYNAMIC:
         if dtype != torch.float32 or not scheme.startswith("mx"):
             check(f"floats {name} {scheme}, transformers", quantized, folder, rows, scheme)
+    with open(path("calibration.jsonl"), "w") as file:
+        for row in sample_rows(model, 16, 64, seed=7).tolist():
+            file.write(json.dumps({"input_ids": row}) + "\n")
+    for scheme in STATIC:
+        if dtype != torch.float32 or scheme.startswith("fp8"):
+            check(f"floats {name} {scheme}, transformers", quantized, folder, rows, scheme, path("calibration.jsonl"))
     for scheme in ("fp8-e4m3-128x128", "fp8-e4m3-64x32", "fp8-e4m3-tensor"):
         check(f"floats {name} {scheme} in layout fp8", fine_grained, folder, rows, scheme)
 

@@ -258,6 +258,28 @@ static void test_activation_values(void **state)
     assert_null(vise_activation_type_find(NULL));
 }
 
+/* The stored scale: the largest input gets the outermost code, as weights do (tensor/scheme.h). */
+static void test_activation_scale(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        vise_dtype dtype;
+        float largest, expected;
+    } rows[] = {
+        {"int8-tensor", VISE_DTYPE_F32, 127.5f, 1.0f},
+        {"int8-tensor", VISE_DTYPE_F32, 51.0f, 0.4f},
+        {"int8-tensor", VISE_DTYPE_BF16, 51.0f, 0.400390625f},
+        {"fp8-e4m3-tensor", VISE_DTYPE_F32, 896.0f, 2.0f},
+        {"nvfp4-g16", VISE_DTYPE_BF16, 6.0f, 448.0f},
+        {"int8-tensor", VISE_DTYPE_F32, 0.0f, 1.0f},
+        {"nvfp4-g16", VISE_DTYPE_F32, 0.0f, 1.0f},
+    };
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
+        assert_true(vise_activation_scale(vise_activation_type_find(rows[r].name), rows[r].dtype, rows[r].largest) ==
+                    rows[r].expected);
+}
+
 /* ---- statistics ---------------------------------------------------------------------------------------------- */
 
 static void measure(machine *m, int layer, unsigned wanted, unsigned inputs, uint64_t ram_bytes,
@@ -291,28 +313,33 @@ static void test_statistics(void **state)
         vise_block_stats stats;
         tiny_llama_make(&llama, 10 + s);
         start(&m, &llama, s, 2);
-        measure(&m, layer, VISE_STAT_NORMS | VISE_STAT_GRAM, 0xf, UINT64_MAX, &stats);
+        measure(&m, layer, VISE_STAT_NORMS | VISE_STAT_GRAM | VISE_STAT_LARGEST, 0xf, UINT64_MAX, &stats);
         for (int i = 0; i < INPUTS; i++) {
             int64_t d = stats.input[i].width;
             assert_int_equal(stats.input[i].tokens, m.windows.count * m.windows.length);
             double *gram = calloc((size_t)(d * d), sizeof *gram), largest = 0.0;
+            double *range = calloc((size_t)d, sizeof *range);
             for (size_t w = 0; w < m.windows.count; w++) {
                 tiny_result expected;
                 tiny_llama_run(&llama, m.windows.ids + w * m.windows.length, (int64_t)m.windows.length, layer,
                                &expected);
                 for (int64_t t = 0; t < expected.tokens; t++)
-                    for (int64_t a = 0; a < d; a++)
+                    for (int64_t a = 0; a < d; a++) {
+                        range[a] = fmax(range[a], fabs(expected.input[i][t * d + a]));
                         for (int64_t b = a; b < d; b++)
                             gram[a * d + b] += expected.input[i][t * d + a] * expected.input[i][t * d + b];
+                    }
                 tiny_result_free(&expected);
             }
             for (int64_t a = 0; a < d; a++)
                 largest = fmax(largest, gram[a * d + a]);
             for (int64_t a = 0; a < d; a++) {
+                assert_true(fabs((double)stats.input[i].largest[a] - range[a]) <= 1e-5 * range[a] + 1e-6);
                 assert_true(fabs(stats.input[i].square_sum[a] - gram[a * d + a]) <= 1e-5 * largest);
                 for (int64_t b = 0; b < d; b++)
                     assert_true(fabs((double)stats.input[i].gram[a * d + b] - gram[a * d + b]) <= 1e-5 * largest);
             }
+            free(range);
             free(gram);
         }
         vise_block_stats_deinit(&stats);
@@ -327,6 +354,8 @@ static void assert_same_stats(const vise_input_stats *a, const vise_input_stats 
     assert_int_equal(a->width, b->width);
     if (a->gram && b->gram)
         assert_memory_equal(a->gram, b->gram, d * d * sizeof(float));
+    if (a->largest && b->largest)
+        assert_memory_equal(a->largest, b->largest, d * sizeof(float));
     if (a->square_sum && b->square_sum)
         assert_memory_equal(a->square_sum, b->square_sum, d * sizeof(double));
 }
@@ -339,7 +368,7 @@ static void test_statistics_bits(void **state)
         tiny_llama llama = shapes[s];
         machine m, n;
         vise_block_stats all, other;
-        unsigned both = VISE_STAT_NORMS | VISE_STAT_GRAM;
+        unsigned both = VISE_STAT_NORMS | VISE_STAT_GRAM | VISE_STAT_LARGEST;
         tiny_llama_make(&llama, 20 + s);
         start(&m, &llama, s, 1);
         measure(&m, 0, both, 0xf, UINT64_MAX, &all);
@@ -349,6 +378,7 @@ static void test_statistics_bits(void **state)
                 for (unsigned j = 0; j < INPUTS; j++)
                     assert_int_equal(other.input[j].width, j == i ? all.input[j].width : 0);
                 assert_int_equal(other.input[i].gram != NULL, (wanted & VISE_STAT_GRAM) != 0);
+                assert_int_equal(other.input[i].largest != NULL, (wanted & VISE_STAT_LARGEST) != 0);
                 assert_int_equal(other.input[i].square_sum != NULL, (wanted & VISE_STAT_NORMS) != 0);
                 assert_same_stats(&all.input[i], &other.input[i]);
                 vise_block_stats_deinit(&other);
@@ -631,7 +661,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_logits),          cmocka_unit_test(test_int8_token_block),
-        cmocka_unit_test(test_activation_values), cmocka_unit_test(test_statistics),
+        cmocka_unit_test(test_activation_values), cmocka_unit_test(test_activation_scale),
+        cmocka_unit_test(test_statistics),
         cmocka_unit_test(test_statistics_bits), cmocka_unit_test(test_same_bits),
         cmocka_unit_test(test_sets),            cmocka_unit_test(test_bad_windows),
         cmocka_unit_test(test_nonfinite),       cmocka_unit_test(test_out_of_memory),

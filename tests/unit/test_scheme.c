@@ -146,7 +146,7 @@ static void test_refuse(void **state)
         {"int4-grup", VISE_EUSAGE, "grup"},
         {"int8+", VISE_EUSAGE, "no activation"},
         {"int8+int8", VISE_EUSAGE, "\"int8\" is no activation"},
-        {"int4-g128-g128-g128-g128-g128-g128-g128", VISE_EUSAGE, "no scheme"},
+        {"int4-g128-g128-g128-g128-g128-g128-g128-g128-g128-g128-g128-g128-g128", VISE_EUSAGE, "no scheme"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         vise_scheme scheme = {.group = 77};

@@ -43,7 +43,7 @@ static const vise_arch families[] = {
      .summary = "Gemma 3, text: norms of queries and keys, a rotation of its own for windows",
      ROWS(vise_gemma3_rows), .configure = vise_gemma3_configure,
      .classes = {LM("Gemma3ForCausalLM"), LABELS("Gemma3TextForSequenceClassification")}},
-    {.model_type = "gemma3", .summary = "Gemma 3 with images: the text part; what sees is carried over",
+    {.model_type = "gemma3", .summary = "Gemma 3 with images: the text part; vision tensors are carried over",
      AMONG("gemma3_text"), ROWS(vise_gemma3_rows), .configure = vise_gemma3_images_configure,
      .classes = {LM("Gemma3ForConditionalGeneration"), LABELS("Gemma3ForSequenceClassification")}},
     {.model_type = "mistral3", .summary = "Mistral with images: the text part", AMONG("mistral"),

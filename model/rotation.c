@@ -38,7 +38,7 @@ static const char *obstacle(const vise_model *model)
     if (config->residual != VISE_RESIDUAL_SERIAL || !(config->traits & VISE_TRAIT_FINAL_NORM))
         return "its halves do not read the residual stream through norms of their own";
     if (model->arch->text != NULL)
-        return "what sees writes into the residual stream as well";
+        return "images write into the residual stream as well";
     if (config->head == VISE_HEAD_NONE)
         return "it has no head that could turn the hidden states back";
     for (size_t r = 0; r < model->arch->n_rows; r++) {

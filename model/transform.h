@@ -1,11 +1,11 @@
 /* Changes of weights that leave the network's function as it is: a model that has a transform is read as if it had been
  * stored changed. Everything above (forward pass, statistics, passes, sinks) sees the changed weights alone.
  *
- *   W' = diag(row_scale) (I x rows)^T W diag(norm) (I x columns) diag(scale)
+ *   W' = (I x rows)^T W diag(norm) (I x columns)
  *
  * norm: the weight of the norm in front of a linear, folded into it; the norm itself becomes constant. rows, columns:
- * orthogonal matrices (compute/orthogonal.h) on what a linear writes and reads. A bias is a row: columns and scale are
- * what happens to it.
+ * orthogonal matrices (compute/orthogonal.h) on what a linear writes and reads. A bias is a row: columns are what
+ * happens to it.
  */
 #ifndef VISE_MODEL_TRANSFORM_H
 #define VISE_MODEL_TRANSFORM_H
@@ -30,11 +30,8 @@ typedef struct vise_tensor_transform {
     bool changed;
     bool is_constant; /* norms that are folded: 1, or 0 where they are stored as their distance from 1 */
     float constant;
-    size_t norm;      /* index of the norm that is folded into the columns; SIZE_MAX: none */
+    size_t norm; /* index of the norm that is folded into the columns; SIZE_MAX: none */
     vise_rotated columns, rows;
-    float *scale;     /* [cols], in the arena; NULL: ones */
-    float *row_scale; /* [rows] */
-    float shift;      /* added before scale and taken away behind it: norms stored as their distance from 1 */
 } vise_tensor_transform;
 
 typedef struct vise_transform {
@@ -54,9 +51,9 @@ bool vise_transform_mixes_rows(const vise_model *model, size_t index);
 /* Pool bytes that reading takes beside the values, with so many workers. */
 uint64_t vise_transform_bytes(const vise_model *model, int workers);
 
-/* What happens to rows [row0, row0 + rows) by themselves. values as stored. */
-VISE_MUST_USE vise_status vise_transform_tile(const vise_model *model, size_t index, int64_t row0, int64_t rows,
-                                              float *values, vise_pool *pool, vise_error *err);
+/* What happens to rows by themselves, the same to each. values [rows, cols] as stored. */
+VISE_MUST_USE vise_status vise_transform_tile(const vise_model *model, size_t index, int64_t rows, float *values,
+                                              vise_pool *pool, vise_error *err);
 /* What happens among rows, behind vise_transform_tile. values [all rows, cols]. */
 VISE_MUST_USE vise_status vise_transform_whole(const vise_model *model, size_t index, float *values,
                                                vise_workers *workers, vise_pool *pool, vise_error *err);

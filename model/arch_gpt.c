@@ -61,9 +61,9 @@ const vise_arch_row vise_gpt_neox_rows[VISE_GPT_NEOX_ROWS] = {
 const vise_arch_row vise_opt_rows[VISE_OPT_ROWS] = {
     {VISE_ROLE_EMBEDDING, "model.decoder.embed_tokens", VISE_DIM_VOCAB, VISE_DIM_EMBED, VISE_INPUT_NONE, false,
      VISE_BIAS_NONE, 0, 0},
+    VISE_TABLE(POSITION_EMBEDDING, "model.decoder.embed_positions", POSITIONS),
     {VISE_ROLE_EMBEDDING_PROJECTION, "model.decoder.project_in", VISE_DIM_HIDDEN, VISE_DIM_EMBED, VISE_INPUT_NONE, true,
      VISE_BIAS_NONE, VISE_TRAIT_PROJECTED, 0},
-    VISE_TABLE(POSITION_EMBEDDING, "model.decoder.embed_positions", POSITIONS),
     VISE_LAYER_NORM(ATTENTION_NORM, OPT "self_attn_layer_norm"),
     VISE_LINEAR(Q, OPT "self_attn.q_proj", Q, HIDDEN, ATTENTION, ATTENTION),
     VISE_LINEAR(K, OPT "self_attn.k_proj", KV, HIDDEN, ATTENTION, ATTENTION),

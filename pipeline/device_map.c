@@ -75,11 +75,14 @@ static size_t find_unit(const vise_device_map *map, const char *name, size_t len
 }
 
 /* The place of a unit in the forward pass: what stands in front of the blocks and behind them by the rows of the
- * family, whose order is that of the network; what has no row is run behind the blocks (a pooler), unless it embeds. */
+ * family, whose order is that of the network; what has no row is run behind the blocks (a pooler), unless it embeds.
+ * Images go through their tower in front of the text. */
 static int64_t place_of(const vise_model *model, const vise_map_unit *unit, const vise_bound *bound)
 {
     const int64_t section = INT64_C(1) << 32;
     const size_t n_rows = model->arch != NULL ? model->arch->n_rows : 0;
+    if (model->arch != NULL && model->arch->text != NULL && bound->role == VISE_ROLE_UNKNOWN)
+        return -1;
     if (unit->is_block)
         return section + unit->layer;
     for (size_t r = 0; r < n_rows; r++)
@@ -152,12 +155,14 @@ static vise_status join_tied(const vise_plan *plan, vise_device_map *map, vise_e
     VISE_TRY(head_module(plan, &head, err));
     if (head == NULL || map->n_units == 0)
         return VISE_OK;
-    size_t length = strcspn(head, "."), at = find_unit(map, head, length);
-    vise_map_unit *with = &map->units[0]; /* the embedding comes first */
+    size_t length = strcspn(head, "."), at = find_unit(map, head, length), embedding = 0;
+    while (embedding + 1 < map->n_units && map->units[embedding].place < 0) /* a tower of images */
+        embedding++;
+    vise_map_unit *with = &map->units[embedding];
     with->has_head = true;
     if (at == map->n_units)
         return add_module(with, head, length, plan->arena, err);
-    if (at == 0)
+    if (at == embedding)
         return VISE_OK;
     for (size_t m = 0; m < map->units[at].n_modules; m++) {
         const char *module = map->units[at].modules[m];

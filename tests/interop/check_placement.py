@@ -41,6 +41,17 @@ def spread(device_map, names):
 # What a GPU that is not here would hold: accelerate takes out of the bounds what the machine has not.
 accelerate.utils.modeling.get_max_memory = lambda bounds: bounds
 ORDER = {0: 0, 1: 1, "cpu": 8, "disk": 9}
+# Accelerate goes by the order in which a class makes its modules. Ours is that in which they run, where the two differ: OPT's
+# norm and projection behind the blocks are made in front of them, XLM-RoBERTa's classifier is made first, and the parts of a
+# tower of images have no order that the file tells.
+OUT_OF_ORDER = {
+    "OPT": ("decoder.final_layer_norm", "decoder.project_out"),
+    "XLMRoberta": ("classifier",),
+    "Gemma3For": ("vision_tower", "multi_modal_projector"),
+    "Mistral3": ("vision_tower", "multi_modal_projector"),
+    "Qwen2VL": ("visual",),
+    "Qwen2_5_VL": ("visual",),
+}
 
 
 # ---- beside accelerate -----------------------------------------------------------------------------------------------
@@ -52,6 +63,7 @@ def beside_accelerate(model, folder):
     sizes = {name: tensor.numel() * tensor.element_size() for name, tensor in model.state_dict().items()}
     stored = sum(p.numel() * p.element_size() for p in model.parameters())
     same = tried = 0
+    exempt = [part for kind, parts in OUT_OF_ORDER.items() if type(model).__name__.startswith(kind) for part in parts]
     for kind in ("cpu", "gpu"):
         for share in range(30, 125, 5):
             bytes_ = stored * share // 100
@@ -71,7 +83,7 @@ def beside_accelerate(model, folder):
                     continue
             a, b = spread(ours, sizes), spread(reference, sizes)
             tried += 1
-            a = {name: at for name, at in a.items() if "decoder.final_layer_norm" not in name}  # OPT's: made before the blocks
+            a = {name: at for name, at in a.items() if not any(part in name for part in exempt)}
             for name in a:
                 assert ORDER[a[name]] <= ORDER[b[name]], f"{memory}: {name} on {a[name]}, by accelerate on {b[name]}"
             same += all(a[name] == b[name] for name in a)
@@ -104,10 +116,10 @@ def loaded_by(family, prefix, suffix, options):
     assert again.hf_device_map == device_map
     off = (reference(again, suffix, ids) - expected).abs().max().item()
     if not model._no_split_modules: # accelerate would take the blocks apart
-        return off == 0.0, f"logits off by {off:.0e}"
+        return off < 1e-6, f"logits off by {off:.0e}"
     same, tried = beside_accelerate(model, folder)
     agree = same * 2 > tried or suffix == "ForMaskedLM" and tried == 0
-    return off == 0.0 and agree, f"logits off by {off:.0e}; {same} of {tried} maps are accelerate's"
+    return off < 1e-6 and agree, f"logits off by {off:.0e}; {same} of {tried} maps are accelerate's"
 
 
 # ---- offloaded -------------------------------------------------------------------------------------------------------

@@ -1,22 +1,11 @@
 /* Chat templates: the bytes up to the first NUL are the template, the rest is a line with messages (without one: a
  * conversation of two). Whatever they are, reading and rendering end with a status, soon, and with UTF-8. */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "core/json.h"
+#include "tests/fuzz/fuzz.h"
 #include "text/jinja.h"
 #include "text/unicode.h"
 
 #define OUTPUT_MAX ((size_t)1 << 16)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition)
-{
-    if (!condition)
-        abort(); /* how a fuzz target reports a defect */
-}
 
 static void check_error(vise_status status, const vise_error *err)
 {

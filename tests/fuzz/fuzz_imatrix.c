@@ -1,22 +1,10 @@
 /* Importance matrices, GGUF and the form before it: whatever the bytes, reading ends with a status, and what is read
  * are means that weights can be weighed by. */
 #include <math.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "quant/imatrix_file.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition)
-{
-    if (!condition)
-        abort(); /* how a fuzz target reports a defect */
-}
+#include "tests/fuzz/fuzz.h"
 
 static void check(const vise_imatrix_entry *entries, size_t count, size_t size)
 {

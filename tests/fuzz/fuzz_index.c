@@ -1,24 +1,12 @@
 /* A folder from outside: the bytes are its index, or behind a first byte of 'c' its config.json, beside shards
  * that hold a quantized weight. Opening ends with a status, and what opens can be read. */
 #include <fcntl.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "formats/safetensors.h"
 #include "formats/store.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 static char folder[64];
-
-static void require(int condition)
-{
-    if (!condition)
-        abort(); /* how a fuzz target reports a defect */
-}
 
 static void write_file(const char *name, const void *bytes, size_t n)
 {

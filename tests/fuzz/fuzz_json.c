@@ -1,18 +1,7 @@
 /* JSON: whatever the bytes, parsing ends with a status; what parses survives edits, and an edit does what it says. */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "core/json.h"
 #include "core/mem.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition)
-{
-    if (!condition)
-        abort(); /* how a fuzz target reports a defect */
-}
+#include "tests/fuzz/fuzz.h"
 
 static cJSON *parse(const char *text)
 {

@@ -1,27 +1,7 @@
 /* Label files: JSONL if the first byte is a brace, else TSV. Whatever they are, reading ends with a status, and every
  * row that is read has a text and a label in range. */
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include "core/file.h"
+#include "tests/fuzz/fuzz.h"
 #include "text/labels.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition)
-{
-    if (!condition)
-        abort(); /* how a fuzz target reports a defect */
-}
-
-/* In memory where there is such a place: files are synced. */
-static const char *folder(void)
-{
-    return access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -31,9 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (size == 0)
         return 0;
-    snprintf(path, sizeof path, "%s/vise-fuzz-labels-%ld.%s", folder(), (long)getpid(),
-             data[0] == '{' ? "jsonl" : "tsv");
-    require(vise_file_write_atomic(path, data, size, NULL) == VISE_OK);
+    write_input(path, "labels", data[0] == '{' ? "jsonl" : "tsv", data, size);
     if (vise_labels_load(path, names, 3, &labels, NULL) == VISE_OK) {
         require(labels.count > 0);
         for (size_t i = 0; i < labels.count; i++)

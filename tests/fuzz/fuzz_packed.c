@@ -4,20 +4,9 @@
  * bytes, that
  *         ends with a status, and nothing is written outside the buffers.
  * odd   original bytes: packed under the dtype that the second byte names, they read back as they were. */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "core/mem.h"
 #include "formats/packed.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition)
-{
-    if (!condition)
-        abort(); /* how a fuzz target reports a defect */
-}
+#include "tests/fuzz/fuzz.h"
 
 static void *block(size_t size)
 {

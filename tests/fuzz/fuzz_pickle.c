@@ -1,17 +1,6 @@
 /* Pickles: whatever the bytes, reading ends with a status; the values of what is read mention only values that are. */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "formats/pickle.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition)
-{
-    if (!condition)
-        abort(); /* how a fuzz target reports a defect */
-}
+#include "tests/fuzz/fuzz.h"
 
 static void check_value(const vise_pickle *p, const vise_pickle_value *v, size_t size)
 {

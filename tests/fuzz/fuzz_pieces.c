@@ -1,21 +1,7 @@
 /* sentencepiece's tokenizer.model. Whatever the bytes are, reading ends with a status; what is read gives ids that the
  * vocabulary has. */
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include "core/file.h"
+#include "tests/fuzz/fuzz.h"
 #include "text/tokenizer.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition)
-{
-    if (!condition)
-        abort(); /* how a fuzz target reports a defect */
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -1,24 +1,13 @@
 /* Recipes: whatever the bytes, parsing ends with a status and a message; the canonical text of a recipe that parses
  * is a recipe, with itself as its canonical text. */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "convert/convert.h"
 #include "core/mem.h"
 #include "pipeline/recipe.h"
 #include "prune/prune.h"
 #include "quant/quant.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 static const vise_pass *const passes[] = {&vise_pass_convert, &vise_pass_quant, &vise_pass_prune, NULL};
-
-static void require(int condition)
-{
-    if (!condition)
-        abort(); /* how a fuzz target reports a defect */
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -1,19 +1,8 @@
 /* Reports: whatever JSON is rendered, every format ends with a status, and no text of it becomes markup in XML and
  * HTML. */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "core/json.h"
 #include "pipeline/report.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition)
-{
-    if (!condition)
-        abort(); /* how a fuzz target reports a defect */
-}
+#include "tests/fuzz/fuzz.h"
 
 /* Tags open and close: nothing of the report's texts reaches the markup unescaped. */
 static void check_brackets(const char *text)

@@ -1,19 +1,8 @@
 /* Tokenizers: the bytes up to the first NUL are a tokenizer.json, the rest is text. Whatever they are,
  * reading ends with a status; what is read gives ids that the vocabulary has, the same every time, and
  * the front of a text gives the front of its ids. */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
+#include "tests/fuzz/fuzz.h"
 #include "text/tokenizer_internal.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition)
-{
-    if (!condition)
-        abort(); /* how a fuzz target reports a defect */
-}
 
 static void tokenize(const vise_tokenizer *tokenizer, const char *text, size_t length)
 {

@@ -1,31 +1,6 @@
 /* Checkpoints of torch: whatever the bytes, parsing ends with a status; the tensors of what parses lie in the file. */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "formats/torch.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition)
-{
-    if (!condition)
-        abort(); /* how a fuzz target reports a defect */
-}
-
-typedef struct memory {
-    const uint8_t *bytes;
-    size_t n;
-} memory;
-
-static vise_status read_at(const void *context, uint64_t offset, void *bytes, size_t n, vise_error *err)
-{
-    const memory *file = context;
-    (void)err;
-    require(offset <= file->n && n <= file->n - offset); /* the parser never asks beyond the file */
-    memcpy(bytes, file->bytes + offset, n);
-    return VISE_OK;
-}
+#include "tests/fuzz/fuzz.h"
 
 static void check(const vise_st_input *input, const vise_torch *torch)
 {

@@ -1,20 +1,7 @@
 /* NumPy's files of vectors: opening ends with a status, and what opens has as many values as its header says, all of
  * which can be read. (The other kind of table is a safetensors file, which has a target of its own.) */
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
-
-#include "core/file.h"
 #include "formats/vectors.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition)
-{
-    if (!condition)
-        abort(); /* how a fuzz target reports a defect */
-}
+#include "tests/fuzz/fuzz.h"
 
 static void read_rows(const vise_vectors *vectors, size_t size)
 {
@@ -31,19 +18,12 @@ static void read_rows(const vise_vectors *vectors, size_t size)
     vise_pool_free(pool);
 }
 
-/* In memory where there is such a place: files are synced. */
-static const char *folder(void)
-{
-    return access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     vise_vectors *vectors = NULL;
     char path[64];
 
-    snprintf(path, sizeof path, "%s/vise-fuzz-vectors-%ld.npy", folder(), (long)getpid());
-    require(vise_file_write_atomic(path, data, size, NULL) == VISE_OK);
+    write_input(path, "vectors", "npy", data, size);
     if (vise_vectors_open(path, &vectors, NULL) == VISE_OK)
         read_rows(vectors, size);
     vise_vectors_close(vectors);

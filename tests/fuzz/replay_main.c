@@ -3,12 +3,8 @@
  *
  *   replay_NAME FOLDER    prints one line "ok NAME: ..." and exits 0, or says what is wrong with FOLDER and exits 1 */
 #include <dirent.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 /* Small files are cut and flipped at every byte, larger ones at about this many evenly spread places. */
 enum { PLACES = 600, SIZE_MAX_BYTES = 1 << 22 };

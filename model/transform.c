@@ -61,8 +61,21 @@ static vise_status fold_norm(const vise_model *model, size_t norm, int64_t rows,
     return VISE_OK;
 }
 
-vise_status vise_transform_tile(const vise_model *model, size_t index, int64_t rows, float *values, vise_pool *pool,
-                                vise_error *err)
+static void scale_tile(const vise_tensor_transform *change, int64_t row0, int64_t rows, int64_t cols, float *values)
+{
+    const int64_t n = rows * cols;
+    for (int64_t i = 0; change->shift != 0.0f && i < n; i++)
+        values[i] += change->shift;
+    if (change->scale != NULL)
+        multiply_columns(values, rows, cols, change->scale);
+    for (int64_t i = 0; change->row_scale != NULL && i < n; i++)
+        values[i] *= change->row_scale[row0 + i / cols];
+    for (int64_t i = 0; change->shift != 0.0f && i < n; i++)
+        values[i] -= change->shift;
+}
+
+vise_status vise_transform_tile(const vise_model *model, size_t index, int64_t row0, int64_t rows, float *values,
+                                vise_pool *pool, vise_error *err)
 {
     if (!vise_transform_changes(model, index))
         return VISE_OK;
@@ -82,6 +95,8 @@ vise_status vise_transform_tile(const vise_model *model, size_t index, int64_t r
         vise_pool_give(pool, scratch);
         VISE_TRY(status);
     }
+    if (change->rows.by == NULL)
+        scale_tile(change, row0, rows, cols, values);
     return VISE_OK;
 }
 
@@ -117,6 +132,8 @@ vise_status vise_transform_whole(const vise_model *model, size_t index, float *v
     const vise_tensor_transform *change = &model->transform->tensor[index];
     const vise_logical *tensor = model->bound[index].tensor;
     columns_job job = {&change->rows, values, tensor->cols, model->transform->scratch_bytes, pool};
-    return vise_parallel(workers, (size_t)((tensor->cols + VISE_ORTHOGONAL_LANES - 1) / VISE_ORTHOGONAL_LANES),
-                         rotate_strip, &job, err);
+    VISE_TRY(vise_parallel(workers, (size_t)((tensor->cols + VISE_ORTHOGONAL_LANES - 1) / VISE_ORTHOGONAL_LANES),
+                           rotate_strip, &job, err));
+    scale_tile(change, 0, tensor->rows, tensor->cols, values);
+    return VISE_OK;
 }

@@ -23,7 +23,7 @@ vise_status vise_weight_read(const vise_model *model, size_t index, int64_t row0
                          "%s: the value at row %lld, column %lld is not finite; the model is damaged or diverged",
                          tensor->name, (long long)(row0 + (int64_t)bad / tensor->cols),
                          (long long)((int64_t)bad % tensor->cols));
-    return vise_transform_tile(model, index, rows, values, pool, err);
+    return vise_transform_tile(model, index, row0, rows, values, pool, err);
 }
 
 typedef struct tile_job {

@@ -135,6 +135,11 @@ typedef struct vise_method {
     vise_status (*trial)(vise_pass_run *run, vise_group *group, const vise_scheme *schemes, size_t n, double *losses,
                          const size_t *probe, float *const *probed, vise_error *err);
     uint64_t (*trial_bytes)(const vise_pass_run *run);
+    /* Scales of the input's channels for a group, before begin, on the model as it is: scale [width] from size [width],
+     * the root mean squares of the channels; equal sizes must get equal scales. The statistics are Gram matrices.
+     * NULL: the method does not scale. Takes no more of the pool than group_bytes. */
+    vise_status (*scale)(vise_pass_run *run, const vise_group *group, const float *size, float *scale,
+                         vise_error *err);
     void (*end)(vise_pass_run *run); /* frees state; called whenever begin was, also after failures */
 } vise_method;
 
@@ -167,6 +172,7 @@ typedef struct vise_output {
     bool pack, unpack;
     bool dequantize;
     vise_rotation rotation; /* of the input, in front of all passes */
+    double smooth; /* alpha of SmoothQuant, likewise, behind the rotation; 0: none */
     bool replace, resume;
     const char *offload_folder; /* for accelerate's disk offload, beside the output; NULL: none */
     uint64_t max_shard_bytes; /* 0: one file */

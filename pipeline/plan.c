@@ -12,6 +12,7 @@
 #include "model/footprint.h"
 #include "pipeline/plan_gguf.h"
 #include "pipeline/runtime.h"
+#include "pipeline/scaling.h"
 #include "pipeline/selector.h"
 #include "pipeline/survey.h"
 #include "pipeline/text_options.h"
@@ -590,6 +591,7 @@ static vise_status make(vise_plan *plan, const vise_scheme *chosen, vise_error *
     plan_input(plan);
     for (size_t i = 0; i < request->n_passes; i++)
         VISE_TRY(plan_pass(plan, i, kept, err));
+    VISE_TRY(vise_scaling_plan(plan, err));
     find_sparse(plan);
     VISE_TRY(choose_layout(plan, err));
     if (strcmp(plan->layout->name, "gguf") == 0) {

@@ -76,6 +76,7 @@ typedef struct vise_plan_memory {
     uint64_t
         block; /* a calibrated block: weights, codes, masks, statistics, scratch of measuring and solving */
     uint64_t survey; /* a block that is measured for a budget */
+    uint64_t scaling; /* a block whose inputs are scaled */
     uint64_t evaluate;
     uint64_t least;       /* the greatest of these */
     uint64_t activations; /* of the calibration text when kept in memory; spilled to disk otherwise */
@@ -118,6 +119,11 @@ typedef struct vise_plan {
         double reached;       /* bits of a weight, or bytes of all files, as the budget counts them */
         double kl;            /* what the choice is expected to cost, nats per token */
     } target;
+    struct {                  /* scales of input channels (pipeline/scaling.h) */
+        vise_pass_run *run;   /* whose method finds them; NULL: --smooth, or nobody */
+        unsigned inputs, needs;
+        int last; /* last layer that is scaled; -1: none is */
+    } scaling;
     size_t probe_windows;     /* of the calibration text, that go through the model once for every unit */
     double operations; /* multiply-adds x 2 of calibration and evaluation, estimated */
 } vise_plan;

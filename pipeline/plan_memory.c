@@ -4,6 +4,7 @@
 #include "formats/packed.h"
 #include "model/transform.h"
 #include "pipeline/plan.h"
+#include "pipeline/scaling.h"
 #include "pipeline/tile.h"
 #include "pipeline/units.h"
 
@@ -170,7 +171,8 @@ void vise_plan_measure_memory(vise_plan *plan)
     const uint64_t streaming = streaming_bytes(plan);
     const uint64_t packers = coder_bytes(plan) + decoder_bytes(plan, was_packed);
     memory->stream_weights = streaming + packers;
-    if (plan->last_calibrated >= 0 || plan->survey_last >= 0) {
+    memory->scaling = vise_scaling_bytes(plan);
+    if (plan->last_calibrated >= 0 || plan->survey_last >= 0 || plan->scaling.last >= 0) {
         size_t samples =
             request->calibration.samples == VISE_UNSET_INT ? 128 : (size_t)request->calibration.samples;
         memory->activations = vise_stream_bytes(plan->model, samples, plan->calibration_length);
@@ -201,5 +203,8 @@ void vise_plan_measure_memory(vise_plan *plan)
         memory->evaluate += vise_transform_bytes(plan->model, plan->threads);
         memory->evaluate += coder_bytes(plan) + decoder_bytes(plan, plan->packed && !was_packed);
     }
+    if (plan->scaling.last >= 0)
+        memory->scaling += decoder_bytes(plan, was_packed);
     memory->least = max_u64(max_u64(memory->stream_weights, memory->survey), max_u64(memory->block, memory->evaluate));
+    memory->least = max_u64(memory->least, memory->scaling);
 }

@@ -271,6 +271,8 @@ static void print_json(const vise_plan *plan, const vise_device_map *map, vise_s
     put_bytes(&json, "block", plan->memory.block);
     if (plan->units != NULL)
         put_bytes(&json, "survey", plan->memory.survey);
+    if (plan->scaling.last >= 0)
+        put_bytes(&json, "scaling", plan->memory.scaling);
     put_bytes(&json, "evaluate", plan->memory.evaluate);
     put_bytes(&json, "activations", plan->memory.activations);
     vise_json_object_end(&json);

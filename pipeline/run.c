@@ -17,6 +17,7 @@
 #include "pipeline/offload.h"
 #include "pipeline/run_report.h"
 #include "pipeline/run_walk.h"
+#include "pipeline/scaling.h"
 #include "pipeline/survey.h"
 #include "pipeline/units.h"
 #include "pipeline/text_options.h"
@@ -55,7 +56,8 @@ static vise_status identity_of(const vise_plan *plan, const vise_session *sessio
         vise_json_put_text(&writer, file->header_sha256);
     }
     vise_json_array_end(&writer);
-    if (plan->last_calibrated >= 0) { /* passes that need weights alone give the same bytes everywhere */
+    /* Passes that need weights alone give the same bytes everywhere. */
+    if (plan->last_calibrated >= 0 || plan->scaling.last >= 0) {
         vise_json_key(&writer, "cpu_level");
         vise_json_put_text(&writer, vise_cpu_level_name(vise_cpu()));
         vise_json_key(&writer, "blas");
@@ -415,7 +417,7 @@ static vise_status run_session(vise_plan *plan, vise_session *session, vise_repo
         walk.outcomes[i] = (vise_outcome){.proxy_loss = NAN, .damp = NAN};
         walk.bytes_total += (double)plan->model->bound[i].tensor->stored_bytes;
     }
-    if (plan->last_calibrated >= 0)
+    if (plan->last_calibrated >= 0 || plan->scaling.last >= 0)
         VISE_TRY_TO(done, load_calibration(plan, &walk.calibration, err));
     VISE_TRY_TO(done, vise_hasher_new(&walk.hasher, err));
     vise_sink_options options = {.path = request->output.path,
@@ -436,6 +438,7 @@ static vise_status run_session(vise_plan *plan, vise_session *session, vise_repo
     VISE_TRY_TO(done, vise_plan_write_extras(plan, walk.sink, err));
     VISE_TRY_TO(done, open_finished(&walk, err));
     VISE_TRY_TO(done, hash_inputs(&walk, err));
+    VISE_TRY_TO(done, vise_scaling_run(plan, session, &walk.calibration, err));
     begun = true;
     VISE_TRY_TO(done, with_passes(&walk, err));
     status = finish(&walk, report, start, err);
@@ -542,7 +545,8 @@ static vise_status plan_and_run(const vise_request *request, vise_report *report
         return VISE_FAIL(err, VISE_EUSAGE, "%s exists; choose another output, or give --force to replace it",
                          request->output.path);
     VISE_TRY(vise_plan_make(request, &plan, err));
-    bool computes = plan->last_calibrated >= 0 || plan->budgeted != NULL || request->evaluation.path != NULL;
+    const bool calibrates = plan->last_calibrated >= 0 || plan->scaling.last >= 0;
+    const bool computes = calibrates || plan->budgeted != NULL || request->evaluation.path != NULL;
     vise_status status = check_apart(plan, err);
     if (status == VISE_OK)
         status = vise_session_open(request->device, plan->threads, request->memory_bytes, plan->memory.least,

@@ -250,7 +250,7 @@ static vise_status read_tile(const tile_walk *walk, const vise_weight *tile, flo
         return VISE_OK;
     }
     VISE_TRY(vise_store_read_f32(model->store, walk->index, tile->row0, tile->rows, values, walk->pool, err));
-    return vise_transform_tile(model, walk->index, tile->rows, values, walk->pool, err);
+    return vise_transform_tile(model, walk->index, tile->row0, tile->rows, values, walk->pool, err);
 }
 
 /* A weight whose rows are mixed is read whole, once for all tiles. */

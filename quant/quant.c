@@ -7,6 +7,7 @@
 
 #include "pipeline/selector.h"
 #include "core/event.h"
+#include "quant/awq.h"
 #include "quant/mixture.h"
 #include "quant/rules.h"
 #include "tensor/activation_type.h"
@@ -20,7 +21,7 @@ static const vise_option quant_options[] = {
     {.name = "method",
      .type = VISE_OPTION_CHOICE,
      .offset = offsetof(vise_quant_config, method),
-     .choices = "rtn|gptq",
+     .choices = "rtn|gptq|awq",
      .value = "METHOD",
      .help = "how codes are chosen (default: gptq with calibration text, else rtn)"},
     {.name = "otherwise",
@@ -40,7 +41,7 @@ static const vise_option quant_options[] = {
      .initial = "auto",
      .value = "HOW",
      .help = "take the range of each group as it is, shrink it to the least error (mse), or let symmetric scales be "
-             "negative too (signed); auto: signed for gptq up to 4 bits, else none"},
+             "negative too (signed); auto: signed for gptq up to 4 bits, by the output's error for awq, else none"},
     {.name = "sweeps",
      .type = VISE_OPTION_INT,
      .offset = offsetof(vise_quant_config, sweeps),
@@ -82,6 +83,16 @@ static const vise_option quant_options[] = {
      .help = "first multiply weights by orthogonal matrices that leave the model's function as it is and spread "
              "outliers: the residual stream (r1), and the values of every head (r2); norms are folded, a tied head "
              "becomes a weight of its own"},
+    {.name = "smooth",
+     .type = VISE_OPTION_NUMBER,
+     .offset = offsetof(vise_quant_config, smooth),
+     .min = 0.0,
+     .max = 1.0,
+     .initial = "0",
+     .value = "ALPHA",
+     .help = "first move ALPHA of the inputs' range, channel by channel, into the weights (SmoothQuant): norms, v and "
+             "up are divided by what q, k, v, gate, up, o and down are multiplied by; for schemes with quantized "
+             "inputs; needs calibration text (0: not, 0.5 is usual)"},
     {.name = "set",
      .type = VISE_OPTION_LIST,
      .offset = offsetof(vise_quant_config, set),
@@ -131,7 +142,7 @@ static const vise_option quant_options[] = {
      .help = "do not quantize these modules; may be given again"},
 };
 
-static const vise_method *const quant_methods[] = {&vise_method_rtn, &vise_method_gptq, NULL};
+static const vise_method *const quant_methods[] = {&vise_method_rtn, &vise_method_gptq, &vise_method_awq, NULL};
 
 int vise_quant_bits(const vise_quant_config *config, int bits)
 {
@@ -162,7 +173,7 @@ static vise_status quant_choose(const void *config, bool calibrated, const vise_
         *method = quant_methods[i];
         return VISE_OK;
     }
-    return VISE_FAIL(err, VISE_EUSAGE, "quant: no method \"%s\"; there are rtn and gptq", name);
+    return VISE_FAIL(err, VISE_EUSAGE, "quant: no method \"%s\"; there are rtn, gptq and awq", name);
 }
 
 /* ---- a target ---------------------------------------------------------------------------------------- */
@@ -439,6 +450,7 @@ static vise_status quant_output(const void *config, vise_output *output, vise_er
     if (quant->target != NULL)
         output->runtime = quant->target;
     output->rotation = vise_rotation_or(output->rotation, quant->rotate);
+    output->smooth = quant->smooth > 0.0 ? quant->smooth : output->smooth;
     return VISE_OK;
 }
 

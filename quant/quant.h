@@ -1,4 +1,5 @@
-/* The quant pass: weights to a few bits, by rounding (rtn) or with error feedback from calibration (gptq). */
+/* The quant pass: weights to a few bits, by rounding (rtn), with error feedback from calibration (gptq), or by rounding
+ * scaled channels (awq). */
 #ifndef VISE_QUANT_QUANT_H
 #define VISE_QUANT_QUANT_H
 
@@ -24,6 +25,7 @@ typedef struct vise_quant_config {
     const char *actorder; /* "static", "none" */
     double damp;
     const char *rotate;   /* "none", "r1", "r1+r2" */
+    double smooth;        /* SmoothQuant's alpha; 0: none */
     bool allow_requantize;
     const char *candidates; /* "S,S,..."; NULL: by the kind of scheme */
     double target_bits;     /* NaN: none */

@@ -27,6 +27,11 @@ rtn-int8-channel||quant --scheme int8-channel --method rtn
 rtn-int4-g128|llm-compressor 0.0062|quant --scheme int4-g128 --method rtn
 rtn-int4-g32||quant --scheme int4-g32 --method rtn
 rtn-int4-g32-asym||quant --scheme int4-g32-asym --method rtn
+hqq-int4-g128||quant --scheme int4-g128 --method hqq
+hqq-int4-g64-asym||quant --scheme int4-g64-asym --method hqq
+hqq-int3-g64-asym||quant --scheme int3-g64-asym --method hqq
+hqq-int2-g32||quant --scheme int2-g32 --method hqq
+hqq-int2-g32-asym||quant --scheme int2-g32-asym --method hqq
 rtn-nf4||quant --scheme nf4 --method rtn
 rtn-fp8-e4m3-channel||quant --scheme fp8-e4m3-channel --method rtn
 rtn-mxfp4||quant --scheme mxfp4 --method rtn
@@ -78,7 +83,7 @@ rows | while IFS='|' read -r name peers arguments; do
     chosen "$name" "$@" || continue
     read -r pass rest <<<"$arguments"
     skips=${SKIPS:-0 128 256 384}
-    case $name in rtn-* | magnitude-*) skips=0 ;; esac
+    case $name in rtn-* | hqq-* | magnitude-*) skips=0 ;; esac
     for skip in $skips; do
         # shellcheck disable=SC2086
         "$vise" "$pass" "$model" $rest -o "$work/out" --force --quiet --calibration "$books/calib.txt" --length 256 \

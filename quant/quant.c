@@ -21,9 +21,10 @@ static const vise_option quant_options[] = {
     {.name = "method",
      .type = VISE_OPTION_CHOICE,
      .offset = offsetof(vise_quant_config, method),
-     .choices = "rtn|gptq|awq",
+     .choices = "rtn|hqq|gptq|awq",
      .value = "METHOD",
-     .help = "how codes are chosen (default: gptq with calibration text, else rtn)"},
+     .help = "how codes are chosen: nearest (rtn), nearest on grids searched without text (hqq), with error feedback "
+             "(gptq); default: gptq with calibration text, else rtn"},
     {.name = "otherwise",
      .type = VISE_OPTION_TEXT,
      .offset = offsetof(vise_quant_config, otherwise),
@@ -142,7 +143,8 @@ static const vise_option quant_options[] = {
      .help = "do not quantize these modules; may be given again"},
 };
 
-static const vise_method *const quant_methods[] = {&vise_method_rtn, &vise_method_gptq, &vise_method_awq, NULL};
+static const vise_method *const quant_methods[] = {&vise_method_rtn, &vise_method_hqq, &vise_method_gptq,
+                                                  &vise_method_awq, NULL};
 
 int vise_quant_bits(const vise_quant_config *config, int bits)
 {
@@ -173,7 +175,7 @@ static vise_status quant_choose(const void *config, bool calibrated, const vise_
         *method = quant_methods[i];
         return VISE_OK;
     }
-    return VISE_FAIL(err, VISE_EUSAGE, "quant: no method \"%s\"; there are rtn, gptq and awq", name);
+    return VISE_FAIL(err, VISE_EUSAGE, "quant: no method \"%s\"; there are rtn, hqq, gptq and awq", name);
 }
 
 /* ---- a target ---------------------------------------------------------------------------------------- */

@@ -1,5 +1,6 @@
-/* The quant pass: weights to a few bits, by rounding (rtn), with error feedback from calibration (gptq), or by rounding
- * scaled channels (awq). */
+/* The quant pass: weights to a few bits, by rounding (rtn), on the grids of half-quadratic
+ * quantization (hqq), with error feedback from calibration (gptq), or by rounding scaled
+ * channels (awq). */
 #ifndef VISE_QUANT_QUANT_H
 #define VISE_QUANT_QUANT_H
 
@@ -38,6 +39,7 @@ typedef struct vise_quant_config {
 
 extern const vise_method vise_method_rtn;
 extern const vise_method vise_method_gptq;
+extern const vise_method vise_method_hqq;
 
 /* One of these bounds, as it holds for the options. */
 int vise_quant_bits(const vise_quant_config *config, int bits);

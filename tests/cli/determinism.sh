@@ -52,6 +52,9 @@ rtn_channel quant $MODEL --scheme int8-channel
 rtn_tensor quant $MODEL --scheme int8-tensor
 rtn_tensor_asym quant $MODEL --scheme int5-tensor-asym
 rtn_mse quant $MODEL --scheme int4-g4 --clip mse
+hqq quant $MODEL --method hqq --scheme int4-g32 --otherwise int8-channel
+hqq_asym quant $MODEL --method hqq --scheme int3-g4-asym
+hqq_channel quant $MODEL --method hqq --scheme int2-channel-asym
 rtn_mse_channel quant $MODEL --scheme int2-channel-asym --clip mse
 rtn_mse_tensor quant $MODEL --scheme int6-tensor --clip mse
 rtn_head quant IN/made --scheme int8-channel --include lm_head --include model.layers.*

@@ -22,6 +22,10 @@ check "a group that does not divide" 2 "" "give --otherwise SCHEME" quant "$MODE
 check "selector without a match" 2 "" "selector 'nothing.*' matches no module" quant "$MODEL" -o "$out" --scheme int8 --exclude 'nothing.*'
 check "unknown role" 2 "" "did you mean 'role:q_proj'?" quant "$MODEL" -o "$out" --scheme int8 --include role:q_porj
 check "calibration missing" 2 "" "calibration" quant "$MODEL" -o "$out" --scheme int8 --method gptq
+check "hqq with a clip" 2 "" "--clip goes with rtn and gptq" quant "$MODEL" -o "$out" --scheme int4-g4 --method hqq --clip mse
+check "hqq of nf4" 5 "" "not of nf4" quant "$MODEL" -o "$out" --scheme nf4 --method hqq
+check "hqq per tensor" 5 "" "not of int8-tensor" quant "$MODEL" -o "$out" --scheme int8-tensor --method hqq
+check "hqq with a target" 5 "" "use gptq or rtn" quant "$MODEL" -o "$out" --method hqq --target-bits 4 --calibration examples/text/calib.txt
 check "static inputs without calibration" 2 "" "give --calibration FILE" quant "$MODEL" -o "$out" --scheme int8-channel+int8-tensor
 check "static inputs of a head" 2 "" "linears inside the blocks alone" quant "$MODEL" -o "$out" --scheme int8-channel+int8-tensor --method rtn \
     --calibration examples/text/calib.txt --rotate r1 --include lm_head

@@ -75,13 +75,20 @@ static vise_status select_targets(vise_plan *plan, vise_pass_run *run, vise_erro
     return VISE_OK;
 }
 
+/* Weights outside the blocks that a mixture of GGUF types gives a type: a method of groups rounds them. */
+static bool is_rounded(const vise_pass_run *run, const vise_planned *planned)
+{
+    return planned->bound->layer < 0 && run->method->weight != NULL && planned->scheme.type != NULL &&
+           planned->scheme.type->blocks != NULL;
+}
+
 /* A method that works on groups of a block sees only linears inside blocks of a known family. */
 static vise_status check_calibrated_targets(const vise_plan *plan, const vise_pass_run *run, vise_error *err)
 {
     for (size_t i = 0; i < plan->count; i++) {
         const vise_bound *bound = &plan->model->bound[i];
         if ((plan->planned[i].passes >> run->index & 1) == 0 ||
-            (bound->layer >= 0 && bound->input != VISE_INPUT_NONE))
+            (bound->layer >= 0 && bound->input != VISE_INPUT_NONE) || is_rounded(run, &plan->planned[i]))
             continue;
         return VISE_FAIL(err, VISE_EUSAGE,
                          "%s: --method %s works on linears inside the blocks, whose inputs calibration sees; "
@@ -227,6 +234,8 @@ static vise_status plan_pass(vise_plan *plan, size_t index, const vise_scheme *c
             continue;
         if (scaled)
             VISE_TRY(plan_input_scale(plan, run, i, err));
+        if (bound->input == VISE_INPUT_NONE)
+            continue;
         plan->inputs |= 1u << bound->input;
         if (bound->layer > plan->last_calibrated)
             plan->last_calibrated = bound->layer;
@@ -240,7 +249,7 @@ static void find_sparse(vise_plan *plan)
     for (size_t i = 0; i < plan->count; i++) {
         vise_planned *planned = &plan->planned[i];
         for (size_t p = 0; p < plan->n_runs; p++)
-            if (plan->runs[p].method->group != NULL && (planned->passes >> p & 1) != 0)
+            if (plan->runs[p].method->group != NULL && (planned->passes >> p & 1) != 0 && planned->bound->layer >= 0)
                 planned->may_be_sparse = !planned->masked && planned->bound->tensor->scheme.type == NULL;
     }
 }

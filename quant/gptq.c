@@ -15,6 +15,8 @@
  * (--sweeps, compute/descend.h). Weighing the search by diag(H) was measured and left out: it lowers the layers'
  * losses and raises that of the model.
  *
+ * GGUF's blocks have solvers' callbacks of their own: quant/gptq_blocks.c.
+ *
  * Columns that no calibration token excites (diag(H) = 0) get a unit diagonal: they are rounded to nearest,
  * neither zeroed nor fed. A Gram matrix that does not factorize is damped ten times more, up to 1; one that
  * never does leaves the group to plain rounding, and the report says so. Weights that a pruning pass has set
@@ -31,6 +33,7 @@
 #include "compute/descend.h"
 #include "compute/project.h"
 #include "core/cpu.h"
+#include "quant/gptq_blocks.h"
 #include "quant/trial.h"
 
 #define GPTQ_BLOCK     128
@@ -158,18 +161,29 @@ static int by_falling_activity(const void *a, const void *b)
     return x->column < y->column ? -1 : 1;
 }
 
-static vise_status order_columns(const float *gram, int64_t cols, int32_t *order, vise_pool *pool,
+/* Runs of `unit` columns by the sum of their activity. */
+static vise_status order_columns(const float *gram, int64_t cols, int64_t unit, int32_t *order, vise_pool *pool,
                                  vise_error *err)
 {
     ranked *rank;
     VISE_TRY(vise_pool_take(pool, (size_t)cols * sizeof *rank, "column order", (void **)&rank, err));
+    for (int64_t i = 0; i < cols / unit; i++) {
+        rank[i] = (ranked){0.0f, (int32_t)(i * unit)};
+        for (int64_t j = i * unit; j < (i + 1) * unit; j++)
+            rank[i].activity += gram[j * cols + j];
+    }
+    qsort(rank, (size_t)(cols / unit), sizeof *rank, by_falling_activity);
     for (int64_t j = 0; j < cols; j++)
-        rank[j] = (ranked){gram[j * cols + j], (int32_t)j};
-    qsort(rank, (size_t)cols, sizeof *rank, by_falling_activity);
-    for (int64_t j = 0; j < cols; j++)
-        order[j] = rank[j].column;
+        order[j] = rank[j / unit].column + (int32_t)(j % unit);
     vise_pool_give(pool, rank);
     return VISE_OK;
+}
+
+void vise_gptq_permute(float *row, int64_t cols, const int32_t *order, bool back, float *scratch)
+{
+    memcpy(scratch, row, (size_t)cols * sizeof(float));
+    for (int64_t j = 0; j < cols; j++)
+        row[back ? order[j] : j] = scratch[back ? j : order[j]];
 }
 
 /* Columns of rows [index * GPTQ_TILE_ROWS, ...) into solving order, or back. */
@@ -180,16 +194,8 @@ static vise_status permute_rows(void *context, size_t index, int worker, vise_er
     float *row_copy = job->row_scratch + (int64_t)worker * job->cols;
     int64_t row0 = (int64_t)index * GPTQ_TILE_ROWS;
     int64_t end = row0 + GPTQ_TILE_ROWS < job->rows ? row0 + GPTQ_TILE_ROWS : job->rows;
-    for (int64_t row = row0; row < end; row++) {
-        float *values = job->weight->values + row * job->cols;
-        memcpy(row_copy, values, (size_t)job->cols * sizeof(float));
-        if (job->inverse)
-            for (int64_t j = 0; j < job->cols; j++)
-                values[job->order[j]] = row_copy[j];
-        else
-            for (int64_t j = 0; j < job->cols; j++)
-                values[j] = row_copy[job->order[j]];
-    }
+    for (int64_t row = row0; row < end; row++)
+        vise_gptq_permute(job->weight->values + row * job->cols, job->cols, job->order, job->inverse, row_copy);
     return VISE_OK;
 }
 
@@ -292,6 +298,8 @@ static vise_status refine(vise_pass_run *run, gptq_job *job, const float *origin
 
 vise_status vise_gptq_solve(vise_pass_run *run, vise_weight *weight, const vise_gptq_input *input, vise_error *err)
 {
+    if (weight->plan->scheme.type->blocks != NULL)
+        return vise_gptq_solve_blocks(run, weight, input, err);
     const int32_t *order = input->order;
     const bool sweeps = vise_gptq_sweeps(run->config, &weight->plan->scheme) > 0;
     const vise_quant_config *config = run->config;
@@ -374,12 +382,43 @@ void vise_gptq_close(vise_pool *pool, vise_gptq_input *input)
 {
     vise_pool_give(pool, input->original);
     vise_pool_give(pool, input->whole);
+    vise_pool_give(pool, input->importance);
     vise_pool_give(pool, input->order);
     vise_pool_give(pool, input->row_scratch);
     vise_pool_give(pool, input->u);
 }
 
-vise_status vise_gptq_open(vise_pass_run *run, const vise_input_stats *stats, int64_t rows, bool sweeps,
+bool vise_gptq_updates_blocks(const vise_quant_config *config)
+{
+    return strcmp(config->range, "original") != 0;
+}
+
+void vise_gptq_want(vise_gptq_wants *wants, const vise_quant_config *config, const vise_scheme *scheme, int64_t rows)
+{
+    const int64_t block = scheme->type->blocks != NULL ? scheme->type->blocks->values : 0;
+    wants->rows = rows > wants->rows ? rows : wants->rows;
+    wants->block = block > wants->block ? block : wants->block;
+    wants->sweeps = wants->sweeps || vise_gptq_sweeps(config, scheme) > 0;
+}
+
+/* Columns that no token excites count as little as the damping says. */
+static vise_status take_importance(vise_pass_run *run, const vise_input_stats *stats, vise_gptq_input *input,
+                                   vise_error *err)
+{
+    const vise_quant_config *config = run->config;
+    const int64_t d = stats->width;
+    double mean = 0.0;
+    for (int64_t j = 0; j < d; j++)
+        mean += (double)stats->gram[j * d + j] / (double)d;
+    if (!(mean > 0.0))
+        return VISE_OK;
+    VISE_TRY(vise_pool_take(run->pool, (size_t)d * sizeof(float), "importances", (void **)&input->importance, err));
+    for (int64_t j = 0; j < d; j++)
+        input->importance[j] = (float)(((double)stats->gram[j * d + j] + config->damp * mean) / input->tokens);
+    return VISE_OK;
+}
+
+vise_status vise_gptq_open(vise_pass_run *run, const vise_input_stats *stats, const vise_gptq_wants *wants,
                            vise_gptq_input *input, vise_error *err)
 {
     const vise_quant_config *config = run->config;
@@ -393,29 +432,30 @@ vise_status vise_gptq_open(vise_pass_run *run, const vise_input_stats *stats, in
                             (void **)&input->row_scratch, err));
     if (strcmp(config->actorder, "static") == 0) {
         VISE_TRY(vise_pool_take(pool, (size_t)d * sizeof(int32_t), "column order", (void **)&input->order, err));
-        VISE_TRY(order_columns(stats->gram, d, input->order, pool, err));
+        /* Scales of updated weights are those of blocks that are solved as wholes. */
+        const int64_t unit = wants->block > 0 && vise_gptq_updates_blocks(config) ? wants->block : 1;
+        VISE_TRY(order_columns(stats->gram, d, unit, input->order, pool, err));
     }
-    if (sweeps) {
+    if (wants->block > 0)
+        VISE_TRY(take_importance(run, stats, input, err));
+    if (wants->sweeps) {
         VISE_TRY(vise_pool_take(pool, (size_t)d * row, "Gram matrix", (void **)&input->whole, err));
-        VISE_TRY(vise_pool_take(pool, (size_t)rows * row, "original weights", (void **)&input->original, err));
+        VISE_TRY(vise_pool_take(pool, (size_t)wants->rows * row, "original weights", (void **)&input->original, err));
     }
     VISE_TRY(vise_damped_factor(run->backend, d, stats->gram, input->order, config->damp, input->u, &input->damp,
                                 &input->failed, err));
-    return sweeps && !input->failed ? make_whole(run, stats->gram, d, input->damp, input->whole, err) : VISE_OK;
+    return wants->sweeps && !input->failed ? make_whole(run, stats->gram, d, input->damp, input->whole, err) : VISE_OK;
 }
 
 static vise_status gptq_group(vise_pass_run *run, vise_group *group, vise_error *err)
 {
     const vise_quant_config *config = run->config;
     vise_gptq_input input = {0};
-    int64_t rows = 0;
-    bool sweeps = false;
+    vise_gptq_wants wants = {0};
     vise_status status = VISE_OK;
-    for (size_t w = 0; w < group->count; w++) {
-        rows = group->weights[w]->rows > rows ? group->weights[w]->rows : rows;
-        sweeps = sweeps || vise_gptq_sweeps(config, &group->weights[w]->plan->scheme) > 0;
-    }
-    VISE_TRY_TO(done, vise_gptq_open(run, group->stats, rows, sweeps, &input, err));
+    for (size_t w = 0; w < group->count; w++)
+        vise_gptq_want(&wants, config, &group->weights[w]->plan->scheme, group->weights[w]->rows);
+    VISE_TRY_TO(done, vise_gptq_open(run, group->stats, &wants, &input, err));
     for (size_t w = 0; w < group->count; w++) {
         vise_weight *weight = group->weights[w];
         if (group->stats->tokens == 0)
@@ -439,6 +479,8 @@ uint64_t vise_gptq_bytes(const vise_pass_run *run, const vise_logical *tensor, c
     const uint64_t d = (uint64_t)tensor->cols, rows = ((uint64_t)tensor->rows + LANES - 1) / LANES * LANES;
     const uint64_t groups = (uint64_t)vise_scheme_groups(scheme, tensor->cols), workers = (uint64_t)run->threads;
     uint64_t bytes = 4 * (d * d + workers * d + d + 2 * d) + 8 * rows * groups;
+    if (scheme->type != NULL && scheme->type->blocks != NULL)
+        bytes += 4 * d + vise_gptq_blocks_bytes(tensor->rows, tensor->cols);
     if (groups > 0 && vise_gptq_sweeps(run->config, scheme) > 0)
         bytes += 4 * d * (d + rows) + vise_descend_bytes(tensor->cols, tensor->cols / (int64_t)groups, run->threads);
     return bytes;
@@ -456,17 +498,42 @@ static uint64_t gptq_group_bytes(const vise_pass_run *run)
     return most;
 }
 
+/* Mixtures give the embedding and the head types of blocks too; no calibration sees their inputs. */
+static vise_status gptq_weight(vise_pass_run *run, vise_weight *tile, void *scratch, vise_error *err)
+{
+    (void)run;
+    (void)scratch;
+    (void)err;
+    if (tile->plan->bound->layer >= 0)
+        return VISE_OK; /* its group does it */
+    vise_gguf_encode(tile->plan->scheme.type->blocks, tile->values, NULL, tile->rows, tile->cols, tile->q->codes);
+    vise_decode(tile->q, tile->values);
+    tile->quantized = true;
+    return VISE_OK;
+}
+
 static vise_status gptq_plan(vise_pass_run *run, vise_error *err)
 {
+    const vise_quant_config *config = run->config;
     char text[VISE_SCHEME_TEXT_MAX];
+    if (config->imatrix != NULL)
+        return VISE_FAIL(err, VISE_EUSAGE,
+                         "--method gptq measures the importance of columns itself; leave out --imatrix, or use "
+                         "--method rtn");
     VISE_TRY(vise_quant_plan(run, err));
     for (size_t i = 0; i < run->model->count; i++) {
-        const vise_planned *planned = &run->planned[i];
-        if ((planned->passes >> run->index & 1) != 0 && planned->scheme.type != NULL &&
-            (planned->scheme.type->blocks != NULL || planned->scheme.type->codebook != NULL))
+        vise_planned *planned = &run->planned[i];
+        const vise_weight_type *type = planned->scheme.type;
+        if ((planned->passes >> run->index & 1) == 0 || type == NULL)
+            continue;
+        if (type->codebook != NULL || (type->blocks != NULL && !vise_gptq_holds_blocks(type->blocks)))
             return VISE_FAIL(err, VISE_EUNSUPPORTED,
                              "%s: --method gptq does not choose codes of %s; use --method rtn",
                              planned->bound->tensor->module, vise_scheme_text(&planned->scheme, text));
+        if (type->blocks != NULL && planned->bound->layer < 0 && planned->note == NULL) {
+            planned->note = "rounded to nearest: calibration does not see its input";
+            planned->note_pass = run->index;
+        }
     }
     return VISE_OK;
 }
@@ -478,6 +545,7 @@ const vise_method vise_method_gptq = {
     .plan = gptq_plan,
     .group_bytes = gptq_group_bytes,
     .group = gptq_group,
+    .weight = gptq_weight,
     .trial = vise_quant_trial,
     .trial_bytes = vise_quant_trial_bytes,
 };

@@ -9,6 +9,7 @@ typedef struct vise_gptq_input {
     float *u;       /* [d, d]: factor of the inverse, in solving order */
     int32_t *order; /* [d]; NULL: left to right */
     float *row_scratch;
+    float *importance; /* [d]: mean squares of the inputs, damped, for GGUF's blocks; NULL: no such, or no token */
     float *whole;    /* [d, d]: the damped Gram matrix; NULL when nothing is swept */
     float *original; /* [rows, d] of the largest weight, likewise */
     double tokens, damp;
@@ -17,13 +18,25 @@ typedef struct vise_gptq_input {
 
 /* How often weights of the scheme are swept. */
 int vise_gptq_sweeps(const vise_quant_config *config, const vise_scheme *scheme);
-/* For weights of at most so many rows. *input starts as zeros; close it, after a failure too. */
-VISE_MUST_USE vise_status vise_gptq_open(vise_pass_run *run, const vise_input_stats *stats, int64_t rows, bool sweeps,
-                                         vise_gptq_input *input, vise_error *err);
+/* What the weights of a group, or the schemes that they are tried with, ask of the input. */
+typedef struct vise_gptq_wants {
+    int64_t rows;  /* of the largest weight */
+    int64_t block; /* columns of the largest of GGUF's blocks; 0: there is none */
+    bool sweeps;
+} vise_gptq_wants;
+
+void vise_gptq_want(vise_gptq_wants *wants, const vise_quant_config *config, const vise_scheme *scheme, int64_t rows);
+/* *input starts as zeros; close it, after a failure too. */
+VISE_MUST_USE vise_status vise_gptq_open(vise_pass_run *run, const vise_input_stats *stats,
+                                         const vise_gptq_wants *wants, vise_gptq_input *input, vise_error *err);
 void vise_gptq_close(vise_pool *pool, vise_gptq_input *input);
 /* Fills weight->q and loss, and sets values to what the codes say. */
 VISE_MUST_USE vise_status vise_gptq_solve(vise_pass_run *run, vise_weight *weight, const vise_gptq_input *input,
                                           vise_error *err);
+/* True if blocks take their scales from the weights as updated so far. */
+bool vise_gptq_updates_blocks(const vise_quant_config *config);
+/* One row of cols values into solving order, or back; scratch [cols]. */
+void vise_gptq_permute(float *row, int64_t cols, const int32_t *order, bool back, float *scratch);
 /* Pool bytes of both for a weight. */
 uint64_t vise_gptq_bytes(const vise_pass_run *run, const vise_logical *tensor, const vise_scheme *scheme);
 

@@ -34,7 +34,7 @@ static const vise_option quant_options[] = {
      .type = VISE_OPTION_TEXT,
      .offset = offsetof(vise_quant_config, imatrix),
      .value = "FILE",
-     .help = "GGUF types: importance of columns, a file of vise imatrix or llama-imatrix (GGUF or .dat)"},
+     .help = "rtn into GGUF types: importance of columns, a file of vise imatrix or llama-imatrix (GGUF or .dat)"},
     {.name = "clip",
      .type = VISE_OPTION_CHOICE,
      .offset = offsetof(vise_quant_config, clip),
@@ -70,11 +70,11 @@ static const vise_option quant_options[] = {
     {.name = "range",
      .type = VISE_OPTION_CHOICE,
      .offset = offsetof(vise_quant_config, range),
-     .choices = "original|updated",
-     .initial = "original",
+     .choices = "auto|original|updated",
+     .initial = "auto",
      .value = "OF",
-     .help = "gptq: take group ranges from the original weights, or from those updated so far (with "
-             "--actorder none)"},
+     .help = "gptq: take group ranges from the original weights, or from those updated so far (integers: with "
+             "--actorder none); auto: updated for GGUF types, else original"},
     {.name = "rotate",
      .type = VISE_OPTION_CHOICE,
      .offset = offsetof(vise_quant_config, rotate),
@@ -410,7 +410,8 @@ static vise_status plan_mixture(vise_pass_run *run, const vise_mixture *mixture,
             err, VISE_EUNSUPPORTED,
             "%s goes by the roles of weights, which are not known for this family; use a single type (q4_k)",
             config->scheme);
-    VISE_TRY(vise_mixture_prepare(run->model, config->imatrix != NULL, &facts, err));
+    const bool weighted = config->imatrix != NULL || run->method == &vise_method_gptq;
+    VISE_TRY(vise_mixture_prepare(run->model, weighted, &facts, err));
     for (size_t i = 0; i < run->model->count; i++) {
         const vise_bound *bound = &run->model->bound[i];
         bool wanted = config->include.count == 0 || run->selected[i];
@@ -474,7 +475,7 @@ vise_status vise_quant_plan(vise_pass_run *run, vise_error *err)
     bool has_otherwise = config->otherwise != NULL;
     if (has_otherwise && strcmp(config->otherwise, "float") != 0)
         VISE_TRY(vise_scheme_parse(config->otherwise, &otherwise, err));
-    if (strcmp(config->range, "updated") == 0 && strcmp(config->actorder, "none") != 0)
+    if (strcmp(config->range, "updated") == 0 && strcmp(config->actorder, "none") != 0 && scheme.type->blocks == NULL)
         return VISE_FAIL(err, VISE_EUSAGE,
                          "--range updated goes with --actorder none: ranges of updated weights follow the "
                          "order of columns");

@@ -22,7 +22,7 @@ typedef struct vise_quant_config {
     const char *imatrix;  /* file of importances, for GGUF types; NULL: none */
     const char *clip;     /* "auto", "none", "mse", "signed" */
     int64_t sweeps;       /* VISE_UNSET_INT: by the bits of the scheme */
-    const char *range;    /* "original", "updated" */
+    const char *range;    /* "auto", "original", "updated" */
     const char *actorder; /* "static", "none" */
     double damp;
     const char *rotate;   /* "none", "r1", "r1+r2" */

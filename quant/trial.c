@@ -132,7 +132,7 @@ static vise_status open_bench(vise_pass_run *run, const vise_group *group, const
     vise_pool *pool = run->pool;
     int64_t rows = 0, sample = 0;
     size_t codes = 1;
-    bool sweeps = false;
+    vise_gptq_wants wants = {0};
     for (size_t w = 0; w < group->count; w++)
         rows = group->weights[w]->rows > rows ? group->weights[w]->rows : rows;
     sample = sampled_rows(rows, schemes, n);
@@ -141,7 +141,7 @@ static vise_status open_bench(vise_pass_run *run, const vise_group *group, const
             continue;
         const size_t bytes = vise_qweight_bytes(&schemes[c], rows, d);
         codes = bytes > codes ? bytes : codes;
-        sweeps = sweeps || vise_gptq_sweeps(run->config, &schemes[c]) > 0;
+        vise_gptq_want(&wants, run->config, &schemes[c], rows);
     }
     const size_t row = (size_t)d * sizeof(float), tiles = (size_t)((sample + TILE_ROWS - 1) / TILE_ROWS);
     VISE_TRY(vise_pool_take(pool, (size_t)d * row, "Gram matrix", (void **)&b->whole, err));
@@ -152,7 +152,7 @@ static vise_status open_bench(vise_pass_run *run, const vise_group *group, const
                             (void **)&b->scratch, err));
     VISE_TRY(vise_pool_take(pool, tiles * sizeof *b->sums, "sums of tiles", (void **)&b->sums, err));
     fill_whole(group->stats->gram, d, b->whole);
-    return solves(run) ? vise_gptq_open(run, group->stats, rows, sweeps, &b->gptq, err) : VISE_OK;
+    return solves(run) ? vise_gptq_open(run, group->stats, &wants, &b->gptq, err) : VISE_OK;
 }
 
 vise_status vise_quant_trial(vise_pass_run *run, vise_group *group, const vise_scheme *schemes, size_t n,

@@ -6,16 +6,22 @@
 
 #define PLAIN(name, id, bytes, dtype)                                                                        \
     {                                                                                                        \
-        name, id, 1, bytes, dtype, {-1, -1}, NULL, NULL                                                      \
+        name, id, 1, bytes, dtype, {-1, -1}, NULL, NULL, NULL, NULL                                          \
     }
 #define SIZE_ONLY(name, id, values, bytes)                                                                   \
     {                                                                                                        \
-        name, id, values, bytes, VISE_DTYPE_COUNT, {-1, -1}, NULL, NULL                                      \
+        name, id, values, bytes, VISE_DTYPE_COUNT, {-1, -1}, NULL, NULL, NULL, NULL                          \
     }
 #define BLOCK(type, id, values, block, d, m)                                                                 \
     {                                                                                                        \
-#type, id, values, sizeof(block), VISE_DTYPE_COUNT,                                                  \
-            {d, m }, vise_gguf_encode_##type, vise_gguf_decode_##type                                        \
+#type, id, values, sizeof(block), VISE_DTYPE_COUNT,                                                          \
+            {d, m }, vise_gguf_encode_##type, vise_gguf_decode_##type, vise_gguf_grid_##type,                \
+            vise_gguf_put_##type                                                                             \
+    }
+#define FIXED(type, id, values, block, d)                                                                    \
+    {                                                                                                        \
+#type, id, values, sizeof(block), VISE_DTYPE_COUNT,                                                          \
+            {d, -1 }, vise_gguf_encode_##type, vise_gguf_decode_##type, NULL, NULL                           \
     }
 
 const vise_gguf_type vise_gguf_table[VISE_GGUF_TYPES] = {
@@ -48,11 +54,11 @@ const vise_gguf_type vise_gguf_table[VISE_GGUF_TYPES] = {
     [VISE_GGUF_F64] = PLAIN("f64", 28, 8, VISE_DTYPE_F64),
     [VISE_GGUF_IQ1_M] = SIZE_ONLY("iq1_m", 29, 256, 56),
     [VISE_GGUF_BF16] = PLAIN("bf16", 30, 2, VISE_DTYPE_BF16),
-    [VISE_GGUF_TQ1_0] = BLOCK(tq1_0, 34, 256, block_tq1_0, offsetof(block_tq1_0, d), -1),
-    [VISE_GGUF_TQ2_0] = BLOCK(tq2_0, 35, 256, block_tq2_0, offsetof(block_tq2_0, d), -1),
-    [VISE_GGUF_MXFP4] = BLOCK(mxfp4, 39, 32, block_mxfp4, -1, -1),
+    [VISE_GGUF_TQ1_0] = FIXED(tq1_0, 34, 256, block_tq1_0, offsetof(block_tq1_0, d)),
+    [VISE_GGUF_TQ2_0] = FIXED(tq2_0, 35, 256, block_tq2_0, offsetof(block_tq2_0, d)),
+    [VISE_GGUF_MXFP4] = FIXED(mxfp4, 39, 32, block_mxfp4, -1),
     [VISE_GGUF_NVFP4] = SIZE_ONLY("nvfp4", 40, 64, 36),
-    [VISE_GGUF_Q1_0] = BLOCK(q1_0, 41, 128, block_q1_0, offsetof(block_q1_0, d), -1),
+    [VISE_GGUF_Q1_0] = FIXED(q1_0, 41, 128, block_q1_0, offsetof(block_q1_0, d)),
     [VISE_GGUF_Q2_0] = SIZE_ONLY("q2_0", 42, 64, 18),
 };
 

@@ -20,6 +20,17 @@
 
 #include "tensor/dtype.h"
 
+enum { VISE_GGUF_RUNS_MAX = 16 };
+
+/* What a stored block can hold: value j is scale[r] * point[level] - offset[r] in float32 without fusing, r = j / run,
+ * level from 0 to levels - 1. Points rise. */
+typedef struct vise_gguf_grid {
+    int run, levels;
+    const float *point; /* [levels]; NULL: level - half */
+    int half;
+    float scale[VISE_GGUF_RUNS_MAX], offset[VISE_GGUF_RUNS_MAX];
+} vise_gguf_grid;
+
 typedef struct vise_gguf_type {
     const char *name;  /* "q4_k", as schemes and llama.cpp spell it */
     uint32_t id;       /* in a file's tensor table */
@@ -30,6 +41,10 @@ typedef struct vise_gguf_type {
      * finite. Stored rows are aligned to 2 bytes. NULL: no codec here (plain types convert by dtype). */
     void (*encode_row)(const float *values, const float *importance, int64_t cols, void *blocks);
     void (*decode_row)(const void *blocks, int64_t cols, float *values);
+    /* For those who choose levels themselves: the grid that a block's scales make, and levels [values] into a block
+     * whose scales stay. NULL: no such grid (mxfp4, ternary and binary types). */
+    void (*grid)(const void *block, vise_gguf_grid *grid);
+    void (*put_levels)(const uint8_t *levels, void *block);
 } vise_gguf_type;
 
 /* Rows of the table, by number in files. */

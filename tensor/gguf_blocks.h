@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "tensor/gguf.h"
 #include "tensor/kernels.h"
 
 enum { GGUF_BLOCK = 32, GGUF_SUPER = 256 };
@@ -220,5 +221,23 @@ GGUF_CODEC(tq1_0);
 GGUF_CODEC(tq2_0);
 GGUF_CODEC(q1_0);
 #undef GGUF_CODEC
+
+#define GGUF_GRID(type)                                                                                      \
+    void vise_gguf_grid_##type(const void *block, vise_gguf_grid *grid);                                     \
+    void vise_gguf_put_##type(const uint8_t *levels, void *block)
+
+GGUF_GRID(q8_0);
+GGUF_GRID(q4_0);
+GGUF_GRID(q4_1);
+GGUF_GRID(q5_0);
+GGUF_GRID(q5_1);
+GGUF_GRID(q2_k);
+GGUF_GRID(q3_k);
+GGUF_GRID(q4_k);
+GGUF_GRID(q5_k);
+GGUF_GRID(q6_k);
+GGUF_GRID(iq4_nl);
+GGUF_GRID(iq4_xs);
+#undef GGUF_GRID
 
 #endif

@@ -145,6 +145,16 @@ static void decode_offset(const offset_block *in, int run, float *values)
     }
 }
 
+static void grid_of_offsets(const offset_block *in, int run, int levels, vise_gguf_grid *grid)
+{
+    float unit = gguf_from_half(in->d), offset_unit = gguf_from_half(in->dmin);
+    *grid = (vise_gguf_grid){.run = run, .levels = levels};
+    for (int r = 0; r < GGUF_SUPER / run; r++) {
+        grid->scale[r] = unit * (float)in->scales[r];
+        grid->offset[r] = offset_unit * (float)in->offsets[r];
+    }
+}
+
 /* ---- packing ------------------------------------------------------------------------------------------- */
 
 /* Pairs of bits: per 128 values, byte l holds values l, l + 32, l + 64, l + 96. */
@@ -220,9 +230,19 @@ void vise_gguf_encode_q2_k(const float *values, const float *importance, int64_t
             encode_pair(&rule_q2_k, values, importance, at, cols, pair);
         for (int r = 0; r < 16; r++)
             block->scales[r] = (uint8_t)(b->scales[r] | b->offsets[r] << 4);
-        pack_pairs(b->levels, block->q);
+        vise_gguf_put_q2_k(b->levels, block);
         block->d = b->d;
         block->dmin = b->dmin;
+    }
+}
+
+static void open_q2_k(const block_q2_k *block, offset_block *b)
+{
+    b->d = block->d;
+    b->dmin = block->dmin;
+    for (int r = 0; r < 16; r++) {
+        b->scales[r] = block->scales[r] & 15;
+        b->offsets[r] = block->scales[r] >> 4;
     }
 }
 
@@ -230,14 +250,23 @@ void vise_gguf_decode_q2_k(const void *blocks, int64_t cols, float *values)
 {
     const block_q2_k *block = blocks;
     for (int64_t at = 0; at < cols; at += GGUF_SUPER, block++) {
-        offset_block b = {.d = block->d, .dmin = block->dmin};
-        for (int r = 0; r < 16; r++) {
-            b.scales[r] = block->scales[r] & 15;
-            b.offsets[r] = block->scales[r] >> 4;
-        }
+        offset_block b;
+        open_q2_k(block, &b);
         unpack_pairs(block->q, b.levels);
         decode_offset(&b, 16, values + at);
     }
+}
+
+void vise_gguf_put_q2_k(const uint8_t *levels, void *block)
+{
+    pack_pairs(levels, ((block_q2_k *)block)->q);
+}
+
+void vise_gguf_grid_q2_k(const void *block, vise_gguf_grid *grid)
+{
+    offset_block b;
+    open_q2_k(block, &b);
+    grid_of_offsets(&b, 16, 4, grid);
 }
 
 void vise_gguf_encode_q4_k(const float *values, const float *importance, int64_t cols, void *blocks)
@@ -252,7 +281,7 @@ void vise_gguf_encode_q4_k(const float *values, const float *importance, int64_t
         block->d = b->d;
         block->dmin = b->dmin;
         pack_six(b->scales, b->offsets, block->scales);
-        pack_nibbles(b->levels, block->q);
+        vise_gguf_put_q4_k(b->levels, block);
     }
 }
 
@@ -267,6 +296,19 @@ void vise_gguf_decode_q4_k(const void *blocks, int64_t cols, float *values)
     }
 }
 
+void vise_gguf_put_q4_k(const uint8_t *levels, void *block)
+{
+    pack_nibbles(levels, ((block_q4_k *)block)->q);
+}
+
+void vise_gguf_grid_q4_k(const void *block, vise_gguf_grid *grid)
+{
+    const block_q4_k *in = block;
+    offset_block b = {.d = in->d, .dmin = in->dmin};
+    unpack_six(in->scales, b.scales, b.offsets);
+    grid_of_offsets(&b, 32, 16, grid);
+}
+
 void vise_gguf_encode_q5_k(const float *values, const float *importance, int64_t cols, void *blocks)
 {
     block_q5_k *block = blocks;
@@ -279,11 +321,25 @@ void vise_gguf_encode_q5_k(const float *values, const float *importance, int64_t
         block->d = b->d;
         block->dmin = b->dmin;
         pack_six(b->scales, b->offsets, block->scales);
-        pack_nibbles(b->levels, block->q);
-        memset(block->high, 0, sizeof block->high);
-        for (int i = 0; i < GGUF_SUPER; i++)
-            block->high[i % 32] |= (uint8_t)((b->levels[i] >> 4) << i / 32);
+        vise_gguf_put_q5_k(b->levels, block);
     }
+}
+
+void vise_gguf_put_q5_k(const uint8_t *levels, void *block)
+{
+    block_q5_k *out = block;
+    pack_nibbles(levels, out->q);
+    memset(out->high, 0, sizeof out->high);
+    for (int i = 0; i < GGUF_SUPER; i++)
+        out->high[i % 32] |= (uint8_t)((levels[i] >> 4) << i / 32);
+}
+
+void vise_gguf_grid_q5_k(const void *block, vise_gguf_grid *grid)
+{
+    const block_q5_k *in = block;
+    offset_block b = {.d = in->d, .dmin = in->dmin};
+    unpack_six(in->scales, b.scales, b.offsets);
+    grid_of_offsets(&b, 32, 32, grid);
 }
 
 void vise_gguf_decode_q5_k(const void *blocks, int64_t cols, float *values)
@@ -324,6 +380,14 @@ static void decode_signed(uint16_t d, const int8_t *scales, const uint8_t *level
     for (int r = 0; r < 16; r++)
         vise_tensor_kernels_now()->gguf_values(levels + 16 * r, 16, half, unit * (float)scales[r], 0.0f,
                                                values + 16 * r);
+}
+
+static void grid_of_signed(uint16_t d, const int8_t *scales, int levels, vise_gguf_grid *grid)
+{
+    float unit = gguf_from_half(d);
+    *grid = (vise_gguf_grid){.run = 16, .levels = levels, .half = levels / 2};
+    for (int r = 0; r < 16; r++)
+        grid->scale[r] = unit * (float)scales[r];
 }
 
 /* Sixteen six-bit scales, kept above zero: low nibbles in bytes 0 to 7, pairs of high bits in bytes 8 to
@@ -378,11 +442,25 @@ void vise_gguf_encode_q3_k(const float *values, const float *importance, int64_t
         block->d = gguf_to_half(q3_scales(values + at, at_column(importance, at), scales, searched));
         pack_q3_scales(scales, block->scales);
         level_signed(values + at, block->d, scales, 4, searched, levels);
-        pack_pairs(levels, block->q);
-        memset(block->high, 0, sizeof block->high);
-        for (int i = 0; i < GGUF_SUPER; i++)
-            block->high[i % 32] |= (uint8_t)((levels[i] >> 2) << i / 32);
+        vise_gguf_put_q3_k(levels, block);
     }
+}
+
+void vise_gguf_put_q3_k(const uint8_t *levels, void *block)
+{
+    block_q3_k *out = block;
+    pack_pairs(levels, out->q);
+    memset(out->high, 0, sizeof out->high);
+    for (int i = 0; i < GGUF_SUPER; i++)
+        out->high[i % 32] |= (uint8_t)((levels[i] >> 2) << i / 32);
+}
+
+void vise_gguf_grid_q3_k(const void *block, vise_gguf_grid *grid)
+{
+    const block_q3_k *in = block;
+    int8_t scales[16];
+    unpack_q3_scales(in->scales, scales);
+    grid_of_signed(in->d, scales, 8, grid);
 }
 
 void vise_gguf_decode_q3_k(const void *blocks, int64_t cols, float *values)
@@ -418,15 +496,27 @@ void vise_gguf_encode_q6_k(const float *values, const float *importance, int64_t
         for (int r = 0; r < 16; r++)
             block->scales[r] = (int8_t)gguf_clamp(gguf_round(inverse * scales[r]), -128.0f, 127.0f);
         level_signed(x, block->d, block->scales, 32, searched, levels);
-        for (int half = 0; half < 2; half++) {
-            const uint8_t *l = levels + half * 128;
-            for (int i = 0; i < 64; i++)
-                block->low[half * 64 + i] = (uint8_t)((l[i] & 15) | (l[i + 64] & 15) << 4);
-            for (int i = 0; i < 32; i++)
-                block->high[half * 32 + i] = (uint8_t)(l[i] >> 4 | (l[i + 32] >> 4) << 2 |
-                                                       (l[i + 64] >> 4) << 4 | (l[i + 96] >> 4) << 6);
-        }
+        vise_gguf_put_q6_k(levels, block);
     }
+}
+
+void vise_gguf_put_q6_k(const uint8_t *levels, void *block)
+{
+    block_q6_k *out = block;
+    for (int half = 0; half < 2; half++) {
+        const uint8_t *l = levels + half * 128;
+        for (int i = 0; i < 64; i++)
+            out->low[half * 64 + i] = (uint8_t)((l[i] & 15) | (l[i + 64] & 15) << 4);
+        for (int i = 0; i < 32; i++)
+            out->high[half * 32 + i] = (uint8_t)(l[i] >> 4 | (l[i + 32] >> 4) << 2 | (l[i + 64] >> 4) << 4 |
+                                                 (l[i + 96] >> 4) << 6);
+    }
+}
+
+void vise_gguf_grid_q6_k(const void *block, vise_gguf_grid *grid)
+{
+    const block_q6_k *in = block;
+    grid_of_signed(in->d, in->scales, 64, grid);
 }
 
 void vise_gguf_decode_q6_k(const void *blocks, int64_t cols, float *values)

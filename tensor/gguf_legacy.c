@@ -219,6 +219,79 @@ void vise_gguf_decode_q5_1(const void *blocks, int64_t cols, float *values)
         decode_unsigned(block->q, block->high, block->d, block->m, values + at);
 }
 
+/* ---- grids --------------------------------------------------------------------------------------------- */
+
+static void grid_of(int levels, int half, uint16_t scale, float offset, vise_gguf_grid *grid)
+{
+    *grid = (vise_gguf_grid){.run = GGUF_BLOCK, .levels = levels, .half = half};
+    grid->scale[0] = gguf_from_half(scale);
+    grid->offset[0] = offset;
+}
+
+static void put_nibbles(const uint8_t *levels, uint8_t *q, uint8_t *high)
+{
+    float as_floats[GGUF_BLOCK];
+    for (int i = 0; i < GGUF_BLOCK; i++)
+        as_floats[i] = (float)levels[i];
+    store_levels(as_floats, q, high);
+}
+
+/* -128 is left out: no encoder writes it, and kernels that take magnitudes of codes stumble over it. */
+void vise_gguf_grid_q8_0(const void *block, vise_gguf_grid *grid)
+{
+    grid_of(255, 127, ((const block_q8_0 *)block)->d, 0.0f, grid);
+}
+
+void vise_gguf_put_q8_0(const uint8_t *levels, void *block)
+{
+    for (int i = 0; i < GGUF_BLOCK; i++)
+        ((block_q8_0 *)block)->q[i] = (int8_t)(levels[i] - 127);
+}
+
+void vise_gguf_grid_q4_0(const void *block, vise_gguf_grid *grid)
+{
+    grid_of(16, 8, ((const block_q4_0 *)block)->d, 0.0f, grid);
+}
+
+void vise_gguf_put_q4_0(const uint8_t *levels, void *block)
+{
+    put_nibbles(levels, ((block_q4_0 *)block)->q, NULL);
+}
+
+void vise_gguf_grid_q4_1(const void *block, vise_gguf_grid *grid)
+{
+    const block_q4_1 *b = block;
+    grid_of(16, 0, b->d, -gguf_from_half(b->m), grid);
+}
+
+void vise_gguf_put_q4_1(const uint8_t *levels, void *block)
+{
+    put_nibbles(levels, ((block_q4_1 *)block)->q, NULL);
+}
+
+void vise_gguf_grid_q5_0(const void *block, vise_gguf_grid *grid)
+{
+    grid_of(32, 16, ((const block_q5_0 *)block)->d, 0.0f, grid);
+}
+
+void vise_gguf_put_q5_0(const uint8_t *levels, void *block)
+{
+    block_q5_0 *b = block;
+    put_nibbles(levels, b->q, b->high);
+}
+
+void vise_gguf_grid_q5_1(const void *block, vise_gguf_grid *grid)
+{
+    const block_q5_1 *b = block;
+    grid_of(32, 0, b->d, -gguf_from_half(b->m), grid);
+}
+
+void vise_gguf_put_q5_1(const uint8_t *levels, void *block)
+{
+    block_q5_1 *b = block;
+    put_nibbles(levels, b->q, b->high);
+}
+
 /* ---- mxfp4 --------------------------------------------------------------------------------------------- */
 
 /* E2M1 codes, doubled. */

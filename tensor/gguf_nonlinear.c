@@ -140,17 +140,53 @@ void vise_gguf_encode_iq4_xs(const float *values, const float *importance, int64
     }
 }
 
+/* The scale of run r in units of d. */
+static int xs_scale(const block_iq4_xs *block, int r)
+{
+    const int high = (block->scales_high >> 2 * r & 3) << 4;
+    return ((block->scales_low[r / 2] >> 4 * (r % 2) & 15) | high) - 32;
+}
+
 void vise_gguf_decode_iq4_xs(const void *blocks, int64_t cols, float *values)
 {
     const block_iq4_xs *block = blocks;
     for (int64_t at = 0; at < cols; at += GGUF_SUPER, block++) {
         float unit = gguf_from_half(block->d);
-        for (int r = 0; r < 8; r++) {
-            int kept = (block->scales_low[r / 2] >> 4 * (r % 2) & 15) | (block->scales_high >> 2 * r & 3)
-                                                                            << 4;
-            load_entries(block->q + 16 * r, unit * (float)(kept - 32), values + at + 32 * r);
-        }
+        for (int r = 0; r < 8; r++)
+            load_entries(block->q + 16 * r, unit * (float)xs_scale(block, r), values + at + 32 * r);
     }
+}
+
+static void put_entries(const uint8_t *levels, uint8_t *q)
+{
+    for (int i = 0; i < 16; i++)
+        q[i] = (uint8_t)(levels[i] | levels[i + 16] << 4);
+}
+
+void vise_gguf_put_iq4_nl(const uint8_t *levels, void *block)
+{
+    put_entries(levels, ((block_q4_0 *)block)->q);
+}
+
+void vise_gguf_put_iq4_xs(const uint8_t *levels, void *block)
+{
+    for (int r = 0; r < 8; r++)
+        put_entries(levels + 32 * r, ((block_iq4_xs *)block)->q + 16 * r);
+}
+
+void vise_gguf_grid_iq4_nl(const void *block, vise_gguf_grid *grid)
+{
+    *grid = (vise_gguf_grid){.run = GGUF_BLOCK, .levels = 16, .point = table};
+    grid->scale[0] = gguf_from_half(((const block_q4_0 *)block)->d);
+}
+
+void vise_gguf_grid_iq4_xs(const void *block, vise_gguf_grid *grid)
+{
+    const block_iq4_xs *b = block;
+    const float unit = gguf_from_half(b->d);
+    *grid = (vise_gguf_grid){.run = 32, .levels = 16, .point = table};
+    for (int r = 0; r < 8; r++)
+        grid->scale[r] = unit * (float)xs_scale(b, r);
 }
 
 /* ---- ternary ------------------------------------------------------------------------------------------- */

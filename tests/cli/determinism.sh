@@ -84,6 +84,8 @@ static_rotated quant $MODEL --method gptq --scheme int8-channel+int8-tensor --ro
 gptq_updated quant $MODEL --method gptq --scheme int4-g4 --actorder none --range updated ${calibration[*]}
 gptq_mse quant $MODEL --method gptq --scheme int4-g4 --clip mse ${calibration[*]}
 made_gptq quant IN/made --include model.layers.0.* --method gptq --scheme int4-g128 ${calibration[*]}
+made_gptq_q4_k quant IN/made --include model.layers.0.*_proj --exclude *down_proj --method gptq --scheme q4_k ${calibration[*]}
+made_gptq_q4_0 quant IN/made --include model.layers.0.* --method gptq --scheme q4_0 ${calibration[*]}
 gptq_packed quant IN/packed --method gptq --scheme int3-g4 --max-shard-size 100KB ${calibration[*]}
 demo run examples/demo.json"
 

@@ -56,6 +56,14 @@ head -c 4000 "$folder/im.gguf" >"$folder/cut.gguf"
 check "a cut matrix" 3 '' 'cut.gguf' quant "$MODEL" -o "$folder/no.gguf" --scheme q4_0-mix --imatrix "$folder/cut.gguf"
 check "a text is no matrix" 3 '' 'no importance matrix' quant "$MODEL" -o "$folder/no.gguf" --scheme q4_0-mix --imatrix examples/text/calib.txt
 
+# Error feedback into blocks.
+text=(--calibration examples/text/calib.txt --samples 12 --length 128)
+check "gptq into a mixture" 0 '*' '*' quant "$MODEL" -o "$folder/g.gguf" --scheme q4_0-mix --method gptq "${text[@]}" -q --threads 1
+expect "chooses other codes" bash -c "! cmp -s '$folder/g.gguf' '$folder/w.gguf'"
+check "with two threads" 0 '*' '*' quant "$MODEL" -o "$folder/g2.gguf" --scheme q4_0-mix --method gptq "${text[@]}" -q --threads 2
+expect "the same" cmp "$folder/g.gguf" "$folder/g2.gguf"
+check "is read" 0 'q4_0' '' inspect "$folder/g.gguf"
+
 # What does not go together.
 check "GGUF has no int4" 5 '' 'layout gguf holds' quant "$MODEL" -o "$folder/no.gguf" --scheme int4-g32 --include '*q_proj'
 check "compressed-tensors has no q8_0" 5 '' 'compressed-tensors' quant "$MODEL" -o "$folder/no" --scheme q8_0 --include '*q_proj' --layout compressed-tensors
@@ -63,7 +71,8 @@ check "a .gguf file is no other layout" 2 '' 'layout gguf' convert "$MODEL" -o "
 check "no packed form" 5 '' 'no packed form' convert "$MODEL" -o "$folder/no.gguf" --pack
 check "importances are for GGUF's types" 2 '' '--imatrix' quant "$MODEL" -o "$folder/no" --scheme int4-g32 --imatrix "$folder/a.gguf"
 check "a model is no importance matrix" 3 '' 'no importance matrix' quant "$MODEL" -o "$folder/no.gguf" --scheme q8_0 --include '*q_proj' --imatrix "$folder/a.gguf"
-check "gptq does not choose blocks" 5 '' 'rtn' quant "$MODEL" -o "$folder/no.gguf" --scheme q8_0 --include '*q_proj' --method gptq --calibration examples/text/calib.txt
+check "gptq does not choose codes of mxfp4" 5 '' 'rtn' quant "$MODEL" -o "$folder/no.gguf" --scheme mxfp4 --include '*q_proj' --method gptq --calibration examples/text/calib.txt
+check "gptq measures importances itself" 2 '' 'imatrix' quant "$MODEL" -o "$folder/no.gguf" --scheme q4_0-mix --method gptq --calibration examples/text/calib.txt --imatrix "$folder/im.gguf"
 check "a mixture is no scheme of one weight" 2 '' 'mixture' quant "$MODEL" -o "$folder/no.gguf" --scheme q8_0 --otherwise q4_k_m
 head -c 100 "$folder/a.gguf" >"$folder/cut.gguf"
 check "a cut file" 3 '' 'cut.gguf' inspect "$folder/cut.gguf"

@@ -30,9 +30,10 @@ def ids_file(model, n, length):
 
 def quantized(source, rows, scheme, method, calibration, *more, expect=None):
     folder = path("quantized")
-    options = ["--calibration", calibration, "--samples", "24", "--length", "96"] if method == "gptq" or "-tensor" in scheme else []
+    static = scheme.endswith("+int8-tensor")
+    options = ["--calibration", calibration, "--samples", "24", "--length", "96"] if method == "gptq" or static else []
     vise("quant", source, "-o", folder, "--scheme", scheme, "--method", method, *options, *more, "--force")
-    return compare(folder, rows, expect)
+    return compare(folder, rows, expect, static)
 
 
 def pruned(source, rows, calibration, prune, quant, keep=None, steps=1):

@@ -47,7 +47,7 @@ def decoded(folder, modules):
     return different
 
 
-def loaded(folder, rows, count):
+def loaded(folder, rows, count, static=False):
     model, wrong = load_compressed(folder)
     modules = quantized_modules(model)
     different = decoded(folder, modules)
@@ -64,7 +64,7 @@ def loaded(folder, rows, count):
     ours, _ = vise_logits(folder, rows)
     theirs = logits_of(model, rows)
     if any(scheme.input_activations is not None for scheme in modules.values()):
-        good, detail = same_with_activations(model, rows, ours, theirs)
+        good, detail = same_with_activations(model, rows, ours, theirs, static)
     else:
         far = distance(ours, theirs)
         good, detail = far <= LIMIT, f"logits {far:.0e} apart"
@@ -75,7 +75,7 @@ def loaded(folder, rows, count):
 def quantized(source, rows, scheme, calibration=None, count=14):
     options = ["--calibration", calibration, "--samples", "16", "--length", "64", "--method", "rtn"] if calibration else []
     vise("quant", source, "-o", path("q"), "--scheme", scheme, *options, "--force")
-    return loaded(path("q"), rows, count)
+    return loaded(path("q"), rows, count, static=calibration is not None)
 
 
 def reduced(weight, args):

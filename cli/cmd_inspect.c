@@ -412,10 +412,10 @@ static void list_schemes(lister *to)
 static void list_layouts(lister *to)
 {
     size_t count;
-    const vise_layout *rows = vise_layouts(&count);
+    const vise_layout *const *rows = vise_layouts(&count);
 
     for (size_t i = 0; i < count; i++)
-        list_row(to, rows[i].name, rows[i].summary);
+        list_row(to, rows[i]->name, rows[i]->summary);
 }
 
 static void list_roles(lister *to)

@@ -35,15 +35,7 @@ static const vise_option convert_options[] = {
      .offset = offsetof(convert_config, offload_folder),
      .value = "DIR",
      .help = "write the output's weights as accelerate's disk offload too: index.json and a .dat file for each tensor"},
-    {.name = "rotate",
-     .type = VISE_OPTION_CHOICE,
-     .offset = offsetof(convert_config, rotate),
-     .choices = "none|r1|r1+r2",
-     .initial = "none",
-     .value = "WHICH",
-     .help = "first multiply weights by orthogonal matrices that leave the model's function as it is and spread "
-             "outliers: the residual stream (r1), and the values of every head (r2); norms are folded, a tied head "
-             "becomes a weight of its own"},
+    VISE_ROTATE_OPTION(offsetof(convert_config, rotate)),
     {.name = "include",
      .type = VISE_OPTION_LIST,
      .offset = offsetof(convert_config, include),

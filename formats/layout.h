@@ -99,7 +99,7 @@ typedef struct vise_layout {
 
 /* "safetensors" (plain floats: spell refuses schemes, find finds nothing), "compressed-tensors", "gguf",
  * "bitsandbytes", "gptq", "gptq-v2" and "awq". */
-const vise_layout *vise_layouts(size_t *count);        /* pointer to the first row */
+const vise_layout *const *vise_layouts(size_t *count);
 const vise_layout *vise_layout_find(const char *name); /* NULL: none */
 
 /* True if the source's config says that the key-value cache is fp8-e4m3 with calibrated scales, which lie beside the

@@ -60,8 +60,8 @@ static vise_status check_scheme(const vise_spelling *weight, vise_error *err)
     return VISE_OK;
 }
 
-vise_status vise_awq_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX], int *n_parts,
-                           vise_error *err)
+static vise_status awq_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX], int *n_parts,
+                             vise_error *err)
 {
     if (!weight->scheme.type)
         return vise_plain_spell(weight, parts, n_parts, err);
@@ -81,7 +81,7 @@ vise_status vise_awq_spell(const vise_spelling *weight, vise_part parts[VISE_PAR
 
 /* ---- storing ------------------------------------------------------------------------------------------- */
 
-size_t vise_awq_store_scratch(const vise_spelling *weight, int64_t rows)
+static size_t awq_store_scratch(const vise_spelling *weight, int64_t rows)
 {
     if (!weight->scheme.type)
         return 0;
@@ -90,8 +90,8 @@ size_t vise_awq_store_scratch(const vise_spelling *weight, int64_t rows)
     return codes > grid ? codes : grid;
 }
 
-vise_status vise_awq_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q, void *scratch,
-                           const vise_part_writer *writer, vise_error *err)
+static vise_status awq_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q, void *scratch,
+                             const vise_part_writer *writer, vise_error *err)
 {
     uint32_t *out = scratch;
     const size_t words = (size_t)q->rows / 8, cols = (size_t)q->cols, groups = (size_t)q->groups;
@@ -115,8 +115,7 @@ vise_status vise_awq_store(const vise_spelling *weight, int64_t row0, const vise
 /* ---- the config ---------------------------------------------------------------------------------------- */
 
 /* Its loaders leave a module alone when its name has one of these texts in it. */
-static vise_status put_left_alone(vise_json_writer *w, const vise_spelling *weights, size_t n,
-                                  vise_error *err)
+static vise_status put_left_alone(vise_json_writer *w, const vise_spelling *weights, size_t n, vise_error *err)
 {
     vise_json_key(w, "modules_to_not_convert");
     vise_json_array(w);
@@ -136,7 +135,7 @@ static vise_status put_left_alone(vise_json_writer *w, const vise_spelling *weig
     return VISE_OK;
 }
 
-vise_status vise_awq_config(const vise_spelling *weights, size_t n, vise_buf *buf, vise_error *err)
+static vise_status awq_config(const vise_spelling *weights, size_t n, vise_buf *buf, vise_error *err)
 {
     const vise_spelling *first = NULL;
     char one[VISE_SCHEME_TEXT_MAX], other[VISE_SCHEME_TEXT_MAX];
@@ -176,7 +175,7 @@ vise_status vise_awq_config(const vise_spelling *weights, size_t n, vise_buf *bu
 
 /* ---- found --------------------------------------------------------------------------------------------- */
 
-bool vise_awq_recognise(const vise_source *source)
+static bool awq_recognise(const vise_source *source)
 {
     return vise_config_is_method(vise_quantization_config(source), "awq");
 }
@@ -231,8 +230,8 @@ static vise_status scan(const vise_source *source, vise_arena *arena, vise_found
     return VISE_OK;
 }
 
-vise_status vise_awq_find(const vise_source *source, vise_arena *arena, vise_found **found, size_t *n,
-                          vise_error *err)
+static vise_status awq_find(const vise_source *source, vise_arena *arena, vise_found **found, size_t *n,
+                            vise_error *err)
 {
     vise_found_list list = {0};
     return vise_found_take(&list, scan(source, arena, &list, err), arena, found, n, err);
@@ -240,8 +239,8 @@ vise_status vise_awq_find(const vise_source *source, vise_arena *arena, vise_fou
 
 /* ---- loading ------------------------------------------------------------------------------------------- */
 
-vise_status vise_awq_load(const vise_source *source, const vise_found *found, int64_t row0, vise_qweight *q,
-                          vise_pool *pool, vise_error *err)
+static vise_status awq_load(const vise_source *source, const vise_found *found, int64_t row0, vise_qweight *q,
+                            vise_pool *pool, vise_error *err)
 {
     VISE_TRY(vise_check_tile(found->module, found->rows, found->cols, row0, q, err));
     const size_t words = (size_t)q->rows / 8, cols = (size_t)q->cols, groups = (size_t)q->groups;
@@ -265,3 +264,17 @@ vise_status vise_awq_load(const vise_source *source, const vise_found *found, in
     return status != VISE_OK ? status
                              : vise_scales_load_f16(source, found, VISE_AWQ_SCALE, row0, q, pool, err);
 }
+
+const vise_layout vise_layout_awq = {
+    .name = "awq",
+    .summary = "int4 as AutoAWQ's GEMM form; loaded by transformers (gptqmodel), vLLM, SGLang",
+    .scale_dtype = VISE_DTYPE_F16,
+    .transposed = true,
+    .spell = awq_spell,
+    .store_scratch = awq_store_scratch,
+    .store = awq_store,
+    .config = awq_config,
+    .recognise = awq_recognise,
+    .find = awq_find,
+    .load = awq_load,
+};

@@ -62,8 +62,8 @@ static vise_status state_room(const vise_spelling *weight, int64_t *room, vise_e
     return status;
 }
 
-vise_status vise_bnb_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX], int *n_parts,
-                           vise_error *err)
+static vise_status bnb_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX], int *n_parts,
+                             vise_error *err)
 {
     if (!weight->scheme.type)
         return vise_plain_spell(weight, parts, n_parts, err);
@@ -112,7 +112,7 @@ vise_status vise_bnb_spell(const vise_spelling *weight, vise_part parts[VISE_PAR
 
 /* ---- storing ------------------------------------------------------------------------------------------- */
 
-size_t vise_bnb_store_scratch(const vise_spelling *weight, int64_t rows)
+static size_t bnb_store_scratch(const vise_spelling *weight, int64_t rows)
 {
     return weight->scheme.type ? (size_t)(rows * weight->cols) + 1 : 0;
 }
@@ -176,8 +176,8 @@ static vise_status store_int8(int64_t row0, const vise_qweight *q, uint8_t *scra
                          (size_t)q->rows * sizeof(float), err);
 }
 
-vise_status vise_bnb_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q, void *scratch,
-                           const vise_part_writer *writer, vise_error *err)
+static vise_status bnb_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q, void *scratch,
+                             const vise_part_writer *writer, vise_error *err)
 {
     static const uint8_t row_major = 0;
     VISE_TRY(vise_check_tile(weight->module, weight->rows, weight->cols, row0, q, err));
@@ -224,8 +224,8 @@ static vise_status load_blocks(const vise_source *source, const vise_found *foun
     return status;
 }
 
-vise_status vise_bnb_load(const vise_source *source, const vise_found *found, int64_t row0, vise_qweight *q,
-                          vise_pool *pool, vise_error *err)
+static vise_status bnb_load(const vise_source *source, const vise_found *found, int64_t row0, vise_qweight *q,
+                            vise_pool *pool, vise_error *err)
 {
     VISE_TRY(vise_check_tile(found->module, found->rows, found->cols, row0, q, err));
     q->flat = row0 * q->cols;
@@ -244,3 +244,16 @@ vise_status vise_bnb_load(const vise_source *source, const vise_found *found, in
     return vise_source_read(source, found->parts[VISE_BNB_SCALE], (uint64_t)row0 * sizeof(float),
                             (uint64_t)q->rows * sizeof(float), q->scales, pool, err);
 }
+
+const vise_layout vise_layout_bnb = {
+    .name = "bitsandbytes",
+    .summary = "nf4, fp4 and LLM.int8; loaded by transformers, vLLM, PEFT",
+    .scale_dtype = VISE_DTYPE_F32,
+    .spell = bnb_spell,
+    .store_scratch = bnb_store_scratch,
+    .store = bnb_store,
+    .config = vise_bnb_config,
+    .recognise = vise_bnb_recognise,
+    .find = vise_bnb_find,
+    .load = bnb_load,
+};

@@ -87,8 +87,8 @@ static vise_part input_part(const vise_spelling *weight)
                        .shape = {1}};
 }
 
-vise_status vise_ct_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX], int *n_parts,
-                          vise_error *err)
+static vise_status ct_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX], int *n_parts,
+                            vise_error *err)
 {
     if (!weight->scheme.type)
         return vise_plain_spell(weight, parts, n_parts, err);
@@ -137,7 +137,7 @@ vise_status vise_ct_spell(const vise_spelling *weight, vise_part parts[VISE_PART
 /* ---- storing ---------------------------------------------------------------------------------- */
 
 /* The largest of what is made before it is written: codes, scales, zero points. */
-size_t vise_ct_store_scratch(const vise_spelling *weight, int64_t rows)
+static size_t ct_store_scratch(const vise_spelling *weight, int64_t rows)
 {
     const vise_scheme *scheme = &weight->scheme;
     if (!scheme->type)
@@ -165,8 +165,8 @@ static size_t encode_scales(const vise_spelling *weight, const vise_qweight *q, 
     return 1;
 }
 
-static vise_status store_scales(const vise_spelling *weight, int64_t row0, const vise_qweight *q, uint8_t *scratch,
-                                const vise_part_writer *writer, vise_error *err)
+static vise_status store_scales(const vise_spelling *weight, int64_t row0, const vise_qweight *q,
+                                uint8_t *scratch, const vise_part_writer *writer, vise_error *err)
 {
     const size_t groups = (size_t)q->groups;
     if (q->scheme.granularity == VISE_PER_BLOCK)
@@ -179,8 +179,8 @@ static vise_status store_scales(const vise_spelling *weight, int64_t row0, const
 }
 
 /* What is stored once for the whole weight beside shape and scales. */
-static vise_status store_factors(const vise_spelling *weight, const vise_qweight *q, const vise_part_writer *writer,
-                                 vise_error *err)
+static vise_status store_factors(const vise_spelling *weight, const vise_qweight *q,
+                                 const vise_part_writer *writer, vise_error *err)
 {
     const bool nvfp4 = q->scheme.type->codebook == &vise_codebook_nvfp4;
     if (nvfp4)
@@ -190,7 +190,7 @@ static vise_status store_factors(const vise_spelling *weight, const vise_qweight
     vise_part parts[VISE_PARTS_MAX];
     int n;
     uint8_t bytes[8];
-    VISE_TRY(vise_ct_spell(weight, parts, &n, err));
+    VISE_TRY(ct_spell(weight, parts, &n, err));
     if (!(q->input_scale > 0.0f))
         return VISE_FAIL(err, VISE_EINTERNAL, "%s: nothing has calibrated its inputs", weight->module);
     vise_from_f32(parts[n - 1].dtype, &q->input_scale, bytes, 1);
@@ -266,8 +266,8 @@ static vise_status store_int(int64_t row0, const vise_qweight *q, uint8_t *scrat
 }
 
 /* Two codes to a byte, the first in the low half. Groups are of even size, so rows are. */
-static vise_status store_fp4(int64_t row0, const vise_qweight *q, uint8_t *scratch, const vise_part_writer *writer,
-                             vise_error *err)
+static vise_status store_fp4(int64_t row0, const vise_qweight *q, uint8_t *scratch,
+                             const vise_part_writer *writer, vise_error *err)
 {
     const size_t bytes = (size_t)(q->rows * q->cols) / 2;
     for (size_t i = 0; i < bytes; i++)
@@ -275,8 +275,8 @@ static vise_status store_fp4(int64_t row0, const vise_qweight *q, uint8_t *scrat
     return writer->write(writer->context, VISE_CT_WEIGHT, (uint64_t)(row0 * q->cols) / 2, scratch, bytes, err);
 }
 
-vise_status vise_ct_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q, void *scratch,
-                          const vise_part_writer *writer, vise_error *err)
+static vise_status ct_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q, void *scratch,
+                            const vise_part_writer *writer, vise_error *err)
 {
     VISE_TRY(vise_check_tile(weight->module, weight->rows, weight->cols, row0, q, err));
     switch (vise_ct_form_of(&weight->scheme)) {
@@ -298,3 +298,16 @@ vise_status vise_ct_store(const vise_spelling *weight, int64_t row0, const vise_
         VISE_TRY(store_factors(weight, q, writer, err));
     return store_scales(weight, row0, q, scratch, writer, err);
 }
+
+const vise_layout vise_layout_ct = {
+    .name = "compressed-tensors",
+    .summary = "integers as llm-compressor writes them; loaded by transformers, vLLM, SGLang",
+    .scale_dtype = VISE_DTYPE_COUNT,
+    .spell = ct_spell,
+    .store_scratch = ct_store_scratch,
+    .store = ct_store,
+    .config = vise_ct_config,
+    .recognise = vise_ct_recognise,
+    .find = vise_ct_find,
+    .load = vise_ct_load,
+};

@@ -66,8 +66,8 @@ static vise_status check_scheme(const vise_spelling *weight, vise_error *err)
     return vise_check_groups(weight, err);
 }
 
-vise_status vise_fp8_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX], int *n_parts,
-                           vise_error *err)
+static vise_status fp8_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX], int *n_parts,
+                             vise_error *err)
 {
     if (!weight->scheme.type)
         return vise_plain_spell(weight, parts, n_parts, err);
@@ -90,14 +90,14 @@ vise_status vise_fp8_spell(const vise_spelling *weight, vise_part parts[VISE_PAR
 
 /* ---- storing ------------------------------------------------------------------------------------------- */
 
-size_t vise_fp8_store_scratch(const vise_spelling *weight, int64_t rows)
+static size_t fp8_store_scratch(const vise_spelling *weight, int64_t rows)
 {
     (void)rows;
     return weight->scheme.type ? (size_t)vise_scheme_groups(&weight->scheme, weight->cols) * sizeof(float) : 0;
 }
 
-vise_status vise_fp8_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q, void *scratch,
-                           const vise_part_writer *writer, vise_error *err)
+static vise_status fp8_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q, void *scratch,
+                             const vise_part_writer *writer, vise_error *err)
 {
     VISE_TRY(vise_check_tile(weight->module, weight->rows, weight->cols, row0, q, err));
     VISE_TRY(writer->write(writer->context, VISE_FP8_WEIGHT, (uint64_t)(row0 * q->cols), q->codes,
@@ -112,7 +112,7 @@ vise_status vise_fp8_store(const vise_spelling *weight, int64_t row0, const vise
     return row0 == 0 ? writer->write(writer->context, VISE_FP8_SCALE, 0, q->scales, sizeof(float), err) : VISE_OK;
 }
 
-vise_status vise_fp8_config(const vise_spelling *weights, size_t n, vise_buf *buf, vise_error *err)
+static vise_status fp8_config(const vise_spelling *weights, size_t n, vise_buf *buf, vise_error *err)
 {
     const vise_spelling *first = NULL;
     char one[VISE_SCHEME_TEXT_MAX], other[VISE_SCHEME_TEXT_MAX];
@@ -152,7 +152,7 @@ vise_status vise_fp8_config(const vise_spelling *weights, size_t n, vise_buf *bu
 
 /* ---- found --------------------------------------------------------------------------------------------- */
 
-bool vise_fp8_recognise(const vise_source *source)
+static bool fp8_recognise(const vise_source *source)
 {
     return vise_config_is_method(vise_quantization_config(source), "fp8");
 }
@@ -198,8 +198,8 @@ static vise_status read_input(const vise_source *source, vise_arena *arena, vise
                : vise_found_bad(source, found->module, suffix, "is not a positive number", err);
 }
 
-static vise_status add_weight(const vise_source *source, size_t tensor, const vise_scheme *scheme, bool calibrated,
-                              vise_arena *arena, vise_found_list *list, vise_error *err)
+static vise_status add_weight(const vise_source *source, size_t tensor, const vise_scheme *scheme,
+                              bool calibrated, vise_arena *arena, vise_found_list *list, vise_error *err)
 {
     const vise_tensor_info *weight = vise_source_tensor(source, tensor);
     vise_found found = {.scheme = *scheme, .scale_dtype = VISE_DTYPE_F32};
@@ -246,8 +246,8 @@ static vise_status scan(const vise_source *source, vise_arena *arena, vise_found
     return VISE_OK;
 }
 
-vise_status vise_fp8_find(const vise_source *source, vise_arena *arena, vise_found **found, size_t *n,
-                          vise_error *err)
+static vise_status fp8_find(const vise_source *source, vise_arena *arena, vise_found **found, size_t *n,
+                            vise_error *err)
 {
     vise_found_list list = {0};
     return vise_found_take(&list, scan(source, arena, &list, err), arena, found, n, err);
@@ -255,8 +255,8 @@ vise_status vise_fp8_find(const vise_source *source, vise_arena *arena, vise_fou
 
 /* ---- loading ------------------------------------------------------------------------------------------- */
 
-vise_status vise_fp8_load(const vise_source *source, const vise_found *found, int64_t row0, vise_qweight *q,
-                          vise_pool *pool, vise_error *err)
+static vise_status fp8_load(const vise_source *source, const vise_found *found, int64_t row0, vise_qweight *q,
+                            vise_pool *pool, vise_error *err)
 {
     const size_t scale = found->parts[VISE_FP8_SCALE];
     const vise_dtype dtype = vise_source_tensor(source, scale)->dtype;
@@ -271,3 +271,16 @@ vise_status vise_fp8_load(const vise_source *source, const vise_found *found, in
     vise_to_f32(dtype, bytes, q->scales, 1);
     return VISE_OK;
 }
+
+const vise_layout vise_layout_fp8 = {
+    .name = "fp8",
+    .summary = "fp8-e4m3 in blocks or per tensor, fine-grained; loaded by transformers, vLLM, SGLang",
+    .scale_dtype = VISE_DTYPE_F32,
+    .spell = fp8_spell,
+    .store_scratch = fp8_store_scratch,
+    .store = fp8_store,
+    .config = fp8_config,
+    .recognise = fp8_recognise,
+    .find = fp8_find,
+    .load = fp8_load,
+};

@@ -9,7 +9,7 @@
 
 static const char weight_suffix[] = ".weight";
 
-bool vise_gguf_recognise(const vise_source *source)
+static bool gguf_recognise(const vise_source *source)
 {
     return vise_source_gguf(source) != NULL;
 }
@@ -43,8 +43,8 @@ static vise_status find_one(const vise_source *source, size_t index, vise_arena 
                              err);
 }
 
-vise_status vise_gguf_find_weights(const vise_source *source, vise_arena *arena, vise_found **found,
-                                   size_t *n, vise_error *err)
+static vise_status gguf_find_weights(const vise_source *source, vise_arena *arena, vise_found **found,
+                                     size_t *n, vise_error *err)
 {
     void *block;
     *n = 0;
@@ -56,8 +56,8 @@ vise_status vise_gguf_find_weights(const vise_source *source, vise_arena *arena,
     return VISE_OK;
 }
 
-vise_status vise_gguf_load(const vise_source *source, const vise_found *found, int64_t row0, vise_qweight *q,
-                           vise_pool *pool, vise_error *err)
+static vise_status gguf_load(const vise_source *source, const vise_found *found, int64_t row0, vise_qweight *q,
+                             vise_pool *pool, vise_error *err)
 {
     const vise_gguf_type *type = found->scheme.type->blocks;
     const uint64_t row_bytes = vise_gguf_row_bytes(type, found->cols), bytes = (uint64_t)q->rows * row_bytes;
@@ -73,8 +73,8 @@ vise_status vise_gguf_load(const vise_source *source, const vise_found *found, i
 
 /* ---- writing ------------------------------------------------------------------------------------------- */
 
-vise_status vise_gguf_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX], int *n_parts,
-                            vise_error *err)
+static vise_status gguf_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX], int *n_parts,
+                              vise_error *err)
 {
     char text[VISE_SCHEME_TEXT_MAX];
     const vise_gguf_type *type = weight->scheme.type != NULL ? weight->scheme.type->blocks : NULL;
@@ -102,15 +102,15 @@ vise_status vise_gguf_spell(const vise_spelling *weight, vise_part parts[VISE_PA
     return VISE_OK;
 }
 
-size_t vise_gguf_store_scratch(const vise_spelling *weight, int64_t rows)
+static size_t gguf_store_scratch(const vise_spelling *weight, int64_t rows)
 {
     (void)weight;
     (void)rows;
     return 0;
 }
 
-vise_status vise_gguf_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q, void *scratch,
-                            const vise_part_writer *writer, vise_error *err)
+static vise_status gguf_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q, void *scratch,
+                              const vise_part_writer *writer, vise_error *err)
 {
     (void)scratch;
     const vise_gguf_type *type = q->scheme.type->blocks;
@@ -125,10 +125,23 @@ vise_status vise_gguf_store(const vise_spelling *weight, int64_t row0, const vis
 }
 
 /* GGUF says everything itself. */
-vise_status vise_gguf_config(const vise_spelling *weights, size_t n, vise_buf *buf, vise_error *err)
+static vise_status gguf_config(const vise_spelling *weights, size_t n, vise_buf *buf, vise_error *err)
 {
     (void)weights;
     (void)n;
     vise_buf_add_text(buf, "null");
     return vise_buf_check(buf, "quantization_config", err);
 }
+
+const vise_layout vise_layout_gguf = {
+    .name = "gguf",
+    .summary = "GGUF with the block types of llama.cpp; loaded by llama.cpp, ollama, transformers",
+    .scale_dtype = VISE_DTYPE_COUNT,
+    .spell = gguf_spell,
+    .store_scratch = gguf_store_scratch,
+    .store = gguf_store,
+    .config = gguf_config,
+    .recognise = gguf_recognise,
+    .find = gguf_find_weights,
+    .load = gguf_load,
+};

@@ -38,8 +38,8 @@ static vise_status check_scheme(const vise_spelling *weight, vise_error *err)
     return VISE_OK;
 }
 
-vise_status vise_gptq_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX], int *n_parts,
-                            vise_error *err)
+static vise_status gptq_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX], int *n_parts,
+                              vise_error *err)
 {
     if (!weight->scheme.type)
         return vise_plain_spell(weight, parts, n_parts, err);
@@ -82,7 +82,7 @@ static scratch_parts scratch_of(const vise_spelling *weight, int64_t rows)
     return p;
 }
 
-size_t vise_gptq_store_scratch(const vise_spelling *weight, int64_t rows)
+static size_t gptq_store_scratch(const vise_spelling *weight, int64_t rows)
 {
     return weight->scheme.type ? scratch_of(weight, rows).total : 0;
 }
@@ -186,22 +186,22 @@ static vise_status store(const vise_spelling *weight, bool v1, int64_t row0, con
     return row0 == 0 ? store_g_idx(q, scratch, writer, err) : VISE_OK;
 }
 
-vise_status vise_gptq_v1_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q,
-                               void *scratch, const vise_part_writer *writer, vise_error *err)
+static vise_status gptq_v1_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q,
+                                 void *scratch, const vise_part_writer *writer, vise_error *err)
 {
     return store(weight, true, row0, q, scratch, writer, err);
 }
 
-vise_status vise_gptq_v2_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q,
-                               void *scratch, const vise_part_writer *writer, vise_error *err)
+static vise_status gptq_v2_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q,
+                                 void *scratch, const vise_part_writer *writer, vise_error *err)
 {
     return store(weight, false, row0, q, scratch, writer, err);
 }
 
 /* ---- loading ------------------------------------------------------------------------------------------- */
 
-static vise_status load_codes(const vise_source *source, const vise_found *found, int64_t row0,
-                              vise_qweight *q, vise_pool *pool, vise_error *err)
+static vise_status load_codes(const vise_source *source, const vise_found *found, int64_t row0, vise_qweight *q,
+                              vise_pool *pool, vise_error *err)
 {
     const int bits = found->scheme.type->bits;
     const size_t rows = (size_t)q->rows, cols = (size_t)q->cols, row_words = vise_pack_words(cols, bits);
@@ -231,8 +231,8 @@ static void raise_stored(uint32_t *words, size_t n, int bits)
         words[i] += ones;
 }
 
-static vise_status load_zeros(const vise_source *source, const vise_found *found, int64_t row0,
-                              vise_qweight *q, vise_pool *pool, vise_error *err)
+static vise_status load_zeros(const vise_source *source, const vise_found *found, int64_t row0, vise_qweight *q,
+                              vise_pool *pool, vise_error *err)
 {
     const int bits = found->scheme.type->bits;
     const bool v1 = found->variant == VISE_GPTQ_V1;
@@ -266,8 +266,8 @@ static vise_status load_zeros(const vise_source *source, const vise_found *found
     return status;
 }
 
-vise_status vise_gptq_load(const vise_source *source, const vise_found *found, int64_t row0, vise_qweight *q,
-                           vise_pool *pool, vise_error *err)
+static vise_status gptq_load(const vise_source *source, const vise_found *found, int64_t row0, vise_qweight *q,
+                             vise_pool *pool, vise_error *err)
 {
     VISE_TRY(vise_check_tile(found->module, found->rows, found->cols, row0, q, err));
     VISE_TRY(load_codes(source, found, row0, q, pool, err));
@@ -275,3 +275,33 @@ vise_status vise_gptq_load(const vise_source *source, const vise_found *found, i
     q->group_of = found->group_of;
     return vise_scales_load_f16(source, found, VISE_GPTQ_SCALE, row0, q, pool, err);
 }
+
+const vise_layout vise_layout_gptq = {
+    .name = "gptq",
+    .summary = "integers as GPTQ's tools write them; loaded by transformers (gptqmodel), vLLM, SGLang, ExLlama",
+    .scale_dtype = VISE_DTYPE_F16,
+    .config_file = "quantize_config.json",
+    .transposed = true,
+    .spell = gptq_spell,
+    .store_scratch = gptq_store_scratch,
+    .store = gptq_v1_store,
+    .config = vise_gptq_v1_config,
+    .recognise = vise_gptq_v1_recognise,
+    .find = vise_gptq_find,
+    .load = gptq_load,
+};
+
+const vise_layout vise_layout_gptq_v2 = {
+    .name = "gptq-v2",
+    .summary = "the same with zero points as they are; loaded by GPTQModel, vLLM",
+    .scale_dtype = VISE_DTYPE_F16,
+    .config_file = "quantize_config.json",
+    .transposed = true,
+    .spell = gptq_spell,
+    .store_scratch = gptq_store_scratch,
+    .store = gptq_v2_store,
+    .config = vise_gptq_v2_config,
+    .recognise = vise_gptq_v2_recognise,
+    .find = vise_gptq_find,
+    .load = gptq_load,
+};

@@ -12,26 +12,19 @@
  * none. */
 const cJSON *vise_quantization_config(const vise_source *source);
 
-/* ---- the rows: functions as vise_layout documents them ---------------------------------------- */
+/* ---- the rows of the table, and functions of rows that another file holds, as vise_layout documents them ---- */
+
+extern const vise_layout vise_layout_plain;
+extern const vise_layout vise_layout_ct;
+extern const vise_layout vise_layout_gguf;
+extern const vise_layout vise_layout_bnb;
+extern const vise_layout vise_layout_fp8;
+extern const vise_layout vise_layout_gptq;
+extern const vise_layout vise_layout_gptq_v2;
+extern const vise_layout vise_layout_awq;
 
 VISE_MUST_USE vise_status vise_plain_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX],
                                            int *n_parts, vise_error *err);
-size_t vise_plain_store_scratch(const vise_spelling *weight, int64_t rows);
-VISE_MUST_USE vise_status vise_plain_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q,
-                                           void *scratch, const vise_part_writer *writer, vise_error *err);
-VISE_MUST_USE vise_status vise_plain_config(const vise_spelling *weights, size_t n, vise_buf *buf,
-                                            vise_error *err);
-bool vise_plain_recognise(const vise_source *source);
-VISE_MUST_USE vise_status vise_plain_find(const vise_source *source, vise_arena *arena, vise_found **found,
-                                          size_t *n, vise_error *err);
-VISE_MUST_USE vise_status vise_plain_load(const vise_source *source, const vise_found *found, int64_t row0,
-                                          vise_qweight *q, vise_pool *pool, vise_error *err);
-
-VISE_MUST_USE vise_status vise_ct_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX],
-                                        int *n_parts, vise_error *err);
-size_t vise_ct_store_scratch(const vise_spelling *weight, int64_t rows);
-VISE_MUST_USE vise_status vise_ct_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q,
-                                        void *scratch, const vise_part_writer *writer, vise_error *err);
 VISE_MUST_USE vise_status vise_ct_config(const vise_spelling *weights, size_t n, vise_buf *buf,
                                          vise_error *err);
 bool vise_ct_recognise(const vise_source *source);
@@ -39,76 +32,19 @@ VISE_MUST_USE vise_status vise_ct_find(const vise_source *source, vise_arena *ar
                                        size_t *n, vise_error *err);
 VISE_MUST_USE vise_status vise_ct_load(const vise_source *source, const vise_found *found, int64_t row0,
                                        vise_qweight *q, vise_pool *pool, vise_error *err);
-
-VISE_MUST_USE vise_status vise_gguf_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX],
-                                          int *n_parts, vise_error *err);
-size_t vise_gguf_store_scratch(const vise_spelling *weight, int64_t rows);
-VISE_MUST_USE vise_status vise_gguf_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q,
-                                          void *scratch, const vise_part_writer *writer, vise_error *err);
-VISE_MUST_USE vise_status vise_gguf_config(const vise_spelling *weights, size_t n, vise_buf *buf,
-                                           vise_error *err);
-bool vise_gguf_recognise(const vise_source *source);
-VISE_MUST_USE vise_status vise_gguf_find_weights(const vise_source *source, vise_arena *arena,
-                                                 vise_found **found, size_t *n, vise_error *err);
-VISE_MUST_USE vise_status vise_gguf_load(const vise_source *source, const vise_found *found, int64_t row0,
-                                         vise_qweight *q, vise_pool *pool, vise_error *err);
-
-VISE_MUST_USE vise_status vise_gptq_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX],
-                                          int *n_parts, vise_error *err);
-size_t vise_gptq_store_scratch(const vise_spelling *weight, int64_t rows);
 VISE_MUST_USE vise_status vise_gptq_find(const vise_source *source, vise_arena *arena, vise_found **found,
                                          size_t *n, vise_error *err);
-VISE_MUST_USE vise_status vise_gptq_load(const vise_source *source, const vise_found *found, int64_t row0,
-                                         vise_qweight *q, vise_pool *pool, vise_error *err);
-VISE_MUST_USE vise_status vise_gptq_v1_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q,
-                                             void *scratch, const vise_part_writer *writer, vise_error *err);
 VISE_MUST_USE vise_status vise_gptq_v1_config(const vise_spelling *weights, size_t n, vise_buf *buf,
                                               vise_error *err);
 bool vise_gptq_v1_recognise(const vise_source *source);
-VISE_MUST_USE vise_status vise_gptq_v2_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q,
-                                             void *scratch, const vise_part_writer *writer, vise_error *err);
 VISE_MUST_USE vise_status vise_gptq_v2_config(const vise_spelling *weights, size_t n, vise_buf *buf,
                                               vise_error *err);
 bool vise_gptq_v2_recognise(const vise_source *source);
-
-VISE_MUST_USE vise_status vise_fp8_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX],
-                                         int *n_parts, vise_error *err);
-size_t vise_fp8_store_scratch(const vise_spelling *weight, int64_t rows);
-VISE_MUST_USE vise_status vise_fp8_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q,
-                                         void *scratch, const vise_part_writer *writer, vise_error *err);
-VISE_MUST_USE vise_status vise_fp8_config(const vise_spelling *weights, size_t n, vise_buf *buf,
-                                          vise_error *err);
-bool vise_fp8_recognise(const vise_source *source);
-VISE_MUST_USE vise_status vise_fp8_find(const vise_source *source, vise_arena *arena, vise_found **found,
-                                        size_t *n, vise_error *err);
-VISE_MUST_USE vise_status vise_fp8_load(const vise_source *source, const vise_found *found, int64_t row0,
-                                        vise_qweight *q, vise_pool *pool, vise_error *err);
-
-VISE_MUST_USE vise_status vise_awq_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX],
-                                         int *n_parts, vise_error *err);
-size_t vise_awq_store_scratch(const vise_spelling *weight, int64_t rows);
-VISE_MUST_USE vise_status vise_awq_find(const vise_source *source, vise_arena *arena, vise_found **found,
-                                        size_t *n, vise_error *err);
-VISE_MUST_USE vise_status vise_awq_load(const vise_source *source, const vise_found *found, int64_t row0,
-                                        vise_qweight *q, vise_pool *pool, vise_error *err);
-VISE_MUST_USE vise_status vise_awq_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q,
-                                         void *scratch, const vise_part_writer *writer, vise_error *err);
-VISE_MUST_USE vise_status vise_awq_config(const vise_spelling *weights, size_t n, vise_buf *buf,
-                                          vise_error *err);
-bool vise_awq_recognise(const vise_source *source);
-
-VISE_MUST_USE vise_status vise_bnb_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX],
-                                         int *n_parts, vise_error *err);
-size_t vise_bnb_store_scratch(const vise_spelling *weight, int64_t rows);
-VISE_MUST_USE vise_status vise_bnb_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q,
-                                         void *scratch, const vise_part_writer *writer, vise_error *err);
 VISE_MUST_USE vise_status vise_bnb_config(const vise_spelling *weights, size_t n, vise_buf *buf,
                                           vise_error *err);
 bool vise_bnb_recognise(const vise_source *source);
 VISE_MUST_USE vise_status vise_bnb_find(const vise_source *source, vise_arena *arena, vise_found **found,
                                         size_t *n, vise_error *err);
-VISE_MUST_USE vise_status vise_bnb_load(const vise_source *source, const vise_found *found, int64_t row0,
-                                        vise_qweight *q, vise_pool *pool, vise_error *err);
 
 /* ---- what they share ------------------------------------------------------------------------------------------- */
 

@@ -30,15 +30,15 @@ vise_status vise_plain_spell(const vise_spelling *weight, vise_part parts[VISE_P
     return VISE_OK;
 }
 
-size_t vise_plain_store_scratch(const vise_spelling *weight, int64_t rows)
+static size_t plain_store_scratch(const vise_spelling *weight, int64_t rows)
 {
     (void)weight;
     (void)rows;
     return 0;
 }
 
-vise_status vise_plain_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q, void *scratch,
-                             const vise_part_writer *writer, vise_error *err)
+static vise_status plain_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q, void *scratch,
+                               const vise_part_writer *writer, vise_error *err)
 {
     (void)weight;
     (void)row0;
@@ -47,7 +47,7 @@ vise_status vise_plain_store(const vise_spelling *weight, int64_t row0, const vi
     return no_scheme(&q->scheme, err);
 }
 
-vise_status vise_plain_config(const vise_spelling *weights, size_t n, vise_buf *buf, vise_error *err)
+static vise_status plain_config(const vise_spelling *weights, size_t n, vise_buf *buf, vise_error *err)
 {
     for (size_t i = 0; i < n; i++)
         if (weights[i].scheme.type)
@@ -56,13 +56,13 @@ vise_status vise_plain_config(const vise_spelling *weights, size_t n, vise_buf *
     return vise_buf_check(buf, "quantization_config", err);
 }
 
-bool vise_plain_recognise(const vise_source *source)
+static bool plain_recognise(const vise_source *source)
 {
     return vise_quantization_config(source) == NULL && vise_source_gguf(source) == NULL;
 }
 
-vise_status vise_plain_find(const vise_source *source, vise_arena *arena, vise_found **found, size_t *n,
-                            vise_error *err)
+static vise_status plain_find(const vise_source *source, vise_arena *arena, vise_found **found, size_t *n,
+                              vise_error *err)
 {
     (void)source;
     (void)arena;
@@ -72,8 +72,8 @@ vise_status vise_plain_find(const vise_source *source, vise_arena *arena, vise_f
     return VISE_OK;
 }
 
-vise_status vise_plain_load(const vise_source *source, const vise_found *found, int64_t row0, vise_qweight *q,
-                            vise_pool *pool, vise_error *err)
+static vise_status plain_load(const vise_source *source, const vise_found *found, int64_t row0, vise_qweight *q,
+                              vise_pool *pool, vise_error *err)
 {
     (void)source;
     (void)row0;
@@ -81,3 +81,16 @@ vise_status vise_plain_load(const vise_source *source, const vise_found *found, 
     (void)pool;
     return no_scheme(&found->scheme, err);
 }
+
+const vise_layout vise_layout_plain = {
+    .name = "safetensors",
+    .summary = "plain floating-point tensors; loaded by everything",
+    .scale_dtype = VISE_DTYPE_COUNT,
+    .spell = vise_plain_spell,
+    .store_scratch = plain_store_scratch,
+    .store = plain_store,
+    .config = plain_config,
+    .recognise = plain_recognise,
+    .find = plain_find,
+    .load = plain_load,
+};

@@ -33,10 +33,10 @@ struct vise_store {
 static vise_status choose_layout(vise_store *store, vise_error *err)
 {
     size_t count;
-    const vise_layout *layouts = vise_layouts(&count);
+    const vise_layout *const *layouts = vise_layouts(&count);
     for (size_t i = 0; i < count && !store->layout; i++)
-        if (layouts[i].recognise(store->source))
-            store->layout = &layouts[i];
+        if (layouts[i]->recognise(store->source))
+            store->layout = layouts[i];
     if (store->layout)
         return VISE_OK;
     const cJSON *method =
@@ -340,8 +340,8 @@ static vise_status read_plain(const vise_store *store, const vise_logical *entry
 
 /* Rows of a matrix that is stored transposed: a stripe of every stored row. A packed tensor is read in whole stored
  * rows, since its chunks are decoded whole. */
-static vise_status read_transposed(const vise_store *store, const vise_logical *entry, int64_t row0, int64_t rows,
-                                   float *values, vise_pool *pool, vise_error *err)
+static vise_status read_transposed(const vise_store *store, const vise_logical *entry, int64_t row0,
+                                   int64_t rows, float *values, vise_pool *pool, vise_error *err)
 {
     const vise_dtype_traits *traits = vise_dtype_of(entry->dtype);
     if (!traits->to_f32)

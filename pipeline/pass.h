@@ -2,11 +2,13 @@
  * among which `--method` chooses. A method says what it needs to know of the network and supplies hooks, all
  * optional; the executor (pipeline/run.h) walks over the blocks once and calls them.
  *
- *   plan     metadata only: for every selected weight, say what becomes of it; refuse what could only fail
- * later begin    once, before the walk measure  a first walk over the weights (row tiles), for what must be
- * known of a whole weight: thresholds, ranges weight   pure map of a row tile of one weight: any order, any
- * worker. For methods that need weights alone group    the linears of a block that share one input, with the
- * statistics of that input. In block order, groups in forward order end      once, after the walk
+ * - plan: metadata only. For every selected weight, says what becomes of it; refuses what could only fail later.
+ * - begin: once, before the walk.
+ * - measure: a first walk over the weights, in row tiles, for what must be known of a whole weight: thresholds, ranges.
+ * - weight: a pure map of a row tile of one weight, in any order, by any worker. For methods that need weights alone.
+ * - group: the linears of a block that share one input, with the statistics of that input. In block order, groups in
+ *   forward order.
+ * - end: once, after the walk.
  *
  * A sparsity mask is an artifact: once a pass has pruned a weight its mask travels with it, and every later
  * pass leaves pruned weights at zero; the executor verifies it.
@@ -45,6 +47,18 @@ typedef struct vise_planned {
     const char *note;   /* fallback taken, for plan and report; NULL: none. In the plan's arena */
     int note_pass;      /* the pass that took it */
 } vise_planned;
+
+/* The option row of what vise_rotation_or reads, for the passes that have it. */
+#define VISE_ROTATE_OPTION(place)                                                                                      \
+    {.name = "rotate",                                                                                                 \
+     .type = VISE_OPTION_CHOICE,                                                                                       \
+     .offset = (place),                                                                                                \
+     .choices = "none|r1|r1+r2",                                                                                       \
+     .initial = "none",                                                                                                \
+     .value = "WHICH",                                                                                                 \
+     .help = "first multiply weights by orthogonal matrices that leave the model's function as it is and spread "      \
+             "outliers: the residual stream (r1), and the values of every head (r2); norms are folded, a tied head "   \
+             "becomes a weight of its own"}
 
 /* ---- a weight in flight ---------------------------------------------------------------------------- */
 

@@ -262,11 +262,11 @@ static vise_status layout_by_name(const char *name, const vise_layout **layout, 
     if (*layout != NULL)
         return VISE_OK;
     size_t n;
-    const vise_layout *rows = vise_layouts(&n);
+    const vise_layout *const *rows = vise_layouts(&n);
     const char *names[16];
     size_t n_names = n < 16 ? n : 16;
     for (size_t i = 0; i < n_names; i++)
-        names[i] = rows[i].name;
+        names[i] = rows[i]->name;
     const char *near = vise_nearest(name, names, n_names);
     return VISE_FAIL(err, VISE_EUSAGE, "unknown layout \"%s\"%s%s; vise inspect --layouts lists them", name,
                      near != NULL ? "; did you mean " : "", near != NULL ? near : "");

@@ -75,15 +75,7 @@ static const vise_option quant_options[] = {
      .value = "OF",
      .help = "gptq: take group ranges from the original weights, or from those updated so far (integers: with "
              "--actorder none); auto: updated for GGUF types, else original"},
-    {.name = "rotate",
-     .type = VISE_OPTION_CHOICE,
-     .offset = offsetof(vise_quant_config, rotate),
-     .choices = "none|r1|r1+r2",
-     .initial = "none",
-     .value = "WHICH",
-     .help = "first multiply weights by orthogonal matrices that leave the model's function as it is and spread "
-             "outliers: the residual stream (r1), and the values of every head (r2); norms are folded, a tied head "
-             "becomes a weight of its own"},
+    VISE_ROTATE_OPTION(offsetof(vise_quant_config, rotate)),
     {.name = "smooth",
      .type = VISE_OPTION_NUMBER,
      .offset = offsetof(vise_quant_config, smooth),

@@ -131,3 +131,34 @@ void help_check_model(const vise_layout *layout, const char *folder, const vise_
     free(block);
     vise_store_close(store);
 }
+
+size_t help_replace(help_tensor *tensors, size_t n, const char *name, vise_dtype dtype, int ndim,
+                    const int64_t shape[3], const void *bytes)
+{
+    size_t at = 0;
+    if (name == NULL)
+        return n;
+    while (at < n && strcmp(tensors[at].name, name) != 0)
+        at++;
+    if (dtype == VISE_DTYPE_COUNT) {
+        assert_true(at < n);
+        tensors[at] = tensors[n - 1];
+        return n - 1;
+    }
+    tensors[at] = (help_tensor){name, dtype, ndim, {shape[0], shape[1], shape[2]}, bytes};
+    return at == n ? n + 1 : n;
+}
+
+void help_opens(const char *folder, const help_tensor *tensors, size_t n, const char *config, size_t row,
+                vise_status wanted, const char *say)
+{
+    vise_store *store;
+    help_safetensors(folder, "model.safetensors", NULL, tensors, n);
+    help_write_text(folder, "config.json", config);
+    vise_status status = vise_store_open(folder, &store, &help_error);
+    if (status != wanted || (say != NULL && strstr(help_error.message, say) == NULL))
+        fail_msg("row %zu: status %d, wanted %d with \"%s\": %s", row, status, wanted, say != NULL ? say : "",
+                 help_error.message);
+    help_error = (vise_error){0};
+    vise_store_close(store);
+}

@@ -16,4 +16,13 @@ void help_write_model(const vise_layout *layout, const char *folder, const vise_
 void help_check_model(const vise_layout *layout, const char *folder, const vise_spelling *weight,
                       const vise_qweight *q, vise_pool *pool);
 
+/* n tensors with the one of that name in another form: without it if the dtype is VISE_DTYPE_COUNT, with it behind the
+ * others if it is a new one, for which there must be room. name NULL: as they are. Returns how many there are then. */
+size_t help_replace(help_tensor *tensors, size_t n, const char *name, vise_dtype dtype, int ndim,
+                    const int64_t shape[3], const void *bytes);
+/* Opens the tensors, with that config, as a model in the folder: status and message (NULL: any) must be those wanted.
+ * row: of the test's table. */
+void help_opens(const char *folder, const help_tensor *tensors, size_t n, const char *config, size_t row,
+                vise_status wanted, const char *say);
+
 #endif

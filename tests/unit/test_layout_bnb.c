@@ -289,25 +289,9 @@ static void test_bad_files(void **state)
             {"m.weight.quant_map", VISE_DTYPE_F32, 1, {16}, vise_codebook_nf4.values},
             {"m" NF4, VISE_DTYPE_U8, 1, {(int64_t)strlen(json)}, json},
         };
-        size_t n = 4, at = 0;
-        while (bads[i].tensor && at < n && strcmp(tensors[at].name, bads[i].tensor) != 0)
-            at++;
-        if (bads[i].tensor && bads[i].dtype == VISE_DTYPE_COUNT) {
-            tensors[at] = tensors[--n];
-        } else if (bads[i].tensor) {
-            tensors[at] = (help_tensor){bads[i].tensor, bads[i].dtype, bads[i].ndim, {0}, NULL};
-            memcpy(tensors[at].shape, bads[i].shape, sizeof bads[i].shape);
-            n += at == n;
-        }
-        help_safetensors(folder, "model.safetensors", NULL, tensors, n);
-        help_write_text(folder, "config.json", "{\"quantization_config\": {\"load_in_4bit\": true}}");
-        vise_store *store;
-        vise_status status = vise_store_open(folder, &store, &help_error);
-        if (status != bads[i].status || (bads[i].say && !strstr(help_error.message, bads[i].say)))
-            fail_msg("row %zu: status %d, wanted %d with \"%s\": %s", i, status, bads[i].status,
-                     bads[i].say ? bads[i].say : "", help_error.message);
-        help_error = (vise_error){0};
-        vise_store_close(store);
+        const size_t n = help_replace(tensors, 4, bads[i].tensor, bads[i].dtype, bads[i].ndim, bads[i].shape, NULL);
+        help_opens(folder, tensors, n, "{\"quantization_config\": {\"load_in_4bit\": true}}", i, bads[i].status,
+                   bads[i].say);
     }
     help_remove(folder);
 }

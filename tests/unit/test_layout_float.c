@@ -383,15 +383,7 @@ static void test_bad_files(void **state)
                 (help_tensor){bads[i].tensors[n].name, bads[i].tensors[n].dtype, ndim, {0}, number ? &one : NULL};
             memcpy(tensors[n++].shape, shape, sizeof bads[i].tensors[0].shape);
         }
-        help_safetensors(folder, "model.safetensors", NULL, tensors, n);
-        help_write_text(folder, "config.json", bads[i].config);
-        vise_store *store;
-        vise_status status = vise_store_open(folder, &store, &help_error);
-        if (status != bads[i].status || (bads[i].say && !strstr(help_error.message, bads[i].say)))
-            fail_msg("row %zu: status %d, wanted %d with \"%s\": %s", i, status, bads[i].status,
-                     bads[i].say ? bads[i].say : "", help_error.message);
-        help_error = (vise_error){0};
-        vise_store_close(store);
+        help_opens(folder, tensors, n, bads[i].config, i, bads[i].status, bads[i].say);
     }
     help_remove(folder);
 }

@@ -333,25 +333,10 @@ static void test_bad_files(void **state)
     const char *folder = help_folder();
     for (size_t i = 0; i < sizeof bads / sizeof *bads; i++) {
         help_tensor tensors[4];
-        size_t n = 4, at = 0;
         memcpy(tensors, good, sizeof good);
-        while (bads[i].tensor && strcmp(tensors[at].name, bads[i].tensor) != 0)
-            at++;
-        if (bads[i].tensor && bads[i].dtype == VISE_DTYPE_COUNT) {
-            tensors[at] = tensors[--n];
-        } else if (bads[i].tensor) {
-            tensors[at] = (help_tensor){bads[i].tensor, bads[i].dtype, bads[i].ndim, {0}, bads[i].bytes};
-            memcpy(tensors[at].shape, bads[i].shape, sizeof bads[i].shape);
-        }
-        help_safetensors(folder, "model.safetensors", NULL, tensors, n);
-        help_write_text(folder, "config.json", bads[i].config);
-        vise_store *store;
-        vise_status status = vise_store_open(folder, &store, &help_error);
-        if (status != bads[i].status || (bads[i].say && !strstr(help_error.message, bads[i].say)))
-            fail_msg("row %zu: status %d, wanted %d with \"%s\": %s", i, status, bads[i].status,
-                     bads[i].say ? bads[i].say : "", help_error.message);
-        help_error = (vise_error){0};
-        vise_store_close(store);
+        const size_t n =
+            help_replace(tensors, 4, bads[i].tensor, bads[i].dtype, bads[i].ndim, bads[i].shape, bads[i].bytes);
+        help_opens(folder, tensors, n, bads[i].config, i, bads[i].status, bads[i].say);
     }
     help_remove(folder);
 }

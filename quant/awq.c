@@ -11,8 +11,8 @@ enum { TILE_ROWS = 64, SAMPLE_ROWS = 512 };
 /* Scratch of a worker: [TILE_ROWS, cols] each. */
 typedef struct tile_scratch {
     float *scaled, *values, *product;
-    float *best;  /* [TILE_ROWS, groups]: range of a group; behind it as many errors */
-    float *error; /* [TILE_ROWS, groups] */
+    float *range;         /* [TILE_ROWS, groups]: the best of a group so far */
+    float *least, *error; /* [TILE_ROWS, groups]: of that range, and of the one being tried */
     void *codes;
 } tile_scratch;
 
@@ -23,7 +23,7 @@ static size_t align64(size_t n)
 
 static size_t scratch_bytes(const vise_scheme *scheme, int64_t cols)
 {
-    return 5 * align64((size_t)(TILE_ROWS * cols) * sizeof(float)) +
+    return 6 * align64((size_t)(TILE_ROWS * cols) * sizeof(float)) +
            align64(vise_qweight_bytes(scheme, TILE_ROWS, cols));
 }
 
@@ -35,7 +35,8 @@ static tile_scratch carve(char *block, int64_t cols)
                           (float *)(void *)(block + 2 * step),
                           (float *)(void *)(block + 3 * step),
                           (float *)(void *)(block + 4 * step),
-                          block + 5 * step};
+                          (float *)(void *)(block + 5 * step),
+                          block + 6 * step};
 }
 
 /* What clips by the Gram matrix: integers whose groups lie within a row. */
@@ -253,19 +254,18 @@ static vise_status search_ranges(const code_job *job, const float *values, const
                                  vise_qweight *q, vise_error *err)
 {
     const int64_t d = job->weight->cols, group = q->scheme.group, all = rows * (d / group);
-    float *least = s->error, *errors = s->error + all;
     for (int i = 0; i <= VISE_AWQ_RANGES / 2; i++) {
         const float part = 1.0f - (float)i / VISE_AWQ_RANGES;
         clip_groups(values, rows, d, group, NULL, part, s->scaled);
         round_rows(VISE_CLIP_NONE, s->scaled, 0.0f, 0.0f, q, s->values);
-        VISE_TRY(group_errors(job, values, s, rows, group, errors, err));
+        VISE_TRY(group_errors(job, values, s, rows, group, s->error, err));
         for (int64_t g = 0; g < all; g++)
-            if (i == 0 || errors[g] < least[g]) {
-                least[g] = errors[g];
-                s->best[g] = part;
+            if (i == 0 || s->error[g] < s->least[g]) {
+                s->least[g] = s->error[g];
+                s->range[g] = part;
             }
     }
-    clip_groups(values, rows, d, group, s->best, 1.0f, s->scaled);
+    clip_groups(values, rows, d, group, s->range, 1.0f, s->scaled);
     return VISE_OK;
 }
 

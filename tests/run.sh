@@ -30,7 +30,7 @@ for program in "$@"; do
         if [ "$code" -ne 0 ] || [ "$f" -ne 0 ]; then
             cat "$log"
         else
-            grep -E '^(SKIP|skip)|^\[  SKIPPED \]' "$log"
+            grep -E '^SKIP|^\[  SKIPPED \]' "$log"
             grep -E '^\[(=====|  PASSED|  FAILED)' "$log" | grep -v 'Running'
         fi
     else

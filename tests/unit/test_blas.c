@@ -14,13 +14,20 @@ static void count_warnings(void *context, const vise_event *event)
     warnings += event->kind == VISE_EVENT_WARNING;
 }
 
+static void skip_on_plain_processors(void)
+{
+    if (vise_cpu_highest() == VISE_CPU_REF) {
+        print_message("SKIP: this processor has no AVX2, every kernel fits it\n");
+        skip();
+    }
+}
+
 /* In a child, where the library is not loaded yet: a core type that the user set is kept, and told to be
  * slow. */
 static void test_user_core_is_kept_and_warned_about(void **state)
 {
     (void)state;
-    if (vise_cpu_highest() == VISE_CPU_REF)
-        skip();
+    skip_on_plain_processors();
     pid_t child = fork();
     if (child == 0) {
         const vise_blas *blas;
@@ -48,8 +55,7 @@ static void test_core_fits_the_processor(void **state)
     (void)state;
     const vise_blas *blas;
     vise_error err = {0};
-    if (vise_cpu_highest() == VISE_CPU_REF)
-        skip();
+    skip_on_plain_processors();
     assert_string_equal(vise_blas_text(), "none");
     unsetenv("OPENBLAS_CORETYPE");
     setenv("OPENBLAS_NUM_THREADS", "7", 1);

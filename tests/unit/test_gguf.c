@@ -505,7 +505,7 @@ static void test_golden_files(void **state)
                                         "Q3_K_M", "Q4_K_M", "Q5_K_M",    "Q6_K", "IQ4_NL", "IQ4_XS",
                                         "TQ1_0",  "TQ2_0",  "MXFP4_MOE", "Q1_0"};
     if (access(GOLDEN "model-f16.gguf", R_OK) != 0) {
-        print_message("         skipped: no " GOLDEN "\n");
+        print_message("SKIP: no " GOLDEN "\n");
         skip();
     }
     golden_file model, imatrix;
@@ -529,7 +529,7 @@ static void test_golden_folder(void **state)
 {
     (void)state;
     if (access(GOLDEN "hf", R_OK) != 0) {
-        print_message("         skipped: no " GOLDEN "hf\n");
+        print_message("SKIP: no " GOLDEN "hf\n");
         skip();
     }
     vise_store *file, *folder;

@@ -349,7 +349,7 @@ static void test_golden(void **state)
 {
     (void)state;
     if (access(GOLDEN "imatrix.gguf", R_OK) != 0) {
-        print_message("         skipped: no " GOLDEN "imatrix.gguf\n");
+        print_message("SKIP: no " GOLDEN "imatrix.gguf\n");
         skip();
     }
     vise_model *model;

@@ -37,6 +37,11 @@ static bool is_packed_integer(const vise_plan *plan, const vise_scheme *scheme)
            (is_in(plan, "compressed-tensors") || is_in(plan, "gptq") || is_in(plan, "gptq-v2") || is_in(plan, "awq"));
 }
 
+static bool is_expert(const vise_bound *bound)
+{
+    return bound->input >= VISE_INPUT_EXPERT && bound->input < VISE_INPUT_COUNT && !bound->is_bias;
+}
+
 static bool is_asymmetric_packed(const vise_plan *plan, size_t index, const vise_scheme *scheme, char *detail)
 {
     (void)index;
@@ -51,9 +56,7 @@ static bool is_asymmetric_odd(const vise_plan *plan, size_t index, const vise_sc
 
 static bool is_asymmetric_expert(const vise_plan *plan, size_t index, const vise_scheme *scheme, char *detail)
 {
-    return plan->model->bound[index].input >= VISE_INPUT_EXPERT &&
-           plan->model->bound[index].input < VISE_INPUT_COUNT &&
-           is_asymmetric_packed(plan, index, scheme, detail);
+    return is_expert(&plan->model->bound[index]) && is_asymmetric_packed(plan, index, scheme, detail);
 }
 
 static bool is_few_bits(const vise_plan *plan, size_t index, const vise_scheme *scheme, char *detail)
@@ -85,8 +88,7 @@ static bool are_fused(const vise_bound *a, const vise_bound *b)
 
 static bool are_experts(const vise_bound *a, const vise_bound *b)
 {
-    return a->layer == b->layer && a->input >= VISE_INPUT_EXPERT && a->input < VISE_INPUT_COUNT &&
-           b->input >= VISE_INPUT_EXPERT && b->input < VISE_INPUT_COUNT;
+    return a->layer == b->layer && is_expert(a) && is_expert(b);
 }
 
 static bool differs_from_fused(const vise_plan *plan, size_t index, const vise_scheme *scheme, char *detail)
@@ -137,6 +139,40 @@ static bool has_cut_blocks(const vise_plan *plan, size_t index, const vise_schem
            cols % scheme->group != 0;
 }
 
+/* transformers stacks the experts of a block in memory, decoding them while it loads. */
+static bool has_odd_expert(const vise_plan *plan, size_t index, const vise_scheme *scheme, char *detail)
+{
+    const vise_bound *bound = &plan->model->bound[index];
+    if (!is_in(plan, "compressed-tensors") || !is_expert(bound))
+        return false;
+    for (size_t j = 0; j < plan->count; j++) {
+        const vise_scheme *other = &plan->planned[j].scheme;
+        char text[VISE_SCHEME_TEXT_MAX];
+        /* It takes one scheme for the experts of all blocks, and floats only where nothing is quantized. */
+        if (scheme->type != NULL ? !is_expert(&plan->model->bound[j]) || vise_scheme_equal(other, scheme)
+                                 : other->type == NULL)
+            continue;
+        snprintf(detail, DETAIL_MAX, " (%.120s is %s)", plan->model->bound[j].tensor->module,
+                 other->type == NULL ? "a float" : vise_scheme_text(other, text));
+        return true;
+    }
+    return false;
+}
+
+static bool has_integer_expert(const vise_plan *plan, size_t index, const vise_scheme *scheme, char *detail)
+{
+    (void)detail;
+    return is_in(plan, "compressed-tensors") && is_expert(&plan->model->bound[index]) && scheme->type != NULL &&
+           ((scheme->type->codebook == NULL && scheme->activation != NULL) ||
+            strcmp(scheme->type->name, "mxfp8") == 0);
+}
+
+static bool has_flat_expert(const vise_plan *plan, size_t index, const vise_scheme *scheme, char *detail)
+{
+    (void)detail;
+    return is_in(plan, "bitsandbytes") && is_expert(&plan->model->bound[index]) && scheme->type != NULL;
+}
+
 static const struct rule {
     const char *name;
     unsigned runtimes;
@@ -156,6 +192,12 @@ static const struct rule {
      "exclude it, or choose a scheme with quantized inputs (int8-channel+int8-token)"},
     {"block columns", VLLM, true, has_odd_fp8_rows, "kernels for blocks take columns by 128",
      "exclude it, or use fp8-e4m3-channel+fp8-e4m3-token"},
+    {"experts' schemes", TRANSFORMERS, true, has_odd_expert,
+     "it decodes the experts of all blocks by one scheme, and none is left out", "give them one with --set"},
+    {"experts' inputs", TRANSFORMERS, true, has_integer_expert,
+     "of experts it decodes packed integers, fp8, mxfp4 and nvfp4", "use a scheme without quantized inputs for them"},
+    {"flat experts", TRANSFORMERS, true, has_flat_expert, "bitsandbytes does not know experts, which are no linears there",
+     "exclude them, or use layout compressed-tensors"},
     {"bits", VLLM, false, is_few_bits, "versions before 2026 load 4 and 8 bits alone",
      "use 4 or 8 bits for older ones"},
     {"block rows", TRANSFORMERS, false, has_cut_blocks,
@@ -165,30 +207,37 @@ static const struct rule {
 static vise_status hold_against(const vise_plan *plan, const struct runtime *runtime, size_t index,
                                 const vise_scheme *scheme, bool *warned, vise_error *err)
 {
+    const bool wanted = plan->output.runtime != NULL;
     for (size_t r = 0; r < sizeof rules / sizeof rules[0]; r++) {
         char detail[DETAIL_MAX] = "", text[VISE_SCHEME_TEXT_MAX];
         const struct rule *rule = &rules[r];
-        if ((rule->runtimes & runtime->bit) == 0 || (!rule->refused && warned[r]) ||
+        const bool refuses = rule->refused && wanted;
+        if ((rule->runtimes & runtime->bit) == 0 || (!refuses && warned[r]) || (!rule->refused && !wanted) ||
             !rule->broken(plan, index, scheme, detail))
             continue;
         const char *module = plan->model->bound[index].tensor->module;
-        if (rule->refused)
+        if (refuses)
             return VISE_FAIL(err, VISE_EUNSUPPORTED, "%s as %s would not load in %s: %s%s; %s", module,
                              vise_scheme_text(scheme, text), runtime->name, rule->what, detail, rule->remedy);
         warned[r] = true;
-        vise_warn("%s as %s may not load in %s: %s%s; %s", module, vise_scheme_text(scheme, text), runtime->name,
-                  rule->what, detail, rule->remedy);
+        vise_warn("%s as %s %s not load in %s: %s%s; %s", module, vise_scheme_text(scheme, text),
+                  rule->refused ? "would" : "may", runtime->name, rule->what, detail, rule->remedy);
     }
     return VISE_OK;
 }
 
 /* ---- the whole --------------------------------------------------------------------------------------------------- */
 
-static vise_status check_layout(const vise_plan *plan, const struct runtime *runtime, vise_error *err)
+static bool loads(const struct runtime *runtime, const vise_plan *plan)
 {
     char layout[64];
     snprintf(layout, sizeof layout, " %s ", plan->layout->name);
-    if (strstr(runtime->layouts, layout) == NULL)
+    return strstr(runtime->layouts, layout) != NULL;
+}
+
+static vise_status check_layout(const vise_plan *plan, const struct runtime *runtime, vise_error *err)
+{
+    if (!loads(runtime, plan))
         return VISE_FAIL(err, VISE_EUNSUPPORTED, "%s does not load layout %s; use --layout %s", runtime->name,
                          plan->layout->name, runtime->remedy);
     if (plan->packed)
@@ -223,26 +272,46 @@ static void warn_of_extras(const vise_plan *plan, const struct runtime *runtime)
                   extras > 1 ? " and others" : "", runtime->name);
 }
 
-vise_status vise_runtime_check(const vise_plan *plan, vise_error *err)
+static vise_status check_weights(const vise_plan *plan, const struct runtime *runtime, vise_error *err)
 {
-    const struct runtime *runtime = NULL;
     bool warned[sizeof rules / sizeof rules[0]] = {false};
-    for (size_t r = 0; plan->output.runtime != NULL && r < sizeof runtimes / sizeof runtimes[0]; r++)
-        if (strcmp(runtimes[r].name, plan->output.runtime) == 0)
-            runtime = &runtimes[r];
-    if (runtime == NULL)
-        return VISE_OK;
-    VISE_TRY(check_layout(plan, runtime, err));
     for (size_t i = 0; i < plan->count; i++) {
         if (plan->planned[i].bound->tensor->cols < 1 || plan->planned[i].bound->is_bias)
             continue;
         VISE_TRY(hold_against(plan, runtime, i, &plan->planned[i].scheme, warned, err));
-        if (plan->units == NULL || plan->units->of[i] == SIZE_MAX)
+        if (plan->units == NULL || plan->units->of[i] == SIZE_MAX || plan->output.runtime == NULL)
             continue;
         for (size_t c = 0; c < plan->budgeted->budget.count; c++)
             if (plan->units->bytes[plan->units->of[i] * plan->units->candidates + c] != VISE_UNSET_SIZE)
                 VISE_TRY(hold_against(plan, runtime, i, &plan->budgeted->budget.candidates[c], warned, err));
     }
-    warn_of_extras(plan, runtime);
+    return VISE_OK;
+}
+
+static bool writes_schemes(const vise_plan *plan)
+{
+    for (size_t i = 0; i < plan->count; i++)
+        if (plan->planned[i].scheme.type != NULL && !plan->planned[i].carried)
+            return true;
+    return false;
+}
+
+vise_status vise_runtime_check(const vise_plan *plan, vise_error *err)
+{
+    const char *wanted = plan->output.runtime;
+    /* Before a budget has chosen there is nothing yet to warn of. */
+    const bool writes = writes_schemes(plan) && plan->units == NULL;
+    for (size_t r = 0; r < sizeof runtimes / sizeof runtimes[0]; r++) {
+        const struct runtime *runtime = &runtimes[r];
+        if (wanted != NULL && strcmp(runtime->name, wanted) != 0)
+            continue;
+        if (wanted != NULL)
+            VISE_TRY(check_layout(plan, runtime, err));
+        else if (!writes || !loads(runtime, plan))
+            continue;
+        VISE_TRY(check_weights(plan, runtime, err));
+        if (wanted != NULL)
+            warn_of_extras(plan, runtime);
+    }
     return VISE_OK;
 }

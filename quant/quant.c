@@ -415,26 +415,6 @@ static vise_status plan_mixture(vise_pass_run *run, const vise_mixture *mixture,
     return VISE_OK;
 }
 
-/* Runtimes that fuse q, k and v, or gate and up, into one matrix want one scheme for all of it. */
-static void warn_of_split_inputs(const vise_pass_run *run)
-{
-    for (size_t i = 0; i < run->model->count; i++) {
-        const vise_planned *first = &run->planned[i];
-        if (first->bound->layer < 0 || first->bound->input >= VISE_INPUT_COUNT || !run->selected[i])
-            continue;
-        for (size_t j = i + 1; j < run->model->count; j++) {
-            const vise_planned *other = &run->planned[j];
-            if (other->bound->layer != first->bound->layer || other->bound->input != first->bound->input ||
-                !run->selected[j] || vise_scheme_equal(&other->scheme, &first->scheme))
-                continue;
-            vise_warn("%s and %s read the same input and get different schemes; runtimes that fuse them, such as "
-                      "vLLM, will not load this",
-                      first->bound->tensor->module, other->bound->tensor->module);
-            return;
-        }
-    }
-}
-
 static vise_status quant_output(const void *config, vise_output *output, vise_error *err)
 {
     const vise_quant_config *quant = config;
@@ -482,7 +462,6 @@ vise_status vise_quant_plan(vise_pass_run *run, vise_error *err)
                                                  : &scheme,
                              &otherwise, has_otherwise, err));
     }
-    warn_of_split_inputs(run);
     return vise_quant_rules_check(&rules, err);
 }
 

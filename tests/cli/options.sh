@@ -37,9 +37,9 @@ check "a bound that is too small" 4 "" "the smallest that would do is" eval "$MO
 check "a rule without a scheme" 2 "" "--set lm_head: give SELECTOR=SCHEME" quant "$MODEL" -o "$out" --scheme int8 --set lm_head
 check "a rule for what is not selected" 2 "" "--set lm_head=int8: no weight that quant works on" quant "$MODEL" -o "$out" --scheme int8 --set lm_head=int8
 check "a rule of an unknown scheme" 2 "" "int44" quant "$MODEL" -o "$out" --scheme int8 --set role:o_proj=int44
-check "rules: the last that names a weight counts" 0 "1  64 x 64          f32          int3-g4" "" plan quant "$MODEL" --scheme int4-g4 \
+check "rules: the last that names a weight counts" 0 "1  64 x 64          f32          int3-g4" "" plan quant "$MODEL" --scheme int4-g4 --target transformers \
     --set '*.layers.1.self_attn.*=float' --set '*.layers.1.self_attn.[qkvo]_proj=int3-g4'
-check "rules that part what runtimes fuse" 0 "*" "runtimes that fuse them" plan quant "$MODEL" --scheme int4-g4 --set role:k_proj=float
+check "rules that part what runtimes fuse" 0 "*" "are fused and need one scheme" plan quant "$MODEL" --scheme int4-g4 --set role:k_proj=float
 expect "nothing was written" test ! -e "$out"
 
 mkdir "$out"

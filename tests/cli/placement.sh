@@ -13,7 +13,7 @@ check "as JSON" 0 '"device_map": {' "" plan "$MODEL" --memory gpu0=2700kB,cpu=4M
 check "without a file" 0 "devices   for weights alone" "" plan "$MODEL" --memory gpu0=2MB --context 0
 check "all on one" 0 "*" "" plan "$MODEL" --memory 1GB --device-map "$map" --json --quiet
 expect "is one entry" grep -qx '  "": "cpu"' "$map"
-check "of what a pass leaves" 0 "gpu0" "" plan quant "$MODEL" --scheme int8 --memory gpu0=380kB --context 0 --device-map "$map"
+check "of what a pass leaves" 0 "gpu0" "" plan quant "$MODEL" --target transformers --scheme int8 --memory gpu0=380kB --context 0 --device-map "$map"
 expect "quantized weights count as they are stored" grep -qx '  "": 0' "$map"
 check "bytes that are too few" 4 "" "--memory gpu0=300 kB is too small" plan "$MODEL" --memory gpu0=300kB,cpu=4MB --context 512
 check "no memory" 2 "" "--device-map needs --memory" plan "$MODEL" --device-map "$map"

@@ -19,11 +19,11 @@ check "no JSON" 3 "" "r.json" run "$folder/r.json" -o "$folder/out"
 check "no file" 3 "" "none.json" run "$folder/none.json" -o "$folder/out"
 expect "nothing was written" test ! -e "$folder/out"
 
-recipe '{"input": "MODEL", "passes": [{"pass": "quant", "scheme": "int8"}], "goals": {"max_bytes": "1MB"}}'
+recipe '{"input": "MODEL", "passes": [{"pass": "quant", "scheme": "int8", "target": "transformers"}], "goals": {"max_bytes": "1MB"}}'
 check "plan of a recipe" 0 "int8-channel" "" plan "$folder/r.json"
 check "plan as JSON" 0 '"bytes_after":' "" plan "$folder/r.json" --json
-check "plan of a pass" 0 "int8-channel" "" plan quant "$MODEL" --scheme int8
-check "plan of a pass as JSON" 0 '"bytes_after":' "" plan --json quant "$MODEL" --scheme int8
+check "plan of a pass" 0 "int8-channel" "" plan quant "$MODEL" --target transformers --scheme int8
+check "plan of a pass as JSON" 0 '"bytes_after":' "" plan --json quant "$MODEL" --target transformers --scheme int8
 check "plan of a model" 0 "1044992 bytes" "" plan "$MODEL"
 check "dry run" 0 "int8-channel" "" run "$folder/r.json" --dry-run
 check "run" 0 "  report       $folder/out/report.json" "*" run "$folder/r.json" -o "$folder/out"
@@ -39,12 +39,12 @@ expect "the same bytes" cmp "$folder/first" "$folder/one/model.safetensors"
 check "--report elsewhere" 0 "$folder/report.json" "*" run "$folder/r.json" -o "$folder/out" --force --report "$folder/report.json"
 expect "it is there" test -s "$folder/report.json"
 
-recipe '{"input": "MODEL", "evaluate": {"text": "'"$PWD"'/examples/text/test.txt", "length": 64, "samples": 5, "protocol": "stride", "stride": 16}, "passes": [{"pass": "quant", "scheme": "int8"}]}'
+recipe '{"input": "MODEL", "evaluate": {"text": "'"$PWD"'/examples/text/test.txt", "length": 64, "samples": 5, "protocol": "stride", "stride": 16}, "passes": [{"pass": "quant", "scheme": "int8", "target": "transformers"}]}'
 check "evaluation by a protocol" 0 "127 tokens, windows of 64 by protocol stride 16" "*" run "$folder/r.json" -o "$folder/out" --force
-recipe '{"input": "MODEL", "evaluate": {"text": "t.txt", "stride": 16}, "passes": [{"pass": "quant", "scheme": "int8"}]}'
+recipe '{"input": "MODEL", "evaluate": {"text": "t.txt", "stride": 16}, "passes": [{"pass": "quant", "scheme": "int8", "target": "transformers"}]}'
 check "a stride without its protocol" 2 "" 'a stride needs the protocol "stride"' run "$folder/r.json" -o "$folder/out" --force
 
-recipe '{"input": "MODEL", "passes": [{"pass": "quant", "scheme": "int8"}], "goals": {"max_bytes": "100kB"}}'
+recipe '{"input": "MODEL", "passes": [{"pass": "quant", "scheme": "int8", "target": "transformers"}], "goals": {"max_bytes": "100kB"}}'
 check "a goal that is not met" 1 "NOT MET  max_bytes" "goal not met: max_bytes" run "$folder/r.json" -o "$folder/out" --force
 check "progress as JSON" 1 "*" '{"event":"progress","phase":"compress"' run "$folder/r.json" -o "$folder/out" --force --progress json
 finish

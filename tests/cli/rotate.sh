@@ -31,5 +31,5 @@ check "an unknown rotation" 2 "" "--rotate: unknown value 'r3'" convert "$MODEL"
 expect "nothing was written" test ! -e "$folder/x"
 echo "{\"input\": \"$PWD/$MODEL\", \"passes\": [{\"pass\": \"quant\", \"scheme\": \"int8\", \"rotate\": \"r1+r2\"}]}" >"$folder/r.json"
 check "in a recipe" 0 "" "*" run "$folder/r.json" -o "$folder/recipe" -q
-check "the plan counts the head's own bytes" 0 "lm_head" "" plan quant "$MODEL" --scheme int8 --rotate r1
+check "the plan counts the head's own bytes" 0 "lm_head" "" plan quant "$MODEL" --target transformers --scheme int8 --rotate r1
 finish

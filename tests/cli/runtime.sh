@@ -44,7 +44,21 @@ refused "columns by 128 (96)" vllm "${odd[@]}" --scheme fp8-e4m3-128x128+fp8-e4m
 check "quantized inputs take any rows" 0 "*" "" "${odd[@]}" --target vllm --scheme int8-channel+int8-token
 check "few bits: older versions" 0 "*" "versions before 2026 load 4 and 8 bits alone" "${wide[@]}" --target vllm --scheme int3-g128
 check "cut blocks: GPUs alone" 0 "*" "on GPUs alone" "${odd[@]}" --target transformers --scheme nf4
-check "no runtime: a warning of what is fused" 0 "*" "will not load this" "${wide[@]}" --scheme int4-g128 --set '*.k_proj=int8-channel'
+# Without a runtime the same is a warning, once for each rule and runtime that loads the layout.
+warned() {
+    local text=$1
+    shift
+    check "no runtime: $text" 0 "*" "$text" "$@"
+    expect "told once" test "$(grep -c "$text" "$folder/stderr")" = 1
+}
+warned "would not load in vllm: q, k and v" "${wide[@]}" --scheme int4-g128 --set '*.k_proj=int8-channel'
+warned "would not load in transformers: compressed-tensors gives packed zero points" "${wide[@]}" --scheme int4-g128-asym
+warned "would not load in vllm: asymmetric weights have 4 or 8 bits" "${wide[@]}" --scheme int3-g128-asym
+warned "by 64 (96)" "${odd[@]}" --scheme int4-g32
+warned "columns by 128 (96)" "${odd[@]}" --scheme fp8-e4m3-128x128+fp8-e4m3-g128
+check "no runtime, nothing to tell" 0 "*" "" "${wide[@]}" --scheme int4-g128
+check "of what was quantized before nothing is said" 0 "" "" quant "$folder/odd" -o "$folder/was" --scheme int4-g32 --target transformers -q
+check "when it is only converted" 0 "*" "" plan convert "$folder/was"
 check "an unknown runtime" 2 "" "it is one of transformers, vllm, llama.cpp" "${wide[@]}" --target ollama --scheme int4-g128
 
 "$VISE" convert "$folder/wide" -o "$folder/extra" --max-shard-size 400KB -q
@@ -58,6 +72,26 @@ check "weights beside the family's" 0 "*" "mtp.fc.weight: not among the family's
 cp -r "$folder/wide" "$folder/strange"
 sed -i 's/"model_type": *"llama"/"model_type": "strange"/' "$folder/strange/config.json"
 check "a family that is not known" 0 "*" "whether vllm finds its names is not checked" plan quant "$folder/strange" --target vllm --scheme int4-g128
+
+mixtral=../shared/models/mixtral-baby105-upcycled
+if [ -d $mixtral ]; then
+    experts=(plan quant $mixtral)
+    loads_experts() { check "transformers loads experts: $*" 0 "*" "" "${experts[@]}" --target transformers "$@"; }
+    loads_experts --scheme int4-g32
+    loads_experts --scheme int8-channel --set '*.experts.*=int4-g32'
+    loads_experts --scheme fp8-e4m3-channel+fp8-e4m3-token
+    loads_experts --scheme nf4 --exclude '*.experts.*'
+    refused "decodes the experts of all blocks by one scheme" transformers "${experts[@]}" --scheme int4-g32 --set '*.w2=int8-channel'
+    refused "(model.layers.1.block_sparse_moe.experts.0.w1 is a float)" transformers "${experts[@]}" --scheme int4-g32 --exclude 'model.layers.1.*.experts.*'
+    refused "experts.0.w1 as float would not load" transformers "${experts[@]}" --scheme int4-g32 --exclude '*.experts.*'
+    refused "of experts it decodes packed integers" transformers "${experts[@]}" --scheme int8-channel+int8-token
+    refused "bitsandbytes does not know experts" transformers "${experts[@]}" --scheme nf4
+    refused "experts are symmetric" vllm "${experts[@]}" --scheme int4-g32-asym
+    warned "by one scheme, and none is left out" "${experts[@]}" --scheme int4-g32 --set '*.w2=int8-channel'
+    warned "bitsandbytes does not know experts" "${experts[@]}" --scheme nf4
+else
+    say SKIP "experts: no $mixtral"
+fi
 
 budget=(--calibration examples/text/calib.txt --samples 4 --length 32 --target-bits 4.5)
 refused "leave out --split-fused" vllm "${wide[@]}" "${budget[@]}" --split-fused

@@ -317,16 +317,32 @@ static vise_status put_key(describing *d, vise_gguf_key key, vise_error *err)
 
 /* ---- the whole ----------------------------------------------------------------------------------------- */
 
+#define IMPORTANCE "quantize.imatrix."
+
+static void put_importance(const vise_gguf_importance *importance, vise_gguf_values *values)
+{
+    if (importance == NULL)
+        return;
+    vise_gguf_put_text(values, IMPORTANCE "file", importance->file);
+    if (importance->dataset[0] != '\0')
+        vise_gguf_put_text(values, IMPORTANCE "dataset", importance->dataset);
+    vise_gguf_put_u32(values, IMPORTANCE "entries_count", importance->entries);
+    if (importance->chunks > 0)
+        vise_gguf_put_u32(values, IMPORTANCE "chunks_count", importance->chunks);
+}
+
 static void carry_over(const vise_gguf *gguf, const vise_gguf_facts *facts, vise_gguf_values *values)
 {
     for (size_t i = 0; i < gguf->n_values; i++) {
         const vise_gguf_value *value = &gguf->values[i];
         if (strcmp(value->key, FILE_TYPE_KEY) != 0 && strcmp(value->key, VERSION_KEY) != 0 &&
-            strcmp(value->key, "general.alignment") != 0 && !vise_starts_with(value->key, "split."))
+            strcmp(value->key, "general.alignment") != 0 && !vise_starts_with(value->key, "split.") &&
+            (facts->importance == NULL || !vise_starts_with(value->key, IMPORTANCE)))
             vise_gguf_put_value(values, value);
     }
     vise_gguf_put_u32(values, VERSION_KEY, QUANTIZATION_VERSION);
     vise_gguf_put_u32(values, FILE_TYPE_KEY, facts->file_type);
+    put_importance(facts->importance, values);
 }
 
 vise_status vise_gguf_describe(const vise_source *source, const vise_gguf_family *family,
@@ -351,5 +367,6 @@ vise_status vise_gguf_describe(const vise_source *source, const vise_gguf_family
         VISE_TRY(put_key(&d, *key, err));
     vise_gguf_put_u32(values, VERSION_KEY, QUANTIZATION_VERSION);
     VISE_TRY(vise_gguf_describe_vocab(source, family, facts, values, err));
+    put_importance(facts->importance, values);
     return vise_buf_check(&values->bytes, "GGUF metadata", err);
 }

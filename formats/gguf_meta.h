@@ -38,6 +38,12 @@ typedef struct vise_gguf_tokenizer {
     const char *ids_sha256; /* of the ids of the converter's test text, as Python prints a list; NULL: unknown */
 } vise_gguf_tokenizer;
 
+/* Where the importances came from that types were weighed by, as llama-quantize tells it. */
+typedef struct vise_gguf_importance {
+    const char *file, *dataset; /* dataset "": not known */
+    uint32_t entries, chunks;   /* chunks 0: not known */
+} vise_gguf_importance;
+
 typedef struct vise_gguf_facts {
     uint64_t parameters;                      /* stored ones, of the whole model */
     uint64_t shared_parameters, expert_parameters; /* those of no expert, and of one of the experts */
@@ -45,6 +51,7 @@ typedef struct vise_gguf_facts {
     uint32_t file_type;                       /* general.file_type: LLAMA_FTYPE number */
     vise_gguf_network network;
     vise_gguf_tokenizer tokenizer;
+    const vise_gguf_importance *importance; /* NULL: none */
 } vise_gguf_facts;
 
 /* The family whose names a GGUF of this source has: by its metadata or its config.json. VISE_EUNSUPPORTED

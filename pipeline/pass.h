@@ -100,6 +100,7 @@ typedef struct vise_group {
 /* ---- what a pass gets ------------------------------------------------------------------------------ */
 
 struct vise_method;
+struct vise_gguf_importance; /* formats/gguf_meta.h */
 struct vise_output;
 struct vise_pass;
 
@@ -118,6 +119,7 @@ typedef struct vise_pass_run {
     bool calibrated;       /* the run has calibration text */
     uint64_t seed;
     int threads;       /* that will work, known while planning too */
+    const struct vise_gguf_importance *importance; /* of columns, set by plan; NULL: none is given */
     vise_arena *arena; /* of the plan: texts of notes */
     vise_pool *pool;   /* these three are NULL while planning */
     vise_workers *workers;

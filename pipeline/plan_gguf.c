@@ -219,6 +219,8 @@ static vise_status describe(vise_plan *plan, size_t dropped, vise_error *err)
     vise_gguf_facts facts = {.file_type = plan->output.gguf_file_type};
     if (facts.file_type == 0)
         facts.file_type = vise_gguf_file_type(main_type(plan));
+    for (size_t r = 0; r < plan->n_runs; r++)
+        facts.importance = plan->runs[r].importance != NULL ? plan->runs[r].importance : facts.importance;
     if (gguf->from_gguf)
         return vise_gguf_describe(source, gguf->family, &facts, &gguf->values, err);
     if (plan->model->arch == NULL)

@@ -57,7 +57,7 @@ static vise_status find_all(vise_imatrix *m, const vise_model *model, vise_error
 {
     const vise_gguf_family *family;
     void *block;
-    VISE_TRY(vise_imatrix_read(m->path, m->arena, &m->entries, &m->n_entries, err));
+    VISE_TRY(vise_imatrix_read(m->path, m->arena, &m->entries, &m->n_entries, NULL, err));
     VISE_TRY(vise_gguf_family_of_source(vise_store_source(model->store), &family, err));
     VISE_TRY(vise_arena_take(m->arena, (model->count + 1) * sizeof *m->columns, &block, err));
     m->columns = memset(block, 0, (model->count + 1) * sizeof *m->columns);
@@ -78,6 +78,19 @@ static vise_status find_all(vise_imatrix *m, const vise_model *model, vise_error
         vise_warn("%s: %zu of its %zu entries are of no weight of this model", m->path,
                   m->n_entries - m->n_used, m->n_entries);
     return VISE_OK;
+}
+
+vise_status vise_imatrix_describe(const char *path, vise_arena *arena, vise_gguf_importance *about, vise_error *err)
+{
+    vise_arena *own;
+    vise_imatrix_entry *entries;
+    size_t count;
+    VISE_TRY(vise_arena_new(&own, err));
+    vise_status status = vise_imatrix_read(path, own, &entries, &count, about, err);
+    if (status == VISE_OK)
+        status = vise_arena_strdup(arena, about->dataset, strlen(about->dataset), &about->dataset, err);
+    vise_arena_free(own);
+    return status;
 }
 
 vise_status vise_imatrix_open(const char *path, const vise_model *model, vise_imatrix **out, vise_error *err)

@@ -4,6 +4,7 @@
 #define VISE_QUANT_IMATRIX_H
 
 #include "core/err.h"
+#include "formats/gguf_meta.h"
 #include "model/model.h"
 #include "pipeline/session.h"
 #include "text/windows.h"
@@ -16,6 +17,10 @@ typedef struct vise_imatrix vise_imatrix;
  * quantized without importance. */
 VISE_MUST_USE vise_status vise_imatrix_open(const char *path, const vise_model *model, vise_imatrix **out,
                                             vise_error *err);
+/* Where a file came from, for the metadata of what is made with it; reads and checks all of it. Texts live in the
+ * arena, but for the path. */
+VISE_MUST_USE vise_status vise_imatrix_describe(const char *path, vise_arena *arena, vise_gguf_importance *about,
+                                                vise_error *err);
 void vise_imatrix_close(vise_imatrix *imatrix);
 /* Mean squares of the columns of the model's tensor `index`; NULL: the matrix does not have it. */
 const float *vise_imatrix_of(const vise_imatrix *imatrix, size_t index);

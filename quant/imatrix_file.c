@@ -19,6 +19,7 @@ typedef struct reader {
     vise_arena *arena;
     vise_imatrix_entry *entries;
     size_t count;
+    vise_gguf_importance about;
 } reader;
 
 static vise_status take_floats(reader *r, uint64_t n, float **values, vise_error *err)
@@ -107,6 +108,19 @@ static vise_status read_weight(reader *r, const vise_gguf_tensor *sums, const vi
     return VISE_OK;
 }
 
+static vise_status read_provenance(reader *r, const vise_gguf *gguf, vise_error *err)
+{
+    const void *texts;
+    uint64_t n;
+    int64_t chunks = 0;
+    VISE_TRY(vise_gguf_get_array(gguf, "imatrix.datasets", false, VISE_GGUF_KIND_TEXT, &texts, &n, err));
+    if (n > 0)
+        r->about.dataset = ((const vise_gguf_text *)texts)[0].bytes;
+    VISE_TRY(vise_gguf_get_int(gguf, "imatrix.chunk_count", false, 0, UINT32_MAX, &chunks, err));
+    r->about.chunks = (uint32_t)chunks;
+    return VISE_OK;
+}
+
 static vise_status read_gguf(reader *r, vise_error *err)
 {
     vise_gguf gguf;
@@ -118,6 +132,7 @@ static vise_status read_gguf(reader *r, vise_error *err)
     if (strcmp(kind, "imatrix") != 0)
         return VISE_FAIL(err, VISE_EFORMAT, "%s: is no importance matrix (general.type is \"%.20s\")",
                          r->file.path, kind);
+    VISE_TRY(read_provenance(r, &gguf, err));
     VISE_TRY(vise_arena_take(r->arena, (gguf.n_tensors + 1) * sizeof *r->entries, &block, err));
     r->entries = block;
     memset(r->entries, 0, (gguf.n_tensors + 1) * sizeof *r->entries);
@@ -194,6 +209,25 @@ static vise_status read_entry(reader *r, uint64_t *at, vise_error *err)
     return VISE_OK;
 }
 
+/* Chunks and the name of the text, which older files lack; what is no such tail is left alone, as llama.cpp does. */
+static vise_status read_tail(reader *r, uint64_t at, vise_error *err)
+{
+    int32_t numbers[2] = {0, 0};
+    void *block;
+    if (r->file.bytes - at < sizeof numbers)
+        return VISE_OK;
+    VISE_TRY(vise_file_read_at(&r->file, at, numbers, sizeof numbers, err));
+    at += sizeof numbers;
+    if (numbers[0] < 1 || numbers[1] < 0 || (uint64_t)numbers[1] != r->file.bytes - at)
+        return VISE_OK;
+    VISE_TRY(vise_arena_take(r->arena, (size_t)numbers[1] + 1, &block, err));
+    VISE_TRY(vise_file_read_at(&r->file, at, block, (size_t)numbers[1], err));
+    ((char *)block)[numbers[1]] = '\0';
+    r->about.chunks = (uint32_t)numbers[0];
+    r->about.dataset = block;
+    return VISE_OK;
+}
+
 static int by_name(const void *a, const void *b)
 {
     return strcmp(((const vise_imatrix_entry *)a)->name, ((const vise_imatrix_entry *)b)->name);
@@ -217,6 +251,7 @@ static vise_status read_before(reader *r, vise_error *err)
     memset(r->entries, 0, (size_t)n * sizeof *r->entries);
     while (r->count < (size_t)n)
         VISE_TRY(read_entry(r, &at, err));
+    VISE_TRY(read_tail(r, at, err));
     qsort(r->entries, r->count, sizeof *r->entries, by_name);
     for (size_t i = 1; i < r->count; i++)
         if (strcmp(r->entries[i - 1].name, r->entries[i].name) == 0)
@@ -225,9 +260,9 @@ static vise_status read_before(reader *r, vise_error *err)
 }
 
 vise_status vise_imatrix_read(const char *path, vise_arena *arena, vise_imatrix_entry **entries,
-                              size_t *count, vise_error *err)
+                              size_t *count, vise_gguf_importance *about, vise_error *err)
 {
-    reader r = {.arena = arena};
+    reader r = {.arena = arena, .about = {.file = path, .dataset = ""}};
     char magic[4] = "";
     VISE_TRY(vise_file_open(path, &r.file, err));
     vise_status status = VISE_OK;
@@ -240,5 +275,8 @@ vise_status vise_imatrix_read(const char *path, vise_arena *arena, vise_imatrix_
     vise_file_close(&r.file);
     *entries = r.entries;
     *count = r.count;
+    r.about.entries = (uint32_t)r.count;
+    if (about != NULL)
+        *about = r.about;
     return status;
 }

@@ -13,6 +13,7 @@
 
 #include "core/err.h"
 #include "core/mem.h"
+#include "formats/gguf_meta.h"
 
 /* Longest name of a weight in either form. */
 #define VISE_IMATRIX_NAME_MAX 63
@@ -26,10 +27,10 @@ typedef struct vise_imatrix_entry {
     uint64_t unseen;   /* matrices that no row reached */
 } vise_imatrix_entry;
 
-/* entries and what they point to live in the arena. VISE_EFORMAT for NaN, infinities, negative numbers, sums without
- * counts and counts without sums, numbers of values that do not fit each other or the file, names that are there
- * twice. */
+/* entries and what they and `about` (NULL: not asked for) point to live in the arena. VISE_EFORMAT for NaN, infinities,
+ * negative numbers, sums without counts and counts without sums, numbers of values that do not fit each other or the
+ * file, names that are there twice. */
 VISE_MUST_USE vise_status vise_imatrix_read(const char *path, vise_arena *arena, vise_imatrix_entry **entries,
-                                            size_t *count, vise_error *err);
+                                            size_t *count, vise_gguf_importance *about, vise_error *err);
 
 #endif

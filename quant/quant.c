@@ -8,6 +8,7 @@
 #include "pipeline/selector.h"
 #include "core/event.h"
 #include "quant/awq.h"
+#include "quant/imatrix.h"
 #include "quant/mixture.h"
 #include "quant/rules.h"
 #include "tensor/activation_type.h"
@@ -429,6 +430,17 @@ static vise_status quant_output(const void *config, vise_output *output, vise_er
     return VISE_OK;
 }
 
+static vise_status plan_importance(vise_pass_run *run, vise_error *err)
+{
+    const vise_quant_config *config = run->config;
+    void *block;
+    if (config->imatrix == NULL)
+        return VISE_OK;
+    VISE_TRY(vise_arena_take(run->arena, sizeof(vise_gguf_importance), &block, err));
+    run->importance = block;
+    return vise_imatrix_describe(config->imatrix, run->arena, block, err);
+}
+
 vise_status vise_quant_plan(vise_pass_run *run, vise_error *err)
 {
     const vise_quant_config *config = run->config;
@@ -439,11 +451,13 @@ vise_status vise_quant_plan(vise_pass_run *run, vise_error *err)
     VISE_TRY(vise_quant_rules_parse(&config->set, run->arena, &rules, err));
     if (mixture != NULL) {
         VISE_TRY(plan_mixture(run, mixture, &rules, err));
+        VISE_TRY(plan_importance(run, err));
         return vise_quant_rules_check(&rules, err);
     }
     VISE_TRY(vise_scheme_parse(name, &scheme, err));
     if (config->imatrix != NULL && scheme.type->blocks == NULL)
         return VISE_FAIL(err, VISE_EUSAGE, "--imatrix goes with GGUF's types, not with %s", name);
+    VISE_TRY(plan_importance(run, err));
     bool has_otherwise = config->otherwise != NULL;
     if (has_otherwise && strcmp(config->otherwise, "float") != 0)
         VISE_TRY(vise_scheme_parse(config->otherwise, &otherwise, err));

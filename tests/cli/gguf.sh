@@ -50,6 +50,14 @@ expect "for any number of threads the same" cmp "$folder/im.gguf" "$folder/im2.g
 check "weighs columns" 0 '*' '*' quant "$MODEL" -o "$folder/w.gguf" --scheme q4_0-mix --imatrix "$folder/im.gguf" -q
 expect "and the codes are others" bash -c "! cmp -s '$folder/w.gguf' '$folder/mix.gguf'"
 check "is no model" 2 '' 'importance matrix' inspect "$folder/im.gguf"
+for key in file dataset entries_count chunks_count; do
+    expect "and tells its $key" grep -qa "quantize.imatrix.$key" "$folder/w.gguf"
+done
+check "of a file that has them they are replaced" 0 '*' '*' quant "$folder/w.gguf" -o "$folder/w2.gguf" --scheme q4_0 --include '*q_proj' --imatrix "$folder/im2.gguf" --allow-requantize -q
+expect "once" test "$(grep -oa "quantize.imatrix.file" "$folder/w2.gguf" | wc -l)" = 1
+expect "by the newer" grep -qa "im2.gguf" "$folder/w2.gguf"
+head -c 1000 "$folder/im.gguf" >"$folder/cut.gguf"
+check "a plan reads it, too" 3 '' 'cut.gguf' plan quant "$MODEL" --layout gguf --scheme q4_0-mix --imatrix "$folder/cut.gguf"
 check "not over the model" 2 '' '*' imatrix "$folder/a.gguf" --text examples/text/calib.txt -o "$folder/a.gguf" --force
 check "text and place are needed" 2 '' '--text FILE' imatrix "$MODEL"
 head -c 4000 "$folder/im.gguf" >"$folder/cut.gguf"

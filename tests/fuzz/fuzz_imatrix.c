@@ -30,7 +30,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     require(fd >= 0 && (size == 0 || write(fd, data, size) == (ssize_t)size));
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     require(vise_arena_new(&arena, &err) == VISE_OK);
-    const vise_status status = vise_imatrix_read(path, arena, &entries, &count, &err);
+    vise_gguf_importance about;
+    const vise_status status = vise_imatrix_read(path, arena, &entries, &count, &about, &err);
     require(status == VISE_OK || err.message[0] != '\0');
     if (status == VISE_OK)
         check(entries, count, size);

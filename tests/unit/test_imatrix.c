@@ -52,6 +52,10 @@ static void write_gguf(const char *path, const char *kind, const tensor *tensors
     vise_gguf_values_init(&values);
     vise_buf_init(&file, 1 << 20);
     vise_gguf_put_text(&values, "general.type", kind);
+    vise_gguf_put_array(&values, "imatrix.datasets", VISE_GGUF_KIND_TEXT, 2, NULL);
+    vise_gguf_add_text(&values, "a.txt", 5);
+    vise_gguf_add_text(&values, "b.txt", 5);
+    vise_gguf_put_u32(&values, "imatrix.chunk_count", 9);
     for (size_t i = 0; i < n; i++) {
         const uint64_t elements = (uint64_t)(tensors[i].dims[0] * tensors[i].dims[1]);
         table[i] = (vise_gguf_tensor){.name = tensors[i].name,
@@ -76,12 +80,14 @@ static void write_gguf(const char *path, const char *kind, const tensor *tensors
     vise_gguf_values_deinit(&values);
 }
 
+static vise_gguf_importance about; /* of the file that was read last */
+
 static vise_status read_file(const char *path, vise_arena **arena, vise_imatrix_entry **entries,
                              size_t *count)
 {
     help_error = (vise_error){0};
     OK(vise_arena_new(arena, &help_error));
-    return vise_imatrix_read(path, *arena, entries, count, &help_error);
+    return vise_imatrix_read(path, *arena, entries, count, &about, &help_error);
 }
 
 static void test_gguf(void **state)
@@ -130,6 +136,10 @@ static void test_gguf(void **state)
                      cases[i].message);
         if (status == VISE_OK) {
             assert_int_equal(count, 1);
+            assert_int_equal(about.entries, 1);
+            assert_int_equal(about.chunks, 9);
+            assert_string_equal(about.dataset, "a.txt");
+            assert_string_equal(about.file, path);
             assert_string_equal(entries[0].name, "a");
             assert_int_equal(entries[0].values, 4 * entries[0].matrices);
             assert_true(entries[0].means[0] == 3.0f && entries[0].unseen == 0);
@@ -211,7 +221,14 @@ static void test_before(void **state)
     assert_int_equal(count, 2);
     assert_true(entries[0].values == 3 && entries[0].means[2] == 2.0f && entries[0].matrices == 0);
     assert_true(entries[1].values == 2 && entries[1].means[0] == 5.0f);
+    assert_true(about.entries == 2 && about.chunks == 7 && strcmp(about.dataset, "x.txt") == 0);
     vise_arena_free(arena);
+    for (size_t n = behind; n < buf.length; n++) { /* a tail that is not whole tells nothing */
+        OK(vise_file_write_atomic(path, buf.data, n, &help_error));
+        OK(read_file(path, &arena, &entries, &count));
+        assert_true(about.entries == 2 && about.chunks == 0 && about.dataset[0] == '\0');
+        vise_arena_free(arena);
+    }
     for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
         int32_t kept;
         memcpy(&kept, buf.data + broken[i].at, sizeof kept);

@@ -44,6 +44,7 @@ typedef struct vise_planned {
     bool masked;        /* some pass prunes it */
     bool may_be_sparse; /* none does, but zeros of the input, if they are many, are the mask of an earlier run */
     double sparsity;    /* that the passes aim at, 0 when dense */
+    double outlier_threshold; /* columns of its input that reach it are counted for the report; 0: they are not */
     const char *note;   /* fallback taken, for plan and report; NULL: none. In the plan's arena */
     int note_pass;      /* the pass that took it */
 } vise_planned;

@@ -194,6 +194,14 @@ static vise_status plan_input_scale(vise_plan *plan, const vise_pass_run *run, s
     return VISE_OK;
 }
 
+/* Whether the walk over the blocks shows the inputs whose outliers the report counts. */
+static bool counts_outliers(const vise_plan *plan, const vise_pass_run *run, const vise_planned *planned)
+{
+    return planned->outlier_threshold > 0.0 && run->calibrated && planned->bound->layer >= 0 &&
+           planned->bound->input != VISE_INPUT_NONE &&
+           vise_model_need_forward(plan->model, "counting outliers", &(vise_error){0}) == VISE_OK;
+}
+
 static vise_status plan_pass(vise_plan *plan, size_t index, const vise_scheme *chosen, vise_error *err)
 {
     const vise_request *request = plan->request;
@@ -230,10 +238,13 @@ static vise_status plan_pass(vise_plan *plan, size_t index, const vise_scheme *c
         const vise_bound *bound = &plan->model->bound[i];
         const vise_planned *planned = &plan->planned[i];
         const bool scaled = planned->scheme.type != NULL && vise_scheme_needs_calibration(&planned->scheme);
-        if ((planned->passes >> index & 1) == 0 || (run->method->group == NULL && !scaled))
+        const bool counted = counts_outliers(plan, run, planned);
+        if ((planned->passes >> index & 1) == 0 || (run->method->group == NULL && !scaled && !counted))
             continue;
         if (scaled)
             VISE_TRY(plan_input_scale(plan, run, i, err));
+        if (counted)
+            plan->needs |= VISE_STAT_LARGEST;
         if (bound->input == VISE_INPUT_NONE)
             continue;
         plan->inputs |= 1u << bound->input;

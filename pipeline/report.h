@@ -47,6 +47,9 @@ typedef struct vise_report_weight {
     double bits_per_weight;
     uint64_t bytes; /* stored, unpacked, all parts */
     double sparsity, mse, sqnr_db, loss, damp;
+    bool outliers_counted;    /* the two below are known */
+    uint64_t outlier_columns; /* of the input */
+    double largest_input;
 } vise_report_weight;
 
 typedef struct vise_report_share { /* a line of size.by_role or size.by_scheme */
@@ -115,6 +118,12 @@ typedef struct vise_report {
         double reached;        /* in the same unit */
         double expected_kl;    /* from the calibration text, nats per token */
     } target;
+    struct { /* input columns as LLM.int8() tells them apart; linears 0: none is of that scheme */
+        double threshold, largest;
+        uint64_t linears, measured, with_outliers; /* linears */
+        uint64_t outliers, columns;                /* of those that were measured */
+        const char *largest_name;
+    } outliers;
     struct {
         uint64_t budget, peak_rss, peak_pool, load_before, load_after, kv_cache_per_token;
     } memory;

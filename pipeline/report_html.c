@@ -169,6 +169,15 @@ static void put_task_tiles(const cJSON *json, vise_buf *out)
     }
 }
 
+static void put_outlier_tile(const cJSON *json, vise_buf *out)
+{
+    const double outliers = vise_view_number(vise_view(json, "outliers"), "outlier_columns");
+    char value[VISE_VIEW_MAX], detail[VISE_VIEW_OUTLIERS_MAX];
+
+    if (vise_view_outliers(json, detail, sizeof detail) != NULL)
+        put_tile(out, "outlier columns", isnan(outliers) ? "?" : vise_view_fixed(outliers, 0, value), detail);
+}
+
 static void put_tiles(const cJSON *json, vise_buf *out)
 {
     const cJSON *memory = vise_view(json, "memory");
@@ -180,6 +189,7 @@ static void put_tiles(const cJSON *json, vise_buf *out)
     put_size_tiles(json, out);
     put_accuracy_tiles(json, out);
     put_task_tiles(json, out);
+    put_outlier_tile(json, out);
     if (!isnan(budget))
         snprintf(detail, sizeof detail, "of %s allowed", vise_view_size(budget, size));
     if (!isnan(peak))

@@ -142,6 +142,10 @@ static void put_weight(vise_json_writer *to, const vise_report_weight *weight)
     put_number(to, "sqnr_db", weight->sqnr_db);
     put_number(to, "loss", weight->loss);
     put_number(to, "damp", weight->damp);
+    if (weight->outliers_counted) {
+        put_size(to, "outlier_columns", weight->outlier_columns);
+        put_number(to, "largest_input", weight->largest_input);
+    }
     put_text(to, "note", weight->note);
     vise_json_object_end(to);
 }
@@ -288,6 +292,24 @@ static void put_target(vise_json_writer *to, const vise_report *report)
     vise_json_object_end(to);
 }
 
+static void put_outliers(vise_json_writer *to, const vise_report *report)
+{
+    if (report->outliers.linears == 0)
+        return;
+    open_object(to, "outliers");
+    put_number(to, "threshold", report->outliers.threshold);
+    put_size(to, "linears", report->outliers.linears);
+    put_size(to, "measured", report->outliers.measured);
+    if (report->outliers.measured > 0) {
+        put_size(to, "with_outliers", report->outliers.with_outliers);
+        put_size(to, "columns", report->outliers.columns);
+        put_size(to, "outlier_columns", report->outliers.outliers);
+        put_number(to, "largest", report->outliers.largest);
+        put_text(to, "largest_name", report->outliers.largest_name);
+    }
+    vise_json_object_end(to);
+}
+
 /* ---- the document ----------------------------------------------------------------------------------- */
 
 static void put_report(vise_json_writer *to, const vise_report *report)
@@ -301,6 +323,7 @@ static void put_report(vise_json_writer *to, const vise_report *report)
     put_passes(to, report);
     put_size_section(to, report);
     put_target(to, report);
+    put_outliers(to, report);
     put_memory(to, report);
     put_accuracy(to, report);
     put_goals(to, report);

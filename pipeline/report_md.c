@@ -221,6 +221,39 @@ static void put_worst(const cJSON *json, vise_buf *out)
     }
 }
 
+/* Linears of LLM.int8 whose inputs have outliers. */
+static void put_outliers(const cJSON *json, vise_buf *out)
+{
+    const cJSON *weights = vise_view(json, "weights"), *weight;
+    char text[VISE_VIEW_OUTLIERS_MAX];
+    bool titled = false;
+
+    if (vise_view_outliers(json, text, sizeof text) == NULL)
+        return;
+    vise_buf_add_text(out, "\n## Outlier columns\n\n");
+    vise_view_md(out, text);
+    vise_buf_add_text(out, ".\n");
+    if (!cJSON_IsArray(weights))
+        return;
+    cJSON_ArrayForEach(weight, weights)
+    {
+        const char *name = vise_view_text(weight, "name");
+        const double count = vise_view_number(weight, "outlier_columns");
+        char number[VISE_VIEW_MAX];
+
+        if (!name || !(count > 0.0))
+            continue;
+        if (!titled)
+            vise_buf_add_text(out, "\n| linear | outlier columns | largest input |\n| --- | ---: | ---: |\n");
+        titled = true;
+        vise_buf_add_text(out, "| ");
+        put_cell(out, name);
+        put_cell(out, vise_view_fixed(count, 0, number));
+        put_cell(out, vise_view_short(vise_view_number(weight, "largest_input"), number));
+        vise_buf_add_char(out, '\n');
+    }
+}
+
 static void put_list(const cJSON *list, const char *title, bool *titled, vise_buf *out)
 {
     const cJSON *item;
@@ -286,6 +319,7 @@ void vise_report_md(const cJSON *json, const char *name, vise_buf *out)
     put_shares(json, "by_role", "role", out);
     put_shares(json, "by_scheme", "scheme", out);
     put_worst(json, out);
+    put_outliers(json, out);
     if (cJSON_IsArray(passes))
         cJSON_ArrayForEach(pass, passes) put_list(vise_view(pass, "fallbacks"), "Fallbacks", &titled, out);
     titled = false;

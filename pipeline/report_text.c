@@ -157,6 +157,16 @@ static void put_passes(const cJSON *json, vise_buf *out)
     }
 }
 
+static void put_outliers(const cJSON *json, vise_buf *out)
+{
+    char text[VISE_VIEW_OUTLIERS_MAX];
+
+    if (vise_view_outliers(json, text, sizeof text) == NULL)
+        return;
+    put_label(out, "outliers");
+    vise_buf_addf(out, "%s\n", text);
+}
+
 /* How many items of the list are like this one; 0 when an earlier one is. */
 static size_t count_alike(const cJSON *list, const cJSON *item)
 {
@@ -290,6 +300,7 @@ void vise_report_text(const cJSON *json, const char *name, vise_buf *out)
     put_size(json, out);
     put_accuracy(json, out);
     put_passes(json, out);
+    put_outliers(json, out);
     put_memory(json, out);
     put_time(json, out);
     put_notes(json, out);

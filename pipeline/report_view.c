@@ -230,3 +230,29 @@ const char *vise_view_target(const cJSON *json, char *text, size_t size)
         snprintf(text + used, size - (size_t)used, ", measured %s", vise_view_short(measured, a));
     return text;
 }
+
+const char *vise_view_outliers(const cJSON *json, char *text, size_t size)
+{
+    const cJSON *outliers = vise_view(json, "outliers");
+    const double linears = vise_view_number(outliers, "linears"), measured = vise_view_number(outliers, "measured");
+    const char *name = vise_view_text(outliers, "largest_name");
+    char a[VISE_VIEW_MAX], b[VISE_VIEW_MAX], c[VISE_VIEW_MAX], d[VISE_VIEW_MAX], e[VISE_VIEW_MAX];
+    if (isnan(linears))
+        return NULL;
+    if (!(measured > 0.0)) {
+        snprintf(text, size, "not measured: calibration text shows which input columns need more than int8");
+        return text;
+    }
+    const int used = snprintf(text, size, "%s of %s input columns reach %s, in %s of %s linears",
+                              vise_view_fixed(vise_view_number(outliers, "outlier_columns"), 0, a),
+                              vise_view_fixed(vise_view_number(outliers, "columns"), 0, b),
+                              vise_view_short(vise_view_number(outliers, "threshold"), c),
+                              vise_view_fixed(vise_view_number(outliers, "with_outliers"), 0, d),
+                              vise_view_fixed(measured, 0, e));
+    const size_t at = (size_t)used < size ? (size_t)used : size - 1;
+    snprintf(text + at, size - at, "; the largest is %s, in %.200s%s%s%s",
+             vise_view_short(vise_view_number(outliers, "largest"), a), name ? name : "?",
+             measured < linears ? " (" : "", measured < linears ? vise_view_fixed(linears - measured, 0, b) : "",
+             measured < linears ? " not measured)" : "");
+    return text;
+}

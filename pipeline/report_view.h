@@ -35,6 +35,10 @@ const char *vise_view_protocol(const cJSON *accuracy, char *text, size_t size);
 #define VISE_VIEW_TARGET_MAX (4 * VISE_VIEW_MAX)
 const char *vise_view_target(const cJSON *json, char *text, size_t size);
 
+/* "12 of 3584 input columns reach 6, in 5 of 35 linears; the largest is 9.1, in NAME"; NULL: nothing of LLM.int8. */
+#define VISE_VIEW_OUTLIERS_MAX 512
+const char *vise_view_outliers(const cJSON *json, char *text, size_t size);
+
 /* True if two texts are the same but for whole numbers: notes on the same weight of different layers. */
 bool vise_view_alike(const char *a, const char *b);
 /* The text with numbers as '*', up to its first ": ". */

@@ -333,6 +333,26 @@ static float largest_input(const block_work *work, const vise_bound *bound)
     return largest;
 }
 
+/* Input columns that LLM.int8() would take for outliers. */
+static void count_outliers(vise_walk *walk, const vise_block_stats *stats, int layer)
+{
+    const vise_plan *plan = walk->plan;
+    for (size_t slot = 0; slot < vise_config_slots(&plan->model->config); slot++) {
+        const size_t i = vise_model_slot(plan->model, slot, layer);
+        if (i == SIZE_MAX || !(plan->planned[i].outlier_threshold > 0.0) ||
+            plan->planned[i].bound->input == VISE_INPUT_NONE)
+            continue;
+        const vise_input_stats *input = &stats->input[vise_bound_input(plan->planned[i].bound)];
+        vise_outcome *outcome = &walk->outcomes[i];
+        for (int64_t j = 0; input->largest != NULL && input->tokens > 0 && j < input->width; j++) {
+            const double size = (double)input->largest[j];
+            outcome->outliers_counted = true;
+            outcome->outlier_columns += size >= plan->planned[i].outlier_threshold;
+            outcome->largest_input = fmax(outcome->largest_input, size);
+        }
+    }
+}
+
 /* Static scales of inputs: what stands behind the linear sees it as the model will run. */
 static void scale_inputs(block_work *work, vise_input input)
 {
@@ -379,6 +399,7 @@ static vise_status work_on_block(block_work *work, vise_stream *stream, size_t f
                                          backend, plan->needs, wanted, &work->stats, err));
         half = finishes ? VISE_MLP_HALF : half;
         scale_inputs(work, (vise_input)input);
+        count_outliers(walk, &work->stats, work->block.layer);
         VISE_TRY(run_passes(work, (vise_input)input, err));
         vise_block_stats_deinit(&work->stats);
     }
@@ -395,6 +416,16 @@ static bool layer_is_finished(const vise_walk *walk, size_t from, size_t to)
     return walk->finished != NULL && to > from;
 }
 
+static bool counts_outliers(const vise_plan *plan, int layer)
+{
+    for (size_t slot = 0; slot < vise_config_slots(&plan->model->config); slot++) {
+        const size_t i = vise_model_slot(plan->model, slot, layer);
+        if (i != SIZE_MAX && plan->planned[i].outlier_threshold > 0.0)
+            return true;
+    }
+    return false;
+}
+
 /* A block that an interrupted run has finished: its stored form moves the activations on. */
 static vise_status replay_block(vise_walk *walk, int layer, vise_stream *stream, size_t from, size_t to,
                                 vise_error *err)
@@ -402,11 +433,24 @@ static vise_status replay_block(vise_walk *walk, int layer, vise_stream *stream,
     vise_block block = {0};
     for (size_t k = from; k < to; k++)
         walk->bytes_done += (double)walk->plan->model->bound[walk->plan->order[k]].tensor->stored_bytes;
-    if (layer == walk->plan->last_calibrated)
+    const bool moves_on = layer < walk->plan->last_calibrated, counts = counts_outliers(walk->plan, layer);
+    if (!moves_on && !counts)
         return VISE_OK;
     VISE_TRY(
         vise_block_load(walk->finished, layer, walk->session->workers, walk->session->pool, &block, err));
-    vise_status status = vise_block_forward(walk->finished, &block, stream, walk->session->backend, err);
+    vise_status status = VISE_OK;
+    vise_block_stats stats = {0};
+    for (int input = 0; input < VISE_INPUT_COUNT && counts && status == VISE_OK; input++) {
+        if ((walk->plan->inputs >> input & 1) == 0)
+            continue;
+        status = vise_block_measure(walk->finished, &block, stream, walk->session->backend, VISE_STAT_LARGEST,
+                                    1u << input, &stats, err);
+        if (status == VISE_OK)
+            count_outliers(walk, &stats, layer);
+        vise_block_stats_deinit(&stats);
+    }
+    if (status == VISE_OK && moves_on)
+        status = vise_block_forward(walk->finished, &block, stream, walk->session->backend, err);
     vise_block_unload(&block);
     return status;
 }

@@ -153,7 +153,10 @@ static vise_status fill_weights(vise_report *report, const vise_walk *walk, vise
                                        .mse = NAN,
                                        .sqnr_db = NAN,
                                        .loss = outcome->proxy_loss,
-                                       .damp = outcome->damp};
+                                       .damp = outcome->damp,
+                                       .outliers_counted = outcome->outliers_counted,
+                                       .outlier_columns = outcome->outlier_columns,
+                                       .largest_input = outcome->largest_input};
         weight->bits_per_weight = 8.0 * (double)weight->bytes / n;
         if (outcome->loss.known) {
             weight->sparsity = (double)outcome->loss.zeros / n;
@@ -216,6 +219,31 @@ static vise_status fill_size(vise_report *report, const vise_walk *walk, vise_er
     return VISE_OK;
 }
 
+/* A model's columns, where linears of LLM.int8 see them. */
+static void fill_outliers(vise_report *report, const vise_walk *walk)
+{
+    for (size_t w = 0, k = 0; k < walk->plan->count; k++) {
+        const vise_planned *planned = &walk->plan->planned[walk->plan->order[k]];
+        if (planned->passes == 0 && planned->note == NULL)
+            continue;
+        const vise_report_weight *weight = &report->weights[w++];
+        if (!(planned->outlier_threshold > 0.0))
+            continue;
+        report->outliers.threshold = planned->outlier_threshold;
+        report->outliers.linears++;
+        if (!weight->outliers_counted)
+            continue;
+        report->outliers.measured++;
+        report->outliers.with_outliers += weight->outlier_columns > 0;
+        report->outliers.outliers += weight->outlier_columns;
+        report->outliers.columns += (uint64_t)weight->cols;
+        if (report->outliers.measured > 1 && weight->largest_input <= report->outliers.largest)
+            continue;
+        report->outliers.largest = weight->largest_input;
+        report->outliers.largest_name = weight->name;
+    }
+}
+
 static void fill_target(vise_report *report, const vise_plan *plan)
 {
     if (plan->budgeted == NULL)
@@ -257,6 +285,7 @@ vise_status vise_report_run(vise_report *report, const vise_walk *walk, vise_err
         VISE_TRY(fill_pass(report, walk, p, err));
     VISE_TRY(fill_weights(report, walk, err));
     VISE_TRY(fill_size(report, walk, err));
+    fill_outliers(report, walk);
     fill_target(report, plan);
     fill_memory(report, walk);
     return VISE_OK;

@@ -12,6 +12,9 @@ typedef struct vise_outcome {
     vise_tile_loss loss;
     double proxy_loss, damp; /* NaN: not known */
     const char *note;        /* fallback taken while running, or NULL */
+    bool outliers_counted;   /* calibration has shown its input */
+    uint64_t outlier_columns; /* of it, that reach plan->outlier_threshold */
+    double largest_input;     /* magnitude */
 } vise_outcome;
 
 typedef struct vise_walk {

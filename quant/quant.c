@@ -87,6 +87,15 @@ static const vise_option quant_options[] = {
      .help = "first move ALPHA of the inputs' range, channel by channel, into the weights (SmoothQuant): norms, v and "
              "up are divided by what q, k, v, gate, up, o and down are multiplied by; for schemes with quantized "
              "inputs; needs calibration text (0: not, 0.5 is usual)"},
+    {.name = "outlier-threshold",
+     .type = VISE_OPTION_NUMBER,
+     .offset = offsetof(vise_quant_config, outlier_threshold),
+     .min = 0.001,
+     .max = 1e6,
+     .initial = "6",
+     .value = "T",
+     .help = "llm-int8 with calibration text: the report counts input columns that reach T, which LLM.int8() leaves in "
+             "16 bits (its llm_int8_threshold)"},
     {.name = "set",
      .type = VISE_OPTION_LIST,
      .offset = offsetof(vise_quant_config, set),
@@ -154,6 +163,14 @@ vise_clip vise_quant_clip(const vise_quant_config *config, const vise_scheme *sc
                                                : VISE_CLIP_NONE;
 }
 
+/* Its rows have one scale, of their largest weight: there is nothing to choose but the nearest code. */
+static bool is_llm_int8(const char *name)
+{
+    vise_scheme scheme;
+    return name != NULL && vise_scheme_parse(name, &scheme, &(vise_error){0}) == VISE_OK &&
+           scheme.type->codebook == &vise_codebook_llm_int8;
+}
+
 static vise_status quant_choose(const void *config, bool calibrated, const vise_method **method,
                                 vise_error *err)
 {
@@ -161,7 +178,8 @@ static vise_status quant_choose(const void *config, bool calibrated, const vise_
     if (quant->scheme == NULL && !vise_quant_has_target(quant))
         return VISE_FAIL(err, VISE_EUSAGE,
                          "quant: give --scheme, such as int4-g128 (vise inspect --schemes lists them)");
-    const char *name = quant->method != NULL ? quant->method : calibrated ? "gptq" : "rtn";
+    const char *by_default = calibrated && !is_llm_int8(quant->scheme) ? "gptq" : "rtn";
+    const char *name = quant->method != NULL ? quant->method : by_default;
     for (size_t i = 0; quant_methods[i] != NULL; i++) {
         if (strcmp(quant_methods[i]->name, name) != 0)
             continue;
@@ -346,6 +364,7 @@ static vise_status plan_weight(vise_pass_run *run, size_t index, const vise_sche
     planned->passes |= UINT64_C(1) << run->index;
     planned->carried = false;
     planned->scheme = *taken;
+    planned->outlier_threshold = taken->type->codebook == &vise_codebook_llm_int8 ? config->outlier_threshold : 0.0;
     return VISE_OK;
 }
 

@@ -27,6 +27,7 @@ typedef struct vise_quant_config {
     double damp;
     const char *rotate;   /* "none", "r1", "r1+r2" */
     double smooth;        /* SmoothQuant's alpha; 0: none */
+    double outlier_threshold; /* LLM.int8: of inputs */
     bool allow_requantize;
     const char *candidates; /* "S,S,..."; NULL: by the kind of scheme */
     double target_bits;     /* NaN: none */

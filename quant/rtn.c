@@ -193,7 +193,8 @@ static vise_status rtn_plan(vise_pass_run *run, vise_error *err)
     VISE_TRY(vise_quant_plan(run, err));
     for (size_t i = 0; i < run->model->count; i++)
         used = used || ((run->planned[i].passes >> run->index & 1) != 0 &&
-                        vise_scheme_needs_calibration(&run->planned[i].scheme));
+                        (vise_scheme_needs_calibration(&run->planned[i].scheme) ||
+                         run->planned[i].outlier_threshold > 0.0));
     if (run->calibrated && run->model->arch != NULL && !used)
         vise_info("rtn uses no calibration text; it is ignored (--method gptq uses it)");
     return VISE_OK;

@@ -21,4 +21,15 @@ for key in schema tool input output passes weights size memory goals warnings; d
     grep -q "^  \"$key\":" "$report" || say FAIL "report.json lacks $key"
 done
 expect "no key is null" sh -c "! grep -q null '$report'"
+
+# What LLM.int8 would leave in 16 bits.
+calibration=(--calibration examples/text/calib.txt --samples 4 --length 64)
+check "outliers are counted" 0 " of 35 linears; the largest is " "*" \
+    quant "$MODEL" -o "$folder/int8" --scheme llm-int8 "${calibration[@]}"
+check "and each linear's is told" 0 "| linear | outlier columns | largest input |" "" report "$folder/int8" --format md
+check "by a threshold of one's own" 0 "0 of 2780 input columns reach 1000, in 0 of 35 linears" "*" \
+    quant "$MODEL" -o "$folder/int8" --scheme llm-int8 "${calibration[@]}" --outlier-threshold 1000 --force
+check "not without text" 0 "outliers     not measured" "*" quant "$MODEL" -o "$folder/int8" --scheme llm-int8 --force
+check "a threshold that none can reach" 2 "" "--outlier-threshold" \
+    quant "$MODEL" -o "$folder/int8" --scheme llm-int8 --outlier-threshold 0 --force
 finish

@@ -90,6 +90,16 @@ walk "calibrated and packed" $((4 * step)) run "$folder/packed.json"
 old=$(sums "$folder/old")
 walk "replacing" $((2 * step)) quant "$MODEL" --scheme int8 --max-shard-size 100KB
 old=
+# What the report counts is counted again where blocks were finished before.
+outliers() { grep -E '"(outlier|largest|measured)' "$1/report.json"; }
+counted=(quant "$MODEL" --scheme llm-int8 --calibration examples/text/calib.txt --samples 4 --length 64 --max-shard-size 60KB -q)
+"$VISE" "${counted[@]}" -o "$folder/undisturbed" && begin
+run VISE_KILL_AT=100 LD_PRELOAD="$tools/preload_kill.so" "$VISE" "${counted[@]}" -o "$out"
+[ $code -eq 137 ] && "$VISE" "${counted[@]}" -o "$out" --resume
+outliers "$folder/undisturbed" >"$folder/counted"
+outliers "$out" >"$folder/counted-again"
+expect "a resumed run counts the same outliers" cmp "$folder/counted" "$folder/counted-again"
+rm -rf "$folder/undisturbed" "$out"
 out=$folder/out.safetensors partial=$folder/.out.safetensors.vise-partial
 walk "one file" $step convert "$MODEL" --dtype bf16
 out=$folder/out partial=$folder/.out.vise-partial

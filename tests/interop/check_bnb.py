@@ -141,6 +141,36 @@ def theirs(source, **options):
     return count == 14, f"{count} modules of {method}"
 
 
+def outliers(source, model):
+    """Columns of inputs that reach the threshold, by hooks in transformers, where every linear's input stands behind the
+    decoded weights of those in front. One that lies next to the threshold may fall on either side."""
+    threshold, rows = 4.0, sample_rows(model, 16, 64, seed=7)
+    with open(path("calibration.jsonl"), "w") as file:
+        for row in rows.tolist():
+            file.write(json.dumps({"input_ids": row}) + "\n")
+    vise("quant", source, "-o", path("q"), "--scheme", "llm-int8", "--calibration", path("calibration.jsonl"), "--samples",
+         16, "--length", 64, "--outlier-threshold", threshold, "--force")
+    with open(os.path.join(path("q"), "report.json")) as file:
+        report = json.load(file)
+    vise("convert", path("q"), "-o", path("plain"), "--dequantize", "--dtype", "f32", "--force")
+    plain_model, largest = load(path("plain"))[0], {}
+    for name, module in plain_model.named_modules():
+        if isinstance(module, torch.nn.Linear) and name != "lm_head":
+            module.register_forward_pre_hook(lambda module, inputs, name=name: largest.__setitem__(
+                name + ".weight", inputs[0].abs().flatten(0, -2).amax(0)))
+    logits_of(plain_model, rows)
+    for weight in report["weights"]:
+        most = largest.pop(weight["name"])
+        low, high = ((most >= threshold * (1 + sign * 1e-4)).sum().item() for sign in (1, -1))
+        if not low <= weight["outlier_columns"] <= high or abs(weight["largest_input"] / most.max().item() - 1) > 1e-4:
+            return False, f"{weight['name']}: {weight['outlier_columns']} columns, not {low} to {high}"
+    whole = report["outliers"]
+    counts = [weight["outlier_columns"] for weight in report["weights"]]
+    good = whole["outlier_columns"] == sum(counts) > 0 and whole["with_outliers"] == sum(map(bool, counts)) and \
+        whole["columns"] == sum(weight["shape"][1] for weight in report["weights"])
+    return good and not largest, f"{sum(counts)} of {whole['columns']} columns in {whole['measured']} linears"
+
+
 ROWS = {}
 for name, dtype, seed in (("f32", torch.float32, 31), ("bf16", torch.bfloat16, 32)):
     folder = path(name)
@@ -151,6 +181,7 @@ for name, dtype, seed in (("f32", torch.float32, 31), ("bf16", torch.bfloat16, 3
         check(f"bitsandbytes {name} {scheme}, transformers", loads, folder, scheme, bitsandbytes.nn.Linear4bit)
     check(f"bitsandbytes {name} llm-int8, the library's codes", eight_bits, folder)
     check(f"bitsandbytes {name} llm-int8, transformers", loads, folder, "llm-int8", bitsandbytes.nn.Linear8bitLt)
+    check(f"bitsandbytes {name} llm-int8, outlier columns", outliers, folder, model)
     check(f"bitsandbytes {name}, its nf4 read", theirs, folder, load_in_4bit=True, bnb_4bit_quant_type="nf4")
     check(f"bitsandbytes {name}, its fp4 with double quantization read", theirs, folder, load_in_4bit=True,
           bnb_4bit_use_double_quant=True)

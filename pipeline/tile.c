@@ -6,6 +6,7 @@
 #include "core/workers.h"
 #include "model/transform.h"
 #include "model/weights.h"
+#include "tensor/loss.h"
 #include "tensor/mask.h"
 
 static size_t align64(size_t n)
@@ -141,32 +142,9 @@ static vise_status store_tile(const vise_plan *plan, const vise_weight *tile, vi
 
 static vise_tile_loss loss_of(const float *original, const float *values, size_t n)
 {
-    enum { LANES = 16, RUN = 64 }; /* partial sums side by side, short enough to stay exact, gathered in double */
-    vise_tile_loss loss = {.known = true};
-    for (size_t start = 0; start < n; start += LANES * RUN) {
-        float error[LANES] = {0}, signal[LANES] = {0};
-        int zeros[LANES] = {0};
-        size_t i = start, end = start + LANES * RUN < n ? start + LANES * RUN : n;
-        for (; i + LANES <= end; i += LANES) {
-            for (int lane = 0; lane < LANES; lane++) {
-                float w = original[i + (size_t)lane], v = values[i + (size_t)lane];
-                error[lane] += (w - v) * (w - v);
-                signal[lane] += w * w;
-                zeros[lane] += v == 0.0f;
-            }
-        }
-        for (; i < end; i++) {
-            error[0] += (original[i] - values[i]) * (original[i] - values[i]);
-            signal[0] += original[i] * original[i];
-            zeros[0] += values[i] == 0.0f;
-        }
-        for (int lane = 0; lane < LANES; lane++) {
-            loss.error += (double)error[lane];
-            loss.signal += (double)signal[lane];
-            loss.zeros += (uint64_t)zeros[lane];
-        }
-    }
-    return loss;
+    vise_loss loss = {0};
+    vise_loss_add(original, values, n, &loss);
+    return (vise_tile_loss){.error = loss.error, .signal = loss.signal, .zeros = loss.zeros, .known = true};
 }
 
 static void add_loss(vise_tile_loss *sum, const vise_tile_loss *tile)

@@ -176,23 +176,28 @@ typedef int gguf_weighing;
 enum { GGUF_WEIGH_GIVEN, GGUF_WEIGH_ABSOLUTE, GGUF_WEIGH_MEAN };
 
 /* Rows of vise_tensor_kernels, equal bits on every level. fit_offsets and fit_signed are the searches
- * above over `runs` runs of n values (w NULL: as above); levels are clamp(round((x + offset) / scale),
- * low, high) - low, scale not 0; values are scale * (level - half) - offset, n a multiple of 16. */
+ * above over `runs` runs of n values (w NULL: as above), 16 or 32; levels NULL: not wanted. Levels of runs are
+ * clamp(round((x + offset) / scale), low, high) - low, any where a scale is 0; values are scale * (level - half) -
+ * offset. fit_entries finds the scales of runs of 32 values for the table of iq4_nl and iq4_xs, entries the nibbles of
+ * a run. */
 #define GGUF_KERNELS(level)                                                                                  \
     void vise_gguf_fit_offsets_##level(int n, int runs, const gguf_grid *grid, gguf_weighing weighing,       \
                                        const float *x, const float *w, float *levels, float *scales,         \
                                        float *offsets);                                                      \
     void vise_gguf_fit_signed_##level(int n, int runs, int top, const float *x, const float *w,              \
                                       float *levels, float *scales);                                         \
-    void vise_gguf_levels_##level(const float *x, int n, float scale, float offset, float low, float high,   \
-                                  uint8_t *levels);                                                          \
+    void vise_gguf_levels_##level(const float *x, int n, int runs, const float *scales,                      \
+                                  const float *offsets, float low, float high, uint8_t *levels);             \
+    void vise_gguf_fit_entries_##level(int runs, const float *x, const float *w, float *scales);             \
+    void vise_gguf_entries_##level(const float *x, float inverse, uint8_t *q);                               \
     void vise_gguf_encode_q8_0_##level(const float *values, const float *importance, int64_t cols,           \
                                        void *blocks);                                                        \
     void vise_gguf_encode_q4_0_##level(const float *values, const float *importance, int64_t cols,           \
                                        void *blocks);                                                        \
     void vise_gguf_decode_q8_0_##level(const void *blocks, int64_t cols, float *values);                     \
     void vise_gguf_decode_q4_0_##level(const void *blocks, int64_t cols, float *values);                     \
-    void vise_gguf_values_##level(const uint8_t *levels, int n, int half, float scale, float offset, float *values)
+    void vise_gguf_values_##level(const uint8_t *levels, int n, int runs, int half, const float *scales,     \
+                                  const float *offsets, float *values)
 GGUF_KERNELS(ref);
 GGUF_KERNELS(avx2);
 GGUF_KERNELS(avx512);

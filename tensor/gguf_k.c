@@ -86,8 +86,18 @@ static float fit_scales(const float *scales, const float *w, int n, int top, uin
 
 /* What the search found for the runs of a super block. */
 typedef struct searched_runs {
-    const float *scales, *offsets, *sums, *levels; /* sums NULL: no importance */
+    const float *scales, *offsets, *w, *sums; /* w, sums NULL: no importance */
 } searched_runs;
+
+/* Levels of a run whose scale is stored as zero: those of the search. */
+static void keep_searched(const offset_rule *rule, const float *x, const float *w, uint8_t *levels)
+{
+    float searched[GGUF_BLOCK], scale, offset;
+    vise_gguf_fit_offsets_ref(rule->run, 1, w != NULL ? &rule->weighted : &rule->plain,
+                              w != NULL ? GGUF_WEIGH_GIVEN : rule->weighing, x, w, searched, &scale, &offset);
+    for (int i = 0; i < rule->run; i++)
+        levels[i] = (uint8_t)searched[i];
+}
 
 /* Rounds scales and offsets to what is stored, and takes the levels again. */
 static void settle(const offset_rule *rule, const float *x, const searched_runs *found, offset_block *out)
@@ -102,15 +112,15 @@ static void settle(const offset_rule *rule, const float *x, const searched_runs 
         out->dmin = gguf_to_half(round_scales(found->offsets, runs, rule->scale_top, out->offsets));
     }
     float unit = gguf_from_half(out->d), offset_unit = gguf_from_half(out->dmin);
+    float scales[RUNS_MAX], offsets[RUNS_MAX];
     for (int r = 0; r < runs; r++) {
-        float scale = unit * (float)out->scales[r], offset = offset_unit * (float)out->offsets[r];
-        if (scale != 0.0f)
-            vise_tensor_kernels_now()->gguf_levels(x + r * n, n, scale, offset, 0.0f, (float)top,
-                                                   out->levels + r * n);
-        else
-            for (int i = r * n; i < (r + 1) * n; i++)
-                out->levels[i] = (uint8_t)found->levels[i];
+        scales[r] = unit * (float)out->scales[r];
+        offsets[r] = offset_unit * (float)out->offsets[r];
     }
+    vise_tensor_kernels_now()->gguf_levels(x, n, runs, scales, offsets, 0.0f, (float)top, out->levels);
+    for (int r = 0; r < runs; r++)
+        if (scales[r] == 0.0f)
+            keep_searched(rule, x + r * n, found->w != NULL ? found->w + r * n : NULL, out->levels + r * n);
 }
 
 /* Super block `at` of a row and the one behind it, if there is one: their runs fill the widest vectors. */
@@ -120,7 +130,7 @@ static void encode_pair(const offset_rule *rule, const float *values, const floa
     const int n = rule->run, runs = GGUF_SUPER / n, supers = cols - at > GGUF_SUPER ? 2 : 1;
     const float *x = values + at;
     float scales[2 * RUNS_MAX] = {0}, offsets[2 * RUNS_MAX] = {0}, sums[2 * RUNS_MAX] = {0};
-    float w[2 * GGUF_SUPER], levels[2 * GGUF_SUPER];
+    float w[2 * GGUF_SUPER];
     for (int s = 0; importance != NULL && s < supers; s++) {
         float spread = rule->spread * mean_square(x + s * GGUF_SUPER, GGUF_SUPER);
         for (int r = s * runs; r < (s + 1) * runs; r++)
@@ -128,10 +138,11 @@ static void encode_pair(const offset_rule *rule, const float *values, const floa
     }
     vise_tensor_kernels_now()->gguf_fit_offsets(
         n, supers * runs, importance != NULL ? &rule->weighted : &rule->plain,
-        importance != NULL ? GGUF_WEIGH_GIVEN : rule->weighing, x, w, levels, scales, offsets);
+        importance != NULL ? GGUF_WEIGH_GIVEN : rule->weighing, x, w, NULL, scales, offsets);
     for (int s = 0; s < supers; s++) {
         const searched_runs found = {scales + s * runs, offsets + s * runs,
-                                     importance != NULL ? sums + s * runs : NULL, levels + s * GGUF_SUPER};
+                                     importance != NULL ? w + s * GGUF_SUPER : NULL,
+                                     importance != NULL ? sums + s * runs : NULL};
         settle(rule, x + s * GGUF_SUPER, &found, &pair[s]);
     }
 }
@@ -139,10 +150,12 @@ static void encode_pair(const offset_rule *rule, const float *values, const floa
 static void decode_offset(const offset_block *in, int run, float *values)
 {
     float unit = gguf_from_half(in->d), offset_unit = gguf_from_half(in->dmin);
+    float scales[RUNS_MAX], offsets[RUNS_MAX];
     for (int r = 0; r < GGUF_SUPER / run; r++) {
-        float scale = unit * (float)in->scales[r], offset = offset_unit * (float)in->offsets[r];
-        vise_tensor_kernels_now()->gguf_values(in->levels + r * run, run, 0, scale, offset, values + r * run);
+        scales[r] = unit * (float)in->scales[r];
+        offsets[r] = offset_unit * (float)in->offsets[r];
     }
+    vise_tensor_kernels_now()->gguf_values(in->levels, run, GGUF_SUPER / run, 0, scales, offsets, values);
 }
 
 static void grid_of_offsets(const offset_block *in, int run, int levels, vise_gguf_grid *grid)
@@ -158,7 +171,7 @@ static void grid_of_offsets(const offset_block *in, int run, int levels, vise_gg
 /* ---- packing ------------------------------------------------------------------------------------------- */
 
 /* Pairs of bits: per 128 values, byte l holds values l, l + 32, l + 64, l + 96. */
-static void pack_pairs(const uint8_t *levels, uint8_t *q)
+static void pack_pairs(const uint8_t *restrict levels, uint8_t *restrict q)
 {
     for (int half = 0; half < 2; half++, q += 32, levels += 128)
         for (int i = 0; i < 32; i++)
@@ -166,7 +179,7 @@ static void pack_pairs(const uint8_t *levels, uint8_t *q)
                              (levels[i + 96] & 3) << 6);
 }
 
-static void unpack_pairs(const uint8_t *q, uint8_t *levels)
+static void unpack_pairs(const uint8_t *restrict q, uint8_t *restrict levels)
 {
     for (int half = 0; half < 2; half++, q += 32)
         for (int k = 0; k < 4; k++, levels += 32)
@@ -175,20 +188,36 @@ static void unpack_pairs(const uint8_t *q, uint8_t *levels)
 }
 
 /* Low nibbles: per 64 values, byte l holds values l and l + 32. */
-static void pack_nibbles(const uint8_t *levels, uint8_t *q)
+static void pack_nibbles(const uint8_t *restrict levels, uint8_t *restrict q)
 {
     for (int part = 0; part < 4; part++, q += 32, levels += 64)
         for (int i = 0; i < 32; i++)
             q[i] = (uint8_t)((levels[i] & 15) | (levels[i + 32] & 15) << 4);
 }
 
-static void unpack_nibbles(const uint8_t *q, uint8_t *levels)
+static void unpack_nibbles(const uint8_t *restrict q, uint8_t *restrict levels)
 {
     for (int part = 0; part < 4; part++, q += 32, levels += 64)
         for (int i = 0; i < 32; i++) {
             levels[i] = q[i] & 15;
             levels[i + 32] = q[i] >> 4;
         }
+}
+
+/* A bit above the others: bit b of byte l is that of value l + 32 b. */
+static void add_bits(const uint8_t *restrict high, int shift, uint8_t *restrict levels)
+{
+    for (int b = 0; b < 8; b++, levels += 32)
+        for (int i = 0; i < 32; i++)
+            levels[i] |= (uint8_t)((high[i] >> b & 1) << shift);
+}
+
+static void take_bits(const uint8_t *restrict levels, int shift, uint8_t *restrict high)
+{
+    memset(high, 0, 32);
+    for (int b = 0; b < 8; b++, levels += 32)
+        for (int i = 0; i < 32; i++)
+            high[i] |= (uint8_t)((levels[i] >> shift & 1) << b);
 }
 
 /* Eight scales and eight offsets of six bits in twelve bytes: the first four of each in bytes 0 to 7, the
@@ -329,9 +358,7 @@ void vise_gguf_put_q5_k(const uint8_t *levels, void *block)
 {
     block_q5_k *out = block;
     pack_nibbles(levels, out->q);
-    memset(out->high, 0, sizeof out->high);
-    for (int i = 0; i < GGUF_SUPER; i++)
-        out->high[i % 32] |= (uint8_t)((levels[i] >> 4) << i / 32);
+    take_bits(levels, 4, out->high);
 }
 
 void vise_gguf_grid_q5_k(const void *block, vise_gguf_grid *grid)
@@ -349,37 +376,40 @@ void vise_gguf_decode_q5_k(const void *blocks, int64_t cols, float *values)
         offset_block b = {.d = block->d, .dmin = block->dmin};
         unpack_six(block->scales, b.scales, b.offsets);
         unpack_nibbles(block->q, b.levels);
-        for (int i = 0; i < GGUF_SUPER; i++)
-            b.levels[i] |= (uint8_t)((block->high[i % 32] >> i / 32 & 1) << 4);
+        add_bits(block->high, 4, b.levels);
         decode_offset(&b, 32, values + at);
     }
 }
 
 /* ---- signed scales (q3_k, q6_k) ------------------------------------------------------------------------ */
 
-/* Levels [-half, half - 1] of 16 runs from the stored scales; where a scale is zero the searched levels stay.
- * Kept as [0, 2 half - 1]. */
+/* Levels [-half, half - 1] of 16 runs from the stored scales; where a scale is zero the searched levels stay
+ * (`searched` NULL: those of fit_symmetric by w). Kept as [0, 2 half - 1]. */
 static void level_signed(const float *x, uint16_t d, const int8_t *scales, int half, const float *searched,
-                         uint8_t *levels)
+                         const float *w, uint8_t *levels)
 {
-    float unit = gguf_from_half(d), range = (float)half;
+    const float none[16] = {0};
+    float found[16], units[16], unit = gguf_from_half(d), range = (float)half;
+    for (int r = 0; r < 16; r++)
+        units[r] = unit * (float)scales[r];
+    vise_tensor_kernels_now()->gguf_levels(x, 16, 16, units, none, -range, range - 1.0f, levels);
     for (int r = 0; r < 16; r++) {
-        float scale = unit * (float)scales[r];
-        if (scale != 0.0f)
-            vise_tensor_kernels_now()->gguf_levels(x + 16 * r, 16, scale, 0.0f, -range, range - 1.0f,
-                                                   levels + 16 * r);
-        else
-            for (int i = 16 * r; i < 16 * (r + 1); i++)
-                levels[i] = (uint8_t)(searched[i] + range);
+        if (units[r] != 0.0f)
+            continue;
+        if (searched == NULL)
+            (void)vise_gguf_fit_symmetric(16, half, x + 16 * r, w != NULL ? w + 16 * r : NULL, found);
+        for (int i = 0; i < 16; i++)
+            levels[16 * r + i] = (uint8_t)((searched != NULL ? searched[16 * r + i] : found[i]) + range);
     }
 }
 
 static void decode_signed(uint16_t d, const int8_t *scales, const uint8_t *levels, int half, float *values)
 {
-    float unit = gguf_from_half(d);
+    const float none[16] = {0};
+    float units[16], unit = gguf_from_half(d);
     for (int r = 0; r < 16; r++)
-        vise_tensor_kernels_now()->gguf_values(levels + 16 * r, 16, half, unit * (float)scales[r], 0.0f,
-                                               values + 16 * r);
+        units[r] = unit * (float)scales[r];
+    vise_tensor_kernels_now()->gguf_values(levels, 16, 16, half, units, none, values);
 }
 
 static void grid_of_signed(uint16_t d, const int8_t *scales, int levels, vise_gguf_grid *grid)
@@ -441,7 +471,7 @@ void vise_gguf_encode_q3_k(const float *values, const float *importance, int64_t
         float searched[GGUF_SUPER];
         block->d = gguf_to_half(q3_scales(values + at, at_column(importance, at), scales, searched));
         pack_q3_scales(scales, block->scales);
-        level_signed(values + at, block->d, scales, 4, searched, levels);
+        level_signed(values + at, block->d, scales, 4, searched, NULL, levels);
         vise_gguf_put_q3_k(levels, block);
     }
 }
@@ -450,9 +480,7 @@ void vise_gguf_put_q3_k(const uint8_t *levels, void *block)
 {
     block_q3_k *out = block;
     pack_pairs(levels, out->q);
-    memset(out->high, 0, sizeof out->high);
-    for (int i = 0; i < GGUF_SUPER; i++)
-        out->high[i % 32] |= (uint8_t)((levels[i] >> 2) << i / 32);
+    take_bits(levels, 2, out->high);
 }
 
 void vise_gguf_grid_q3_k(const void *block, vise_gguf_grid *grid)
@@ -471,8 +499,7 @@ void vise_gguf_decode_q3_k(const void *blocks, int64_t cols, float *values)
         uint8_t levels[GGUF_SUPER];
         unpack_q3_scales(block->scales, scales);
         unpack_pairs(block->q, levels);
-        for (int i = 0; i < GGUF_SUPER; i++)
-            levels[i] |= (uint8_t)((block->high[i % 32] >> i / 32 & 1) << 2);
+        add_bits(block->high, 2, levels);
         decode_signed(block->d, scales, levels, 4, values + at);
     }
 }
@@ -483,9 +510,9 @@ void vise_gguf_encode_q6_k(const float *values, const float *importance, int64_t
     for (int64_t at = 0; at < cols; at += GGUF_SUPER, block++) {
         const float *x = values + at;
         uint8_t levels[GGUF_SUPER];
-        float scales[16], searched[GGUF_SUPER];
-        vise_tensor_kernels_now()->gguf_fit_signed(16, 16, 32, x, at_column(importance, at), searched,
-                                                   scales);
+        const float *w = at_column(importance, at);
+        float scales[16];
+        vise_tensor_kernels_now()->gguf_fit_signed(16, 16, 32, x, w, NULL, scales);
         float peak = extreme_scale(scales, 16);
         if (fabsf(peak) < 1e-15f) {
             memset(block, 0, sizeof *block);
@@ -495,22 +522,23 @@ void vise_gguf_encode_q6_k(const float *values, const float *importance, int64_t
         block->d = gguf_to_half(1.0f / inverse);
         for (int r = 0; r < 16; r++)
             block->scales[r] = (int8_t)gguf_clamp(gguf_round(inverse * scales[r]), -128.0f, 127.0f);
-        level_signed(x, block->d, block->scales, 32, searched, levels);
+        level_signed(x, block->d, block->scales, 32, NULL, w, levels);
         vise_gguf_put_q6_k(levels, block);
     }
 }
 
 void vise_gguf_put_q6_k(const uint8_t *levels, void *block)
 {
-    block_q6_k *out = block;
+    block_q6_k *restrict out = block;
+    uint8_t high[GGUF_SUPER];
     for (int half = 0; half < 2; half++) {
-        const uint8_t *l = levels + half * 128;
+        const uint8_t *restrict l = levels + half * 128;
         for (int i = 0; i < 64; i++)
             out->low[half * 64 + i] = (uint8_t)((l[i] & 15) | (l[i + 64] & 15) << 4);
-        for (int i = 0; i < 32; i++)
-            out->high[half * 32 + i] = (uint8_t)(l[i] >> 4 | (l[i + 32] >> 4) << 2 | (l[i + 64] >> 4) << 4 |
-                                                 (l[i + 96] >> 4) << 6);
     }
+    for (int i = 0; i < GGUF_SUPER; i++)
+        high[i] = levels[i] >> 4;
+    pack_pairs(high, out->high);
 }
 
 void vise_gguf_grid_q6_k(const void *block, vise_gguf_grid *grid)

@@ -59,7 +59,7 @@ static float fit_table(const float *x, const float *w)
     if (fabsf(peak) < 1e-15f)
         return 0.0f;
     products sum = table_products(x, w, 1.0f / (-peak / table[0]));
-    float d = sum.qx / sum.qq, best = d * sum.qx;
+    float d = sum.qq > 0.0f ? sum.qx / sum.qq : 0.0f, best = d * sum.qx;
     for (int i = -7; i <= 7; i++) {
         sum = table_products(x, w, ((float)i + table[0]) / peak);
         if (sum.qq > 0.0f && sum.qx * sum.qx > best * sum.qq) {
@@ -70,26 +70,33 @@ static float fit_table(const float *x, const float *w)
     return d;
 }
 
-/* Scales of n / 32 runs that share the spread of their weights. */
-static void fit_runs(int n, const float *x, const float *importance, float *scales)
+void vise_gguf_fit_entries_ref(int runs, const float *x, const float *w, float *scales)
 {
-    float sum = 0.0f, w[GGUF_BLOCK];
-    for (int i = 0; i < n; i++)
-        sum += x[i] * x[i];
-    float spread = sum * (2.0f / (float)n);
-    for (int r = 0; r < n / GGUF_BLOCK; r++) {
-        const float *run = x + r * GGUF_BLOCK;
-        for (int i = 0; i < GGUF_BLOCK; i++)
-            w[i] = importance != NULL ? importance[r * GGUF_BLOCK + i] * sqrtf(spread + run[i] * run[i])
-                                      : run[i] * run[i];
-        scales[r] = fit_table(run, w);
-    }
+    for (int r = 0; r < runs; r++)
+        scales[r] = fit_table(x + r * GGUF_BLOCK, w + r * GGUF_BLOCK);
 }
 
-static void store_entries(const float *x, float inverse, uint8_t *q)
+void vise_gguf_entries_ref(const float *x, float inverse, uint8_t *q)
 {
     for (int i = 0; i < 16; i++)
         q[i] = (uint8_t)(nearest_entry(inverse * x[i]) | nearest_entry(inverse * x[i + 16]) << 4);
+}
+
+enum { SPAN = 16 * GGUF_BLOCK }; /* values of as many runs as the widest vectors have lanes */
+
+/* Scales of the runs of at most SPAN values. `share` of them share the spread of their weights. */
+static void fit_runs(int n, int share, const float *x, const float *importance, float *scales)
+{
+    float w[SPAN];
+    for (int first = 0; first < n; first += share) {
+        float sum = 0.0f;
+        for (int i = first; i < first + share; i++)
+            sum += x[i] * x[i];
+        const float spread = sum * (2.0f / (float)share);
+        for (int i = first; i < first + share; i++)
+            w[i] = importance != NULL ? importance[i] * sqrtf(spread + x[i] * x[i]) : x[i] * x[i];
+    }
+    vise_tensor_kernels_now()->gguf_fit_entries(n / GGUF_BLOCK, x, w, scales);
 }
 
 static void load_entries(const uint8_t *q, float d, float *values)
@@ -103,11 +110,14 @@ static void load_entries(const uint8_t *q, float d, float *values)
 void vise_gguf_encode_iq4_nl(const float *values, const float *importance, int64_t cols, void *blocks)
 {
     block_q4_0 *block = blocks;
-    for (int64_t at = 0; at < cols; at += GGUF_BLOCK, block++) {
-        float d;
-        fit_runs(GGUF_BLOCK, values + at, importance != NULL ? importance + at : NULL, &d);
-        block->d = gguf_to_half(d);
-        store_entries(values + at, inverse_of(d), block->q);
+    for (int64_t at = 0; at < cols; at += SPAN) {
+        const int n = cols - at < SPAN ? (int)(cols - at) : SPAN;
+        float d[SPAN / GGUF_BLOCK];
+        fit_runs(n, GGUF_BLOCK, values + at, importance != NULL ? importance + at : NULL, d);
+        for (int r = 0; r < n / GGUF_BLOCK; r++, block++) {
+            block->d = gguf_to_half(d[r]);
+            vise_tensor_kernels_now()->gguf_entries(values + at + r * GGUF_BLOCK, inverse_of(d[r]), block->q);
+        }
     }
 }
 
@@ -118,25 +128,34 @@ void vise_gguf_decode_iq4_nl(const void *blocks, int64_t cols, float *values)
         load_entries(block->q, gguf_from_half(block->d), values + at);
 }
 
+/* A super block from the scales of its eight runs. */
+static void settle_xs(const float *x, const float *scales, block_iq4_xs *block)
+{
+    float peak = 0.0f;
+    for (int r = 0; r < 8; r++)
+        if (fabsf(scales[r]) > fabsf(peak))
+            peak = scales[r];
+    const float d = -peak / 32.0f, inverse = inverse_of(d);
+    memset(block, 0, sizeof *block);
+    block->d = gguf_to_half(d);
+    for (int r = 0; r < 8; r++) {
+        float level = gguf_clamp(gguf_round(inverse * scales[r]), -32.0f, 31.0f);
+        unsigned kept = (unsigned)((int)level + 32);
+        vise_tensor_kernels_now()->gguf_entries(x + 32 * r, inverse_of(d * level), block->q + 16 * r);
+        block->scales_low[r / 2] |= (uint8_t)((kept & 15) << 4 * (r % 2));
+        block->scales_high |= (uint16_t)((kept >> 4) << 2 * r);
+    }
+}
+
 void vise_gguf_encode_iq4_xs(const float *values, const float *importance, int64_t cols, void *blocks)
 {
     block_iq4_xs *block = blocks;
-    for (int64_t at = 0; at < cols; at += GGUF_SUPER, block++) {
-        float scales[8], peak = 0.0f;
-        fit_runs(GGUF_SUPER, values + at, importance != NULL ? importance + at : NULL, scales);
-        for (int r = 0; r < 8; r++)
-            if (fabsf(scales[r]) > fabsf(peak))
-                peak = scales[r];
-        float d = -peak / 32.0f, inverse = inverse_of(d);
-        memset(block, 0, sizeof *block);
-        block->d = gguf_to_half(d);
-        for (int r = 0; r < 8; r++) {
-            float level = gguf_clamp(gguf_round(inverse * scales[r]), -32.0f, 31.0f);
-            unsigned kept = (unsigned)((int)level + 32);
-            store_entries(values + at + 32 * r, inverse_of(d * level), block->q + 16 * r);
-            block->scales_low[r / 2] |= (uint8_t)((kept & 15) << 4 * (r % 2));
-            block->scales_high |= (uint16_t)((kept >> 4) << 2 * r);
-        }
+    for (int64_t at = 0; at < cols; at += SPAN) {
+        const int n = cols - at < SPAN ? (int)(cols - at) : SPAN;
+        float scales[SPAN / GGUF_BLOCK];
+        fit_runs(n, GGUF_SUPER, values + at, importance != NULL ? importance + at : NULL, scales);
+        for (int s = 0; s < n / GGUF_SUPER; s++, block++)
+            settle_xs(values + at + s * GGUF_SUPER, scales + 8 * s, block);
     }
 }
 

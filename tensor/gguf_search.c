@@ -238,7 +238,7 @@ float vise_gguf_fit_positive(int n, int top, const float *x, const float *w, flo
 void vise_gguf_fit_offsets_ref(int n, int runs, const gguf_grid *grid, gguf_weighing weighing, const float *x,
                                const float *w, float *levels, float *scales, float *offsets)
 {
-    float own[N_MAX];
+    float own[N_MAX], unwanted[N_MAX];
     for (int r = 0; r < runs; r++) {
         const float *run = x + r * n;
         float mean = 0.0f;
@@ -248,26 +248,29 @@ void vise_gguf_fit_offsets_ref(int n, int runs, const gguf_grid *grid, gguf_weig
         for (int i = 0; i < n; i++)
             own[i] = mean + fabsf(run[i]);
         scales[r] = vise_gguf_fit_affine(n, grid, run, weighing == GGUF_WEIGH_GIVEN ? w + r * n : own,
-                                         levels + r * n, &offsets[r]);
+                                         levels != NULL ? levels + r * n : unwanted, &offsets[r]);
     }
 }
 
 void vise_gguf_fit_signed_ref(int n, int runs, int top, const float *x, const float *w, float *levels,
                               float *scales)
 {
+    float unwanted[N_MAX];
     for (int r = 0; r < runs; r++)
-        scales[r] = vise_gguf_fit_symmetric(n, top, x + r * n, w != NULL ? w + r * n : NULL, levels + r * n);
+        scales[r] = vise_gguf_fit_symmetric(n, top, x + r * n, w != NULL ? w + r * n : NULL,
+                                            levels != NULL ? levels + r * n : unwanted);
 }
 
-void vise_gguf_levels_ref(const float *x, int n, float scale, float offset, float low, float high,
-                          uint8_t *levels)
+void vise_gguf_levels_ref(const float *x, int n, int runs, const float *scales, const float *offsets, float low,
+                          float high, uint8_t *levels)
 {
-    for (int i = 0; i < n; i++)
-        levels[i] = (uint8_t)(gguf_clamp(gguf_round((x[i] + offset) / scale), low, high) - low);
+    for (int i = 0; i < runs * n; i++)
+        levels[i] = (uint8_t)(gguf_clamp(gguf_round((x[i] + offsets[i / n]) / scales[i / n]), low, high) - low);
 }
 
-void vise_gguf_values_ref(const uint8_t *levels, int n, int half, float scale, float offset, float *values)
+void vise_gguf_values_ref(const uint8_t *levels, int n, int runs, int half, const float *scales,
+                          const float *offsets, float *values)
 {
-    for (int i = 0; i < n; i++)
-        values[i] = scale * (float)(levels[i] - half) - offset;
+    for (int i = 0; i < runs * n; i++)
+        values[i] = scales[i / n] * (float)(levels[i] - half) - offsets[i / n];
 }

@@ -35,6 +35,10 @@ typedef struct vise_tensor_kernels {
     void (*count_cast)(const float *before, const float *after, size_t n, vise_cast_stats *stats);
     size_t (*count_nonfinite)(const float *values, size_t n);
 
+    /* loss: n is a multiple of 16; value i adds to sums i % 16 */
+    void (*loss_run)(const float *original, const float *values, size_t n, float error[16], float signal[16],
+                     uint64_t *zeros);
+
     /* codec: one group of n values that share scale and zero point */
     void (*range)(const float *values, size_t n, float *min, float *max);
     void (*encode)(const float *values, size_t n, float scale, int zero, int max_code, uint8_t *codes);
@@ -74,13 +78,16 @@ typedef struct vise_tensor_kernels {
                              const float *w, float *levels, float *scales, float *offsets);
     void (*gguf_fit_signed)(int n, int runs, int top, const float *x, const float *w, float *levels,
                             float *scales);
-    void (*gguf_levels)(const float *x, int n, float scale, float offset, float low, float high,
-                        uint8_t *levels);
+    void (*gguf_levels)(const float *x, int n, int runs, const float *scales, const float *offsets, float low,
+                        float high, uint8_t *levels);
+    void (*gguf_fit_entries)(int runs, const float *x, const float *w, float *scales);
+    void (*gguf_entries)(const float *x, float inverse, uint8_t *q);
     void (*gguf_encode_q8_0)(const float *values, const float *importance, int64_t cols, void *blocks);
     void (*gguf_encode_q4_0)(const float *values, const float *importance, int64_t cols, void *blocks);
     void (*gguf_decode_q8_0)(const void *blocks, int64_t cols, float *values);
     void (*gguf_decode_q4_0)(const void *blocks, int64_t cols, float *values);
-    void (*gguf_values)(const uint8_t *levels, int n, int half, float scale, float offset, float *values);
+    void (*gguf_values)(const uint8_t *levels, int n, int runs, int half, const float *scales, const float *offsets,
+                        float *values);
 } vise_tensor_kernels;
 
 /* The row of a level; of the current level. */
@@ -106,6 +113,14 @@ void vise_f32_to_bf16_avx512(const float *source, void *target, size_t n);
 void vise_f32_to_f16_avx512(const float *source, void *target, size_t n);
 void vise_count_cast_avx512(const float *before, const float *after, size_t n, vise_cast_stats *stats);
 size_t vise_count_nonfinite_avx512(const float *values, size_t n);
+
+/* loss.c, loss_simd.c */
+void vise_loss_run_ref(const float *original, const float *values, size_t n, float error[16], float signal[16],
+                       uint64_t *zeros);
+void vise_loss_run_avx2(const float *original, const float *values, size_t n, float error[16], float signal[16],
+                        uint64_t *zeros);
+void vise_loss_run_avx512(const float *original, const float *values, size_t n, float error[16], float signal[16],
+                          uint64_t *zeros);
 
 /* grid.c: the grid with the smallest error among shrunken ranges (VISE_CLIP_MSE, VISE_CLIP_SIGNED) */
 #define VISE_CLIP_STEPS 80

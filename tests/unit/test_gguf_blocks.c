@@ -115,7 +115,7 @@ static void test_signs(void **state)
 static void test_all_data(void **state)
 {
     (void)state;
-    enum { ROWS = 3 };
+    enum { ROWS = 3, COLS = 768 }; /* whole batches of the widest vectors, and what is left */
     static float values[ROWS * COLS], original[ROWS * COLS], decoded[ROWS * COLS], importance[COLS];
     _Alignas(64) static uint8_t expected[ROWS * COLS * 2], blocks[ROWS * COLS * 2];
     size_t count = VISE_GGUF_TYPES;

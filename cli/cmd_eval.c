@@ -11,6 +11,7 @@
 #include "eval/eval.h"
 #include "model/model.h"
 #include "pipeline/apart.h"
+#include "pipeline/gguf_tokenizer.h"
 #include "pipeline/report.h"
 #include "pipeline/run_report.h"
 #include "pipeline/session.h"
@@ -44,7 +45,7 @@ static vise_status check_same_tokens(const evaluation *e, const vise_tokenizer *
     vise_status status = VISE_OK;
     int32_t id;
 
-    if (!e->reference || !tokenizer || vise_tokenizer_open_for(".jsonl", e->own->reference, &other, NULL) != VISE_OK)
+    if (!e->reference || !tokenizer || vise_model_tokenizer(e->own->reference, ".jsonl", &other, NULL) != VISE_OK)
         return VISE_OK;
     if (other && !vise_tokenizer_same_tokens(tokenizer, other, &id))
         status = VISE_FAIL(err, VISE_EUSAGE,
@@ -62,7 +63,7 @@ static vise_status load_text(const vise_cli *cli, evaluation *e, vise_error *err
     vise_status status;
 
     VISE_TRY(vise_text_windows(&source, e->model->config.max_positions, 0, &e->cut, err));
-    VISE_TRY(vise_tokenizer_open_for(e->own->text, e->path, &tokenizer, err));
+    VISE_TRY(vise_model_tokenizer(e->path, e->own->text, &tokenizer, err));
     status = check_same_tokens(e, tokenizer, err);
     if (status == VISE_OK)
         status = vise_window_sets_load(e->own->text, tokenizer, (int32_t)e->model->config.vocab, &e->cut, &e->sets,

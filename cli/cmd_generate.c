@@ -13,6 +13,7 @@
 #include "model/decoder.h"
 #include "model/model.h"
 #include "model/sample.h"
+#include "pipeline/gguf_tokenizer.h"
 #include "pipeline/run_walk.h"
 #include "pipeline/session.h"
 #include "text/detokenizer.h"
@@ -78,7 +79,7 @@ static vise_status tokenize_prompt(generation *g, vise_error *err)
     vise_buf text;
     vise_status status;
 
-    VISE_TRY(vise_tokenizer_open(g->path, &g->tokenizer, err));
+    VISE_TRY(vise_model_tokenizer(g->path, NULL, &g->tokenizer, err));
     vise_buf_init(&text, PROMPT_BYTES_MAX);
     VISE_TRY_TO(end, read_prompt(g, &text, err));
     vise_buf_add_char(&text, '\0'); /* an empty text is one too */
@@ -115,7 +116,7 @@ static vise_status read_ids(generation *g, vise_error *err)
     for (size_t i = 0; i < count; i++)
         vise_windows_deinit(&rows[i]);
     vise_free(rows);
-    if (status == VISE_OK && vise_tokenizer_open(g->path, &g->tokenizer, NULL) != VISE_OK)
+    if (status == VISE_OK && vise_model_tokenizer(g->path, NULL, &g->tokenizer, NULL) != VISE_OK)
         g->tokenizer = NULL;
     return status;
 }

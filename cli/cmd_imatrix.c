@@ -5,6 +5,7 @@
 #include "core/file.h"
 #include "model/model.h"
 #include "pipeline/apart.h"
+#include "pipeline/gguf_tokenizer.h"
 #include "pipeline/session.h"
 #include "pipeline/text_options.h"
 #include "quant/imatrix.h"
@@ -28,7 +29,7 @@ static vise_status load_windows(const vise_cli *cli, making *m, vise_error *err)
     vise_status status;
 
     VISE_TRY(vise_text_windows(&source, m->model->config.max_positions, 0, &cut, err));
-    VISE_TRY(vise_tokenizer_open_for(m->own->text, m->path, &tokenizer, err));
+    VISE_TRY(vise_model_tokenizer(m->path, m->own->text, &tokenizer, err));
     status = vise_window_sets_load(m->own->text, tokenizer, (int32_t)m->model->config.vocab, &cut, &m->sets,
                                    &m->n_sets, err);
     vise_tokenizer_close(tokenizer);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/event.h"
+#include "pipeline/gguf_tokenizer.h"
 #include "text/tokenizer.h"
 
 static const struct {
@@ -137,7 +138,7 @@ vise_status vise_task_pick(const vise_cli *cli, const char *file, size_t count, 
 
 vise_status vise_task_tokenizer(const vise_model *model, vise_tokenizer **out, vise_error *err)
 {
-    return vise_tokenizer_open(vise_source_path(vise_store_source(model->store)), out, err);
+    return vise_model_tokenizer(vise_source_path(vise_store_source(model->store)), NULL, out, err);
 }
 
 static void warn(const char *file, const vise_encoded *rows, const char *whose)

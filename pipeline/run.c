@@ -14,6 +14,7 @@
 #include "eval/eval.h"
 #include "pipeline/apart.h"
 #include "pipeline/finished.h"
+#include "pipeline/gguf_tokenizer.h"
 #include "pipeline/offload.h"
 #include "pipeline/run_report.h"
 #include "pipeline/run_walk.h"
@@ -74,7 +75,7 @@ static vise_status load_windows(const vise_plan *plan, const vise_text_source *t
                                 vise_error *err)
 {
     vise_tokenizer *tokenizer;
-    VISE_TRY(vise_tokenizer_open_for(text->path, plan->request->input, &tokenizer, err));
+    VISE_TRY(vise_model_tokenizer(plan->request->input, text->path, &tokenizer, err));
     vise_status status = vise_window_sets_load(text->path, tokenizer, (int32_t)plan->model->config.vocab, options,
                                                sets, count, err);
     vise_tokenizer_close(tokenizer);
@@ -282,6 +283,33 @@ static vise_status put_config_file(const vise_plan *plan, vise_sink *sink, vise_
     return status;
 }
 
+/* The tokenizer of a GGUF file, where no files beside it say more. */
+static vise_status put_tokenizer(const vise_source *source, vise_sink *sink, vise_error *err)
+{
+    const vise_gguf *gguf = vise_source_gguf(source);
+    const char *why;
+    bool found = false;
+    vise_buf tokenizer, config;
+    if (gguf == NULL)
+        return VISE_OK;
+    if (vise_source_is_folder(source))
+        VISE_TRY(vise_tokenizer_is_in(vise_source_path(source), &found, err));
+    if (found)
+        return VISE_OK;
+    vise_buf_init(&tokenizer, (size_t)512 << 20);
+    vise_buf_init(&config, (size_t)64 << 20);
+    vise_status status = vise_gguf_tokenizer_write(gguf, &tokenizer, &config, &why, err);
+    if (status == VISE_OK && why != NULL)
+        vise_warn("%s: no tokenizer.json is made: %s", vise_source_path(source), why);
+    else if (status == VISE_OK)
+        status = vise_sink_put_file(sink, "tokenizer.json", tokenizer.data, tokenizer.length, err);
+    if (status == VISE_OK && why == NULL)
+        status = vise_sink_put_file(sink, "tokenizer_config.json", config.data, config.length, err);
+    vise_buf_deinit(&config);
+    vise_buf_deinit(&tokenizer);
+    return status;
+}
+
 static vise_status put_side_files(const vise_plan *plan, vise_sink *sink, vise_error *err)
 {
     const vise_source *source = vise_store_source(plan->model->store);
@@ -295,6 +323,8 @@ static vise_status put_side_files(const vise_plan *plan, vise_sink *sink, vise_e
         VISE_TRY(status);
     }
     VISE_TRY(put_config_file(plan, sink, err));
+    if (plan->gguf == NULL)
+        VISE_TRY(put_tokenizer(source, sink, err));
     for (size_t i = 0; i < vise_source_side_files(source); i++) {
         const char *name = vise_source_side_file(source, i);
         char *from;

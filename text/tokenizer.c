@@ -74,8 +74,7 @@ end:
     return status;
 }
 
-/* True if the folder has one of the files that tokenizers are read from. */
-static vise_status has_tokenizer(const char *folder, bool *found, vise_error *err)
+vise_status vise_tokenizer_is_in(const char *folder, bool *found, vise_error *err)
 {
     static const char *const names[] = {"tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt"};
 
@@ -97,7 +96,7 @@ vise_status vise_tokenizer_open_for(const char *path, const char *folder, vise_t
 
     *out = NULL;
     if (length >= 6 && strcmp(path + length - 6, ".jsonl") == 0)
-        VISE_TRY(has_tokenizer(folder, &found, err));
+        VISE_TRY(vise_tokenizer_is_in(folder, &found, err));
     return found ? vise_tokenizer_open(folder, out, err) : VISE_OK;
 }
 

@@ -29,6 +29,11 @@ VISE_MUST_USE vise_status vise_tokenizer_open(const char *folder, vise_tokenizer
  * *out NULL. */
 VISE_MUST_USE vise_status vise_tokenizer_open_for(const char *path, const char *folder, vise_tokenizer **out,
                                                   vise_error *err);
+/* True in *found if the folder has one of the files that tokenizers are read from. */
+VISE_MUST_USE vise_status vise_tokenizer_is_in(const char *folder, bool *found, vise_error *err);
+/* From the text of a tokenizer.json; name opens every error. */
+VISE_MUST_USE vise_status vise_tokenizer_from_text(const char *name, const char *text, size_t length,
+                                                   vise_tokenizer **out, vise_error *err);
 void vise_tokenizer_close(vise_tokenizer *tokenizer);
 
 /* Appends the ids of text, without the tokens that the post-processor adds. Thread-safe for one tokenizer. */

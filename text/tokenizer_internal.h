@@ -107,10 +107,6 @@ VISE_MUST_USE vise_status vise_tokenizer_parse(vise_tokenizer *tokenizer, const 
 VISE_MUST_USE vise_status vise_normalize(const vise_tokenizer *tokenizer, vise_text_scratch *scratch,
                                          const char *text, size_t length, const char **out,
                                          size_t *out_length, vise_error *err);
-/* Without a file: for tests and fuzzing. */
-VISE_MUST_USE vise_status vise_tokenizer_from_text(const char *name, const char *text, size_t length,
-                                                   vise_tokenizer **out, vise_error *err);
-
 /* ---- reading ----------------------------------------------------------------------------------------- */
 
 typedef struct vise_tokenizer_reader {

@@ -51,7 +51,7 @@ expect "messages are what the template writes" cmp "$folder/one" "$folder/two"
 check "what is wrong with a line" 3 "" 'mixed.jsonl line 18: has neither "text" nor "input_ids" nor "messages"' eval "$chat" --text "$folder/mixed.jsonl" --length 8
 sed -i '$d' "$folder/mixed.jsonl"
 check "lines of all kinds" 0 "perplexity" "" eval "$chat" --text "$folder/mixed.jsonl" --length 8 -q
-check "calibration by messages" 0 "*" "" quant "$chat" -o "$folder/by-chat" --scheme int4-g32 --otherwise int8-channel --calibration "$folder/messages.jsonl" --length 16 --samples 8 -q
+check "calibration by messages" 0 "*" "" quant "$chat" -o "$folder/by-chat" --target transformers --scheme int4-g32 --otherwise int8-channel --calibration "$folder/messages.jsonl" --length 16 --samples 8 -q
 echo 'a{% call(x) f() %}{% endcall %}' >"$chat/chat_template.jinja"
 check "a template that asks for more" 5 "" 'chat_template.jinja line 1: the chat template uses the statement "call", which is not supported; give the lines as "text"' \
     eval "$chat" --text "$folder/messages.jsonl" --length 32

@@ -58,6 +58,32 @@ expect "once" test "$(grep -oa "quantize.imatrix.file" "$folder/w2.gguf" | wc -l
 expect "by the newer" grep -qa "im2.gguf" "$folder/w2.gguf"
 head -c 1000 "$folder/im.gguf" >"$folder/cut.gguf"
 check "a plan reads it, too" 3 '' 'cut.gguf' plan quant "$MODEL" --layout gguf --scheme q4_0-mix --imatrix "$folder/cut.gguf"
+check "a tokenizer whose file does not tell its merges is not guessed" 0 '*' 'no tokenizer.json is made: several of its tokens' convert "$folder/a.gguf" -o "$folder/untold" --quiet
+expect "and not written" test ! -e "$folder/untold/tokenizer.json" -a -e "$folder/untold/config.json"
+check "text needs one" 2 '' 'no tokenizer can be made of the metadata' eval "$folder/a.gguf" --text examples/text/test.txt
+echo '{"input_ids": [1, 2, 3, 4, 5, 6, 7, 8]}' >"$folder/ids.jsonl"
+check "ids do not" 0 '*' '*' eval "$folder/a.gguf" --text "$folder/ids.jsonl" --length 8
+vocabulary=../shared/tokenizers/gpt2
+if [ -d $vocabulary ]; then
+    "${BUILD:-build/release}/tools/make_model" "$folder/words" --hidden 32 --ffn 64 --layers 1 --vocab 50257 --tied
+    rm "$folder/words/tokenizer.json"
+    cp $vocabulary/vocab.json $vocabulary/merges.txt "$folder/words"
+    check "a model with a tokenizer" 0 '*' '*' convert "$folder/words" -o "$folder/words.gguf" -q
+    for model in words words.gguf; do
+        check "text through $model" 0 '"perplexity"' '*' eval "$folder/$model" --text examples/text/test.txt --length 64 --samples 2 --json -q
+        grep -o '"after": [0-9.]*' "$folder/stdout" | head -n 1 >"$folder/$model.ppl"
+        check "an importance matrix of $model" 0 '*' '*' imatrix "$folder/$model" --text examples/text/calib.txt --length 64 --samples 2 -o "$folder/$model.im" -q
+        check "text from $model" 0 '*' '*' generate "$folder/$model" --prompt 'Once upon' --tokens 4 --json -q
+        grep -o '"prompt_ids": *[^]]*' "$folder/stdout" >"$folder/$model.ids"
+    done
+    expect "the file's tokenizer gives the same figure" cmp "$folder/words.ppl" "$folder/words.gguf.ppl"
+    expect "and the same ids" cmp "$folder/words.ids" "$folder/words.gguf.ids"
+    check "calibration by it" 0 '*' '*' quant "$folder/words.gguf" -o "$folder/words-q" --scheme int4-g32 --calibration examples/text/calib.txt --length 64 --samples 2 -q
+    expect "files of the tokenizer are written" test -e "$folder/words-q/tokenizer.json" -a -e "$folder/words-q/tokenizer_config.json"
+    check "and read" 0 '*' '*' eval "$folder/words-q" --text examples/text/test.txt --length 64 --samples 2 -q
+else
+    say SKIP "tokenizers of GGUF files: no $vocabulary"
+fi
 check "not over the model" 2 '' '*' imatrix "$folder/a.gguf" --text examples/text/calib.txt -o "$folder/a.gguf" --force
 check "text and place are needed" 2 '' '--text FILE' imatrix "$MODEL"
 head -c 4000 "$folder/im.gguf" >"$folder/cut.gguf"

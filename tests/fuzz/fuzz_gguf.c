@@ -1,5 +1,7 @@
-/* GGUF: whatever the bytes, parsing ends with a status; what parses obeys the format's rules. */
+/* GGUF: whatever the bytes, parsing ends with a status; what parses obeys the format's rules. Making a tokenizer of the
+ * metadata, and reading what was made, end with a status, too. */
 #include "formats/gguf.h"
+#include "pipeline/gguf_tokenizer.h"
 #include "tests/fuzz/fuzz.h"
 
 static void check(const vise_gguf *gguf, size_t size)
@@ -31,6 +33,24 @@ static void check(const vise_gguf *gguf, size_t size)
     }
 }
 
+static void check_tokenizer(const vise_gguf *gguf)
+{
+    vise_buf json, config;
+    const char *why = NULL;
+    vise_error err = {0};
+    vise_tokenizer *tokenizer;
+    vise_buf_init(&json, (size_t)64 << 20);
+    vise_buf_init(&config, (size_t)64 << 20);
+    if (vise_gguf_tokenizer_write(gguf, &json, &config, &why, &err) != VISE_OK)
+        require(err.message[0] != '\0');
+    else if (why == NULL && vise_tokenizer_from_text("fuzz", json.data, json.length, &tokenizer, &err) == VISE_OK)
+        vise_tokenizer_close(tokenizer);
+    else
+        require(why != NULL || err.message[0] != '\0');
+    vise_buf_deinit(&config);
+    vise_buf_deinit(&json);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     memory file = {data, size};
@@ -41,8 +61,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     require(vise_arena_new(&arena, &err) == VISE_OK);
     vise_status status = vise_gguf_parse(&input, arena, &gguf, &err);
     require(status == VISE_OK || err.message[0] != '\0');
-    if (status == VISE_OK)
+    if (status == VISE_OK) {
         check(&gguf, size);
+        check_tokenizer(&gguf);
+    }
     vise_arena_free(arena);
     return 0;
 }

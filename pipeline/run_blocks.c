@@ -195,6 +195,34 @@ static vise_input awaited(const block_work *work, size_t slot)
     return input < VISE_INPUT_NONE && (work->walk->plan->inputs >> input & 1) != 0 ? input : VISE_INPUT_NONE;
 }
 
+/* An expert is measured by the tokens that the router gives it. Whatever a method makes of few, the report names it. */
+static vise_status note_seldom(block_work *work, const vise_pass_run *run, const vise_group *group, vise_error *err)
+{
+    const vise_input_stats *stats = group->stats;
+    const char *note = "no calibration token reached this expert";
+    if (group->input < VISE_INPUT_EXPERT)
+        return VISE_OK;
+    work->walk->experts++;
+    if (stats->tokens >= (uint64_t)stats->width)
+        return VISE_OK;
+    work->walk->seldom++;
+    work->walk->unseen += stats->tokens == 0;
+    if (stats->tokens > 0)
+        VISE_TRY(vise_arena_strfmt(run->arena, &note, err, "%llu calibration tokens reached this expert, fewer than its "
+                                   "%lld inputs", (unsigned long long)stats->tokens, (long long)stats->width));
+    for (size_t w = 0; w < group->count; w++)
+        group->weights[w]->note = note;
+    return VISE_OK;
+}
+
+static void warn_of_seldom(const vise_walk *walk)
+{
+    if (walk->seldom > 0)
+        vise_warn("of %zu inputs of experts %zu were reached by fewer calibration tokens than they are wide, %zu of them "
+                  "by none; the report names them. More text may help",
+                  walk->experts, walk->seldom, walk->unseen);
+}
+
 static vise_status run_group_hook(block_work *work, vise_pass_run *run, vise_input kind, vise_error *err)
 {
     for (size_t input = 0; input < work->stats.inputs; input++) {
@@ -209,8 +237,10 @@ static vise_status run_group_hook(block_work *work, vise_pass_run *run, vise_inp
                 continue;
             work->members[group.count++] = &work->weights[slot];
         }
-        if (group.count > 0)
+        if (group.count > 0) {
+            VISE_TRY(note_seldom(work, run, &group, err));
             VISE_TRY(run->method->group(run, &group, err));
+        }
         VISE_TRY(vise_check_interrupt(err));
     }
     return VISE_OK;
@@ -488,6 +518,7 @@ vise_status vise_walk_blocks(vise_walk *walk, size_t *next, vise_error *err)
             goto done;
     }
     *next = from;
+    warn_of_seldom(walk);
 done:
     vise_stream_close(stream);
     return status;

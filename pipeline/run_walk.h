@@ -26,6 +26,8 @@ typedef struct vise_walk {
     vise_model *finished;      /* blocks that an interrupted run has finished, as a model; NULL: none */
     vise_windows calibration;
     vise_outcome *outcomes; /* [plan->count] */
+    /* Inputs of experts that were measured; those that fewer tokens reached than they are wide, and none. */
+    size_t experts, seldom, unseen;
     double pass_seconds[VISE_PASSES_MAX];
     double bytes_done, bytes_total; /* of the input, for progress */
 } vise_walk;

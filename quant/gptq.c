@@ -458,8 +458,6 @@ static vise_status gptq_group(vise_pass_run *run, vise_group *group, vise_error 
     VISE_TRY_TO(done, vise_gptq_open(run, group->stats, &wants, &input, err));
     for (size_t w = 0; w < group->count; w++) {
         vise_weight *weight = group->weights[w];
-        if (group->stats->tokens == 0)
-            weight->note = "no calibration token reached this expert";
         if (input.failed) {
             round_to_nearest(run, weight);
             continue;

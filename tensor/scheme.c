@@ -60,7 +60,7 @@ enum { WEIGHT_TYPES = sizeof weight_types / sizeof *weight_types };
 /* Weight types that users may name and this version does not hold. They are known so that the answer is "not
  * supported" and a slip of the pen is told from a wish. */
 static const char *const other_weight_types[] = {
-    "fp8-e5m2", "q8_1",    "iq1_s",  "iq1_m", "iq2_xxs", "iq2_xs",
+    "q8_1",    "iq1_s",  "iq1_m", "iq2_xxs", "iq2_xs",
     "iq2_s",    "iq3_xxs", "iq3_xs", "iq3_s", "iq3_m",   "iq2_m",
 };
 /* Names of llama.cpp's mixtures, which are no schemes of one weight. */
@@ -162,6 +162,9 @@ static vise_status parse_weight(const char *text, const vise_weight_type **type,
             return VISE_OK;
         }
     }
+    if (begins_with(text, "fp8-e5m2"))
+        return VISE_FAIL(err, VISE_EUNSUPPORTED,
+                         "scheme %s: no runtime loads weights in fp8-e5m2; use fp8-e4m3, which is more precise", text);
     for (size_t i = 0; i < OTHER_WEIGHT_TYPES; i++) {
         if (begins_with(text, other_weight_types[i]))
             return VISE_FAIL(

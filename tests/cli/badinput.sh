@@ -203,7 +203,7 @@ bad "a selector that matches nothing" 2 "model.layer.*" quant "$MODEL" -o "$out"
 bad "everything excluded" 2 "exclude" quant "$MODEL" -o "$out" --scheme int8 --exclude 'model.layers.*'
 bad "a misspelt scheme" 2 "did you mean int4?" quant "$MODEL" -o "$out" --scheme itn4-g128
 bad "a misspelt granularity" 2 "channel" quant "$MODEL" -o "$out" --scheme int8-chanel
-bad "a scheme of a later version" 5 "fp8-e5m2" quant "$MODEL" -o "$out" --scheme fp8-e5m2
+bad "a scheme that nothing loads" 5 "no runtime loads weights in fp8-e5m2; use fp8-e4m3" quant "$MODEL" -o "$out" --scheme fp8-e5m2
 bad "a scale that is calibrated" 2 "give --calibration" quant "$MODEL" -o "$out" --scheme fp8-e4m3+fp8-e4m3-tensor
 bad "inputs that do not go with the weights" 5 "int8-token" quant "$MODEL" -o "$out" --scheme int8+fp8-e4m3-g128
 bad "a layout that is not written" 5 "gptq" quant "$MODEL" -o "$out" --scheme int4-g4 --layout gptq

@@ -56,4 +56,14 @@ expect "wanda 60 %, then gptq" "$tools/check_pattern" "$folder/out" like "$folde
 expect "no less is zero (each row rounds down): $(zeros)" awk -v z="$(zeros)" 'BEGIN { exit !(z >= 0.594) }'
 grep -q '"sparsity": 0\.[56]' "$folder/out/report.json"
 expect "the report tells sparsity" test $? -eq 0
+
+mixtral=../shared/models/mixtral-baby105-upcycled
+if [ -d $mixtral ]; then
+    few=(--calibration examples/text/calib.txt --samples 1 --length 64)
+    check "experts that few tokens reach are counted" 0 '*' 'of 40 inputs of experts 40 were reached by fewer' quant $mixtral -o "$folder/few" --scheme int3-g32 --include '*.experts.*' "${few[@]}" -q
+    expect "and named" grep -q 'calibration tokens reached this expert, fewer than its 128 inputs' "$folder/few/report.json"
+    check "by pruning, too" 0 '*' 'were reached by fewer' prune $mixtral -o "$folder/few" --force --method wanda --pattern 2:4 "${few[@]}" -q
+else
+    say SKIP "experts that few tokens reach: no $mixtral"
+fi
 finish

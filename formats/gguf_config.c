@@ -76,6 +76,10 @@ static const int_row bloom_ints[] = {{"embedding_length", "hidden_size", true, I
                                      {"attention.head_count", "n_head", true, COUNT_MAX},
                                      {"context_length", "seq_length", true, INT_MAX},
                                      END};
+static const int_row falcon_ints[] = {SIZES,
+                                      {"feed_forward_length", "ffn_hidden_size", true, INT_MAX},
+                                      {"context_length", "max_position_embeddings", true, INT_MAX},
+                                      END};
 static const int_row gpt2_ints[] = {{"embedding_length", "n_embd", true, INT_MAX},
                                     {"feed_forward_length", "n_inner", true, INT_MAX},
                                     {"block_count", "n_layer", true, 512},
@@ -127,6 +131,7 @@ static const style styles[] = {
     {"gemma3_text", windowed_ints, gemma_floats, TANH, true, false},
     {"gpt_neox", neox_ints, neox_floats, "\"hidden_act\": \"gelu\"", false, false},
     {"bloom", bloom_ints, gpt_floats, "\"apply_residual_connection_post_layernorm\": false", false, false},
+    {"falcon", falcon_ints, gpt_floats, "\"activation\": \"gelu\", \"alibi\": false", false, false},
     {"gpt2", gpt2_ints, gpt_floats, "\"activation_function\": \"gelu_new\"", false, false},
 };
 
@@ -201,6 +206,12 @@ const vise_gguf_family *vise_gguf_family_of_file(const vise_gguf *gguf, const ch
     const vise_gguf_family *family = vise_gguf_family_of(architecture);
     if (family != NULL && strcmp(architecture, "llama") == 0 && has_key(gguf, architecture, "expert_count"))
         family = vise_gguf_family_of_model("mixtral");
+    size_t count;
+    const vise_gguf_family *all = vise_gguf_families(&count);
+    for (size_t i = 0; i < count && family != NULL; i++)
+        if (all[i].told_by != NULL && strcmp(all[i].architecture, architecture) == 0 &&
+            vise_gguf_find_tensor(gguf, all[i].told_by) != NULL)
+            family = &all[i];
     if (family != NULL && !may_refuse(family))
         *why = obstacle(gguf, family);
     return *why != NULL ? NULL : family;
@@ -262,6 +273,30 @@ static vise_status put_token(const vise_gguf *gguf, const char *gguf_key, const 
     return VISE_OK;
 }
 
+/* Falcon's variants are told by what their blocks have. */
+static vise_status put_falcon(const vise_gguf *gguf, int64_t heads, vise_json_writer *json, vise_error *err)
+{
+    const bool two_norms = vise_gguf_find_tensor(gguf, "blk.0.attn_norm_2.weight") != NULL;
+    int64_t kv_heads = heads;
+    VISE_TRY(vise_gguf_get_int(gguf, "falcon.attention.head_count_kv", false, 1, COUNT_MAX, &kv_heads, err));
+    const bool grouped = two_norms || (kv_heads > 1 && kv_heads < heads);
+    vise_json_key(json, "new_decoder_architecture");
+    vise_json_put_bool(json, grouped);
+    vise_json_key(json, "multi_query");
+    vise_json_put_bool(json, kv_heads == 1);
+    vise_json_key(json, "num_kv_heads");
+    vise_json_put_int(json, kv_heads);
+    vise_json_key(json, "parallel_attn");
+    vise_json_put_bool(json, vise_gguf_find_tensor(gguf, "blk.0.ffn_norm.weight") == NULL);
+    vise_json_key(json, "bias");
+    vise_json_put_bool(json, vise_gguf_find_tensor(gguf, "blk.0.attn_qkv.bias") != NULL);
+    if (grouped) {
+        vise_json_key(json, "num_ln_in_parallel_attn");
+        vise_json_put_int(json, two_norms ? 2 : 1);
+    }
+    return VISE_OK;
+}
+
 /* What a family's configuration has beyond rows and constants. */
 static vise_status put_more(const vise_gguf *gguf, const vise_gguf_family *family, vise_json_writer *json,
                             vise_error *err)
@@ -290,6 +325,8 @@ static vise_status put_more(const vise_gguf *gguf, const vise_gguf_family *famil
         vise_json_key(json, "use_parallel_residual");
         vise_json_put_bool(json, parallel);
     }
+    if (strcmp(type, "falcon") == 0)
+        VISE_TRY(put_falcon(gguf, heads, json, err));
     if (strcmp(type, "gemma2") == 0 || strcmp(type, "gemma3_text") == 0) {
         /* As llama.cpp: the largest of either takes the width of a head of the embedding. */
         const bool largest = layers == (strcmp(type, "gemma2") == 0 ? 46 : 62);

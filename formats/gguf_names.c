@@ -138,21 +138,30 @@ static const vise_gguf_module gpt_neox_modules[] = {
     {IN "ffn_down", NEOX "mlp.dense_4h_to_h", PLAIN},
 };
 
-/* BLOOM and Falcon; ln_mlp is the first of Falcon's two norms to llama.cpp. */
-static const vise_gguf_module bloom_modules[] = {
-    {"token_embd", "transformer.word_embeddings", PLAIN},
-    {"token_embd_norm", "transformer.word_embeddings_layernorm", PLAIN},
-    {"output_norm", "transformer.ln_f", PLAIN},
-    {"output", "lm_head", PLAIN},
-    {IN "attn_norm", H "input_layernorm", PLAIN},
-    {IN "attn_norm", H "ln_mlp", PLAIN},
-    {IN "attn_norm_2", H "ln_attn", PLAIN},
-    {IN "attn_qkv", H "self_attention.query_key_value", FUSED},
-    {IN "attn_output", H "self_attention.dense", PLAIN},
-    {IN "ffn_norm", H "post_attention_layernorm", PLAIN},
-    {IN "ffn_up", H "mlp.dense_h_to_4h", PLAIN},
-    {IN "ffn_down", H "mlp.dense_4h_to_h", PLAIN},
-};
+#define BLOOM                                                                                                \
+    {"token_embd", "transformer.word_embeddings", PLAIN},                                                    \
+        {"token_embd_norm", "transformer.word_embeddings_layernorm", PLAIN},                                 \
+        {"output_norm", "transformer.ln_f", PLAIN}, {"output", "lm_head", PLAIN},                            \
+        {IN "attn_qkv", H "self_attention.query_key_value", FUSED},                                          \
+        {IN "attn_output", H "self_attention.dense", PLAIN},                                                 \
+        {IN "ffn_norm", H "post_attention_layernorm", PLAIN}, {IN "ffn_up", H "mlp.dense_h_to_4h", PLAIN},   \
+    {                                                                                                        \
+        IN "ffn_down", H "mlp.dense_4h_to_h", PLAIN                                                          \
+    }
+#define ONE_NORM                                                                                             \
+    {                                                                                                        \
+        IN "attn_norm", H "input_layernorm", PLAIN                                                           \
+    }
+/* ln_mlp is the first of Falcon's two norms to llama.cpp. */
+#define TWO_NORMS                                                                                            \
+    {IN "attn_norm", H "ln_mlp", PLAIN},                                                                     \
+    {                                                                                                        \
+        IN "attn_norm_2", H "ln_attn", PLAIN                                                                 \
+    }
+
+/* Where a name has two, the first is what it becomes. */
+static const vise_gguf_module bloom_modules[] = {BLOOM, ONE_NORM, TWO_NORMS};
+static const vise_gguf_module falcon_modules[] = {BLOOM, TWO_NORMS};
 
 #define ENCODER(root)                                                                                        \
     {"token_embd", root "embeddings.word_embeddings", PLAIN},                                                \
@@ -367,9 +376,19 @@ static const vise_gguf_family families[] = {
      .vocab = VISE_GGUF_VOCAB_BYTES},
     {.architecture = "falcon",
      .model_type = "falcon",
+     .readable = true,
      .class_name = "FalconForCausalLM",
      .prefix = "transformer.",
      MODULES(bloom_modules),
+     .keys = falcon_keys,
+     .vocab = VISE_GGUF_VOCAB_BYTES},
+    {.architecture = "falcon",
+     .model_type = "falcon",
+     .readable = true,
+     .told_by = "blk.0.attn_norm_2.weight",
+     .class_name = "FalconForCausalLM",
+     .prefix = "transformer.",
+     MODULES(falcon_modules),
      .keys = falcon_keys,
      .vocab = VISE_GGUF_VOCAB_BYTES},
     {.architecture = "bert",
@@ -405,6 +424,12 @@ const vise_gguf_family *vise_gguf_family_of(const char *architecture)
         if (families[i].readable && strcmp(families[i].architecture, architecture) == 0)
             return &families[i];
     return NULL;
+}
+
+const vise_gguf_family *vise_gguf_families(size_t *count)
+{
+    *count = FAMILIES;
+    return families;
 }
 
 const vise_gguf_family *vise_gguf_family_of_model(const char *model_type)

@@ -89,6 +89,7 @@ typedef struct vise_gguf_family {
     const char *dropped[6]; /* how names begin, behind the prefix, of what llama.cpp does not want */
     const vise_gguf_key *keys;
     vise_gguf_vocab vocab;
+    const char *told_by; /* a tensor that files of it have, and others of the architecture have not; NULL: none */
     bool has_qkv_bias; /* always, whatever config.json says */
     bool readable;     /* a GGUF file of it is shown as transformers' model */
     bool transposed;   /* some modules are */
@@ -98,6 +99,7 @@ typedef struct vise_gguf_family {
 
 /* NULL: not a family that is known here (of_architecture: that can be read). */
 const vise_gguf_family *vise_gguf_family_of(const char *architecture);
+const vise_gguf_family *vise_gguf_families(size_t *count);
 const vise_gguf_family *vise_gguf_family_of_model(const char *model_type);
 
 /* Which of a family's modules a tensor is of. */

@@ -208,8 +208,9 @@ static vise_status note_seldom(block_work *work, const vise_pass_run *run, const
     work->walk->seldom++;
     work->walk->unseen += stats->tokens == 0;
     if (stats->tokens > 0)
-        VISE_TRY(vise_arena_strfmt(run->arena, &note, err, "%llu calibration tokens reached this expert, fewer than its "
-                                   "%lld inputs", (unsigned long long)stats->tokens, (long long)stats->width));
+        VISE_TRY(vise_arena_strfmt(run->arena, &note, err,
+                                   "%llu calibration tokens reached this expert, fewer than its %lld inputs",
+                                   (unsigned long long)stats->tokens, (long long)stats->width));
     for (size_t w = 0; w < group->count; w++)
         group->weights[w]->note = note;
     return VISE_OK;
@@ -218,8 +219,8 @@ static vise_status note_seldom(block_work *work, const vise_pass_run *run, const
 static void warn_of_seldom(const vise_walk *walk)
 {
     if (walk->seldom > 0)
-        vise_warn("of %zu inputs of experts %zu were reached by fewer calibration tokens than they are wide, %zu of them "
-                  "by none; the report names them. More text may help",
+        vise_warn("of %zu inputs of experts %zu were reached by fewer calibration tokens than they are wide, %zu of "
+                  "them by none; the report names them. More text may help",
                   walk->experts, walk->seldom, walk->unseen);
 }
 

@@ -15,6 +15,7 @@ NEOX = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_atten
             max_position_embeddings=128, bos_token_id=1, eos_token_id=2)
 BLOOM = dict(hidden_size=64, n_layer=3, n_head=8, vocab_size=120, bos_token_id=1, eos_token_id=2, seq_length=128)
 HEAD = dict(head_dim=32)
+FALCON = dict(hidden_size=64, num_hidden_layers=3, num_attention_heads=8, vocab_size=120, bos_token_id=1, eos_token_id=2)
 
 MODELS = [
     ("Llama", SIZES), ("Mistral", {**SIZES, "sliding_window": None}), ("Mixtral", {**SIZES, "num_local_experts": 4}),
@@ -25,8 +26,10 @@ MODELS = [
     ("Gemma2", {**SIZES, **HEAD, "sliding_window": 16, "query_pre_attn_scalar": 32}),
     ("Gemma3", {**SIZES, **HEAD, "sliding_window": 16, "query_pre_attn_scalar": 32, "num_hidden_layers": 7}),
     ("GPT2", GPT2), ("GPTNeoX", NEOX), ("GPTNeoX", {**NEOX, "use_parallel_residual": False, "attention_bias": True}),
-    ("Bloom", BLOOM)]
-FALCON = dict(hidden_size=64, num_hidden_layers=3, num_attention_heads=8, vocab_size=120, bos_token_id=1, eos_token_id=2)
+    ("Bloom", BLOOM), ("Falcon", {**FALCON, "multi_query": True}), ("Falcon", {**FALCON, "multi_query": True, "bias": True}),
+    ("Falcon", {**FALCON, "new_decoder_architecture": True, "num_kv_heads": 2}),
+    ("Falcon", {**FALCON, "new_decoder_architecture": True, "num_kv_heads": 4, "num_ln_in_parallel_attn": 1}),
+    ("Falcon", {**FALCON, "multi_query": False, "tie_word_embeddings": False})]
 
 
 def make(name, sizes, folder):
@@ -70,6 +73,10 @@ def unknown():
     """A family that is not shown as transformers': its tensors are carried from GGUF to GGUF, its blocks become floats."""
     make("Falcon", FALCON, path("falcon"))
     vise("convert", path("falcon"), "-o", path("falcon.gguf"), "--dtype", "f32", "--force")
+    with open(path("falcon.gguf"), "rb") as file:
+        content = file.read()
+    with open(path("falcon.gguf"), "wb") as file:
+        file.write(content.replace(b"falcon", b"strang"))
     vise("convert", path("falcon.gguf"), "-o", path("falcon2.gguf"), "--force")
     vise("convert", path("falcon2.gguf"), "-o", path("falcon.safetensors"), "--force")
     ours = load_file(path("falcon.safetensors"))

@@ -163,6 +163,25 @@ static const struct {
      "bloom",
      {{"transformer.word_embeddings.weight", 3, 4, {1, 2}}},
      {"\"n_head\": 2"}},
+    {{"falcon",
+      {EMBEDDING, {"blk.0.attn_norm.weight", {4}}, {"blk.0.attn_qkv.bias", {8}}},
+      {{"attention.head_count_kv", "1"}}},
+     "falcon",
+     {{"transformer.h.0.input_layernorm.weight", 0, 4, {1, 2}},
+      {"transformer.h.0.self_attention.query_key_value.bias", 0, 8, {1, 2, 3, 4}}},
+     {"\"new_decoder_architecture\": false", "\"multi_query\": true", "\"bias\": true", "\"parallel_attn\": true"}},
+    {{"falcon",
+      {EMBEDDING, {"blk.0.attn_norm.weight", {4}}, {"blk.0.attn_norm_2.weight", {4}}},
+      {{"attention.head_count_kv", "1"}}},
+     "falcon",
+     {{"transformer.h.0.ln_mlp.weight", 0, 4, {1, 2}}, {"transformer.h.0.ln_attn.weight", 0, 4, {1, 2}}},
+     {"\"new_decoder_architecture\": true", "\"num_ln_in_parallel_attn\": 2", "\"num_kv_heads\": 1"}},
+    {{"falcon",
+      {EMBEDDING, {"blk.0.attn_norm.weight", {4}}, {"blk.0.attn_qkv.bias", {12}}},
+      {{"attention.head_count_kv", "2"}}},
+     "falcon",
+     {{"transformer.h.0.self_attention.query_key_value.bias", 0, 12, {1, 2, 5, 6}}},
+     {"\"new_decoder_architecture\": false", "\"multi_query\": false"}},
 };
 
 static void check_tensor(const vise_source *source, const shown *s)
@@ -227,7 +246,6 @@ static void test_kept_names(void **state)
          "scaled rotary positions of phi3"},
         {{"gemma", {EMBEDDING}, {{"attention.sliding_window", "5"}}}, "a sliding window of gemma"},
         {{"phi3", {EMBEDDING}, {{"expert_count", "5"}}}, "experts of phi3"},
-        {{"falcon", {EMBEDDING}, {{NULL, NULL}}}, ""},
         {{"nothing", {EMBEDDING}, {{NULL, NULL}}}, ""},
     };
     const char *folder = help_folder();

@@ -37,7 +37,8 @@ static vise_status check_scheme(const vise_spelling *weight, vise_error *err)
             err, VISE_EUNSUPPORTED,
             "%s: layout awq holds int4 per channel or group, weights alone, not %s; use layout %s",
             weight->module, vise_scheme_text(scheme, text),
-            scheme->activation ? "compressed-tensors" : "gptq-v2 or compressed-tensors");
+            vise_starts_with(scheme->type->name, "int") && !scheme->activation ? "gptq-v2 or compressed-tensors"
+                                                                               : scheme->type->default_layout);
     if (weight->group_of)
         return VISE_FAIL(
             err, VISE_EUNSUPPORTED,

@@ -20,8 +20,8 @@ static vise_status check_scheme(const vise_spelling *weight, vise_error *err)
         return VISE_FAIL(
             err, VISE_EUNSUPPORTED,
             "%s: layouts gptq and gptq-v2 hold int2, int3, int4 and int8 per channel or group, weights "
-            "alone, not %s; use layout compressed-tensors",
-            weight->module, text);
+            "alone, not %s; use layout %s",
+            weight->module, text, scheme->type->default_layout);
     if (!weight->is_linear)
         return VISE_FAIL(
             err, VISE_EUNSUPPORTED,

@@ -371,6 +371,25 @@ vise_status vise_plan_bytes_as(const vise_plan *plan, size_t index, const vise_s
     return VISE_OK;
 }
 
+/* Adds to a layout's refusal which layouts would do. */
+static void name_holders(const vise_plan *plan, const vise_spelling *spelling, vise_error *err)
+{
+    char list[160] = "";
+    size_t n, length = 0;
+    const vise_layout *const *rows = vise_layouts(&n);
+    for (size_t i = 0; i < n; i++) {
+        vise_part parts[VISE_PARTS_MAX];
+        int n_parts;
+        if (rows[i] == plan->layout || rows[i]->spell(spelling, parts, &n_parts, NULL) != VISE_OK)
+            continue;
+        const int more = snprintf(list + length, sizeof list - length, "%s%s", length > 0 ? ", " : "", rows[i]->name);
+        length += more > 0 && (size_t)more < sizeof list - length ? (size_t)more : 0;
+    }
+    vise_error_add(err, length > 0 ? " (layouts that hold it: " : " (no layout holds it as it is");
+    vise_error_add(err, list);
+    vise_error_add(err, ")");
+}
+
 static vise_status spell_weight(vise_plan *plan, size_t index, vise_error *err)
 {
     vise_planned *planned = &plan->planned[index];
@@ -393,8 +412,12 @@ static vise_status spell_weight(vise_plan *plan, size_t index, vise_error *err)
     planned->scale_dtype = planned->carried || fixed == VISE_DTYPE_COUNT ? planned->dtype : fixed;
     spelling->scale_dtype =
         planned->carried && tensor->found != NULL ? tensor->found->scale_dtype : planned->scale_dtype;
-    if (planned->scheme.type != NULL)
-        return plan->layout->spell(spelling, parts->parts, &parts->n_parts, err);
+    if (planned->scheme.type != NULL) {
+        const vise_status status = plan->layout->spell(spelling, parts->parts, &parts->n_parts, err);
+        if (status == VISE_EUNSUPPORTED)
+            name_holders(plan, spelling, err);
+        return status;
+    }
     parts->n_parts = 1;
     uint64_t bytes;
     if (!vise_dtype_bytes(planned->dtype, tensor->elements, &bytes))

@@ -208,12 +208,17 @@ bad "a scale that is calibrated" 2 "give --calibration" quant "$MODEL" -o "$out"
 bad "inputs that do not go with the weights" 5 "int8-token" quant "$MODEL" -o "$out" --scheme int8+fp8-e4m3-g128
 bad "a layout that is not written" 5 "gptq" quant "$MODEL" -o "$out" --scheme int4-g4 --layout gptq
 bad "a layout that cannot hold it" 5 "safetensors" quant "$MODEL" -o "$out" --scheme int4-g4 --layout safetensors
+bad "a layout of other kinds names those that hold it" 5 "use layout bitsandbytes (layouts that hold it: bitsandbytes)" quant "$MODEL" -o "$out" --scheme nf4 --otherwise float --layout gptq
+bad "GGUF's types or another layout" 5 "give one of them, or use layout compressed-tensors (layouts that hold it: compressed-tensors, awq)" quant "$MODEL" -o "$out" --scheme int4-g4 --layout gguf
+bad "a type of GGUF's elsewhere" 5 "use layout gguf (layouts that hold it: gguf)" quant "$MODEL" -o "$out" --scheme q8_0 --otherwise float --layout awq
 bad "a misspelt layout" 2 "compressed-tensors" quant "$MODEL" -o "$out" --scheme int4-g4 --layout compressed-tensor
 bad "a device that is not there" 5 "cuda" quant "$MODEL" -o "$out" --scheme int8 --device cuda:9
 "$VISE" quant "$MODEL" -o "$folder/q" --scheme int8 -q
 bad "quantizing what is quantized" 2 "--allow-requantize" quant "$folder/q" -o "$out" --scheme int4-g4
 works "with --allow-requantize" quant "$folder/q" --scheme int4-g4 --allow-requantize
 drop
+"$VISE" quant "$MODEL" -o "$folder/q.gguf" --scheme q8_0 --otherwise float -q
+bad "blocks of GGUF again" 2 "already quantized as q8_0" quant "$folder/q.gguf" -o "$out" --scheme q4_0 --otherwise float --layout gguf
 works "unpacking what is not packed" convert "$MODEL" --unpack
 drop
 bad "a bound that is too small" 4 "smallest that would do" quant "$MODEL" -o "$out" --scheme int8 --memory 10MB

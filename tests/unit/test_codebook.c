@@ -75,6 +75,54 @@ static void test_golden_int8(void **state)
     free(block);
 }
 
+static uint32_t crc_of(const void *bytes, size_t n)
+{
+    uint32_t crc = 0xFFFFFFFFu;
+    for (size_t i = 0; i < n; i++) {
+        crc ^= ((const uint8_t *)bytes)[i];
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320u : 0);
+    }
+    return ~crc;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+/* bitsandbytes' create_dynamic_map with torch's linspace; the table that is kept is the signed one. The other has a
+ * published checksum, which holds the derivation. */
+static void test_dynamic_maps(void **state)
+{
+    (void)state;
+    for (int is_signed = 0; is_signed < 2; is_signed++) {
+        float map[256] = {0, 1};
+        size_t n = 2;
+        for (int i = 0; i < 7; i++) {
+            const int points = (1 << (i + !is_signed)) + 1;
+            const float step = (1.0f - 0.1f) / (float)(points - 1), scale = (float)pow(10.0, i - 6);
+            float before = 0.1f;
+            for (int j = 1; j < points; j++) {
+                const float at = j < points / 2 ? fmaf(step, (float)j, 0.1f)
+                                                : fmaf(-step, (float)(points - 1 - j), 1.0f);
+                map[n++] = scale * ((before + at) / 2.0f);
+                if (is_signed) {
+                    map[n] = -map[n - 1];
+                    n++;
+                }
+                before = at;
+            }
+        }
+        assert_int_equal(n, 256);
+        qsort(map, n, sizeof *map, by_value);
+        assert_int_equal(crc_of(map, sizeof map), is_signed ? 0x1b137aeb : 0xe871278f);
+        if (is_signed)
+            assert_memory_equal(map, vise_nested_map, sizeof map);
+    }
+}
+
 /* The table against its published checksum (CRC-32 of its bytes), and the golden scales. */
 static void test_golden_nested(void **state)
 {
@@ -83,13 +131,7 @@ static void test_golden_nested(void **state)
     static const uint8_t codes[8] = {127, 35, 17, 8, 219, 53, 246, 255};
     static const uint32_t restored[8] = {0x3F000000, 0x3E7F999A, 0x3DFC0000, 0x3D74CCD0,
                                          0x3F40199A, 0x3EC0999A, 0x3F70B333, 0x3F800000};
-    uint32_t crc = 0xFFFFFFFFu;
-    for (size_t i = 0; i < sizeof vise_nested_map; i++) {
-        crc ^= ((const uint8_t *)vise_nested_map)[i];
-        for (int bit = 0; bit < 8; bit++)
-            crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320u : 0);
-    }
-    assert_int_equal(~crc, 0x1b137aeb);
+    assert_int_equal(crc_of(vise_nested_map, sizeof vise_nested_map), 0x1b137aeb);
     float values[8 * 64] = {0};
     for (int b = 0; b < 8; b++)
         values[b * 64 + b] = b % 2 ? -absmax[b] : absmax[b];
@@ -284,7 +326,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden_floats), cmocka_unit_test(test_nvfp4_scales), cmocka_unit_test(test_blocks),
         cmocka_unit_test(test_golden_codes),  cmocka_unit_test(test_golden_int8),
-        cmocka_unit_test(test_golden_nested), cmocka_unit_test(test_nothing),
+        cmocka_unit_test(test_dynamic_maps), cmocka_unit_test(test_golden_nested), cmocka_unit_test(test_nothing),
         cmocka_unit_test(test_tiles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -475,7 +475,8 @@ static size_t compare_file(const golden_file *model, const golden_file *imatrix,
     golden_open(help_path(GOLDEN, name), &golden);
     for (size_t i = 0; i < golden.gguf.n_tensors; i++) {
         const vise_gguf_tensor *tensor = &golden.gguf.tensors[i], *source, *same;
-        if (tensor->type->encode_row == NULL)
+        const bool bf16 = tensor->type->dtype == VISE_DTYPE_BF16;
+        if (tensor->type->encode_row == NULL && !bf16)
             continue;
         void *expected = golden_read(&golden, tensor->name, &same);
         void *halves = golden_read(model, tensor->name, &source);
@@ -484,7 +485,10 @@ static size_t compare_file(const golden_file *model, const golden_file *imatrix,
         void *blocks = malloc((size_t)tensor->bytes);
         assert_int_equal(source->elements, tensor->elements);
         vise_to_f32(source->type->dtype, halves, values, (size_t)source->elements);
-        vise_gguf_encode(tensor->type, values, importance, tensor->dims[1], tensor->dims[0], blocks);
+        if (bf16)
+            vise_from_f32(VISE_DTYPE_BF16, values, blocks, (size_t)tensor->elements);
+        else
+            vise_gguf_encode(tensor->type, values, importance, tensor->dims[1], tensor->dims[0], blocks);
         if (memcmp(blocks, expected, (size_t)tensor->bytes) != 0)
             fail_msg("%s: %s differs", name, tensor->name);
         compared++;
@@ -503,7 +507,7 @@ static void test_golden_files(void **state)
     (void)state;
     static const char *const names[] = {"Q8_0",   "Q4_0",   "Q4_1",      "Q5_0", "Q5_1",   "Q2_K",
                                         "Q3_K_M", "Q4_K_M", "Q5_K_M",    "Q6_K", "IQ4_NL", "IQ4_XS",
-                                        "TQ1_0",  "TQ2_0",  "MXFP4_MOE", "Q1_0"};
+                                        "TQ1_0",  "TQ2_0",  "MXFP4_MOE", "Q1_0", "BF16"};
     if (access(GOLDEN "model-f16.gguf", R_OK) != 0) {
         print_message("SKIP: no " GOLDEN "\n");
         skip();

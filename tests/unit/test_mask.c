@@ -221,6 +221,18 @@ static void test_apply(void **state)
     }
 }
 
+/* The bits of a published row of compressed-tensors' bitmask: the first column is the lowest. */
+static void test_golden_bits(void **state)
+{
+    (void)state;
+    static const float scores[12] = {9, 8, 0.1f, 0.2f, 0.3f, 7, 6, 0.4f, 5, 0.5f, 0.6f, 4};
+    static const uint8_t wanted[2] = {0x63, 0x09};
+    uint8_t mask[2];
+    vise_error err = {0};
+    assert_int_equal(vise_mask_rows(scores, 1, 12, 0.5, mask, &err), VISE_OK);
+    assert_memory_equal(mask, wanted, sizeof wanted);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -230,6 +242,7 @@ int main(void)
         cmocka_unit_test(test_pattern_by_hand),
         cmocka_unit_test(test_pattern_levels_agree),
         cmocka_unit_test(test_apply),
+        cmocka_unit_test(test_golden_bits),
         cmocka_unit_test(test_score),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -122,7 +122,7 @@ static vise_status measure(evaluation *e, vise_error *err)
         return vise_eval_task_run(&e->task, options, &e->report, err);
     if (!predicts(e->model)) {
         vise_pooling pooling;
-        VISE_TRY(vise_pooling_read(e->path, &pooling, err));
+        VISE_TRY(vise_pooling_of(vise_store_source(e->model->store), &pooling, err));
         options.first_token = pooling.first_token;
         return vise_save_logits(e->model, &options, e->own->save_logits, err);
     }

@@ -18,7 +18,7 @@ static vise_status encode(const vise_cli *cli, vise_eval_task *task, int side, c
     vise_status status = VISE_OK;
     char name[512];
 
-    VISE_TRY(vise_pooling_read(folder, pooling, err));
+    VISE_TRY(vise_pooling_of(vise_store_source(model->store), pooling, err));
     if (pooling->lowercase)
         return VISE_FAIL(
             err, VISE_EUNSUPPORTED,

@@ -1,11 +1,13 @@
 #include "eval/embed.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/file.h"
 #include "core/json.h"
 #include "eval/run.h"
+#include "formats/gguf.h"
 
 #define FILE_BYTES_MAX ((size_t)1 << 20)
 
@@ -97,6 +99,26 @@ vise_status vise_pooling_read(const char *folder, vise_pooling *pooling, vise_er
         vise_free(path);
     }
     return status;
+}
+
+vise_status vise_pooling_of(const vise_source *source, vise_pooling *pooling, vise_error *err)
+{
+    enum { MEAN = 1, FIRST = 2 };
+    const vise_gguf *gguf = vise_source_gguf(source);
+    const char *architecture;
+    char key[96];
+    int64_t kind = MEAN;
+    if (gguf == NULL)
+        return vise_pooling_read(vise_source_path(source), pooling, err);
+    *pooling = (vise_pooling){0};
+    VISE_TRY(vise_gguf_get_text(gguf, "general.architecture", true, &architecture, err));
+    snprintf(key, sizeof key, "%.48s.pooling_type", architecture);
+    VISE_TRY(vise_gguf_get_int(gguf, key, false, 0, INT32_MAX, &kind, err));
+    if (kind != MEAN && kind != FIRST)
+        return VISE_FAIL(err, VISE_EUNSUPPORTED, "%s: %s %lld is not supported; cls and mean are", gguf->path, key,
+                         (long long)kind);
+    pooling->first_token = kind == FIRST;
+    return VISE_OK;
 }
 
 vise_status vise_need_embeddings(const vise_model *model, const char *what, vise_error *err)

@@ -9,6 +9,7 @@
 #include "core/err.h"
 #include "eval/eval.h"
 #include "eval/texts.h"
+#include "formats/source.h"
 #include "formats/vectors.h"
 
 typedef struct vise_pooling {
@@ -21,6 +22,9 @@ typedef struct vise_pooling {
  * means. Lengths of vectors are left alone: cosines do not see them. VISE_EUNSUPPORTED: another way of pooling, or a
  * layer behind it; VISE_EFORMAT: a broken file. */
 VISE_MUST_USE vise_status vise_pooling_read(const char *folder, vise_pooling *pooling, vise_error *err);
+
+/* The same of a model; a GGUF file's metadata tell it. */
+VISE_MUST_USE vise_status vise_pooling_of(const vise_source *source, vise_pooling *pooling, vise_error *err);
 
 /* VISE_EUNSUPPORTED unless the model gives a text a vector. */
 VISE_MUST_USE vise_status vise_need_embeddings(const vise_model *model, const char *what, vise_error *err);

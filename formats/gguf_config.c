@@ -80,6 +80,13 @@ static const int_row falcon_ints[] = {SIZES,
                                       {"feed_forward_length", "ffn_hidden_size", true, INT_MAX},
                                       {"context_length", "max_position_embeddings", true, INT_MAX},
                                       END};
+static const int_row bert_ints[] = {SIZES, {"context_length", "max_position_embeddings", true, INT_MAX}, END};
+static const int_row distilbert_ints[] = {{"embedding_length", "dim", true, INT_MAX},
+                                          {"feed_forward_length", "hidden_dim", true, INT_MAX},
+                                          {"block_count", "n_layers", true, 512},
+                                          {"attention.head_count", "n_heads", true, COUNT_MAX},
+                                          {"context_length", "max_position_embeddings", true, INT_MAX},
+                                          END};
 static const int_row gpt2_ints[] = {{"embedding_length", "n_embd", true, INT_MAX},
                                     {"feed_forward_length", "n_inner", true, INT_MAX},
                                     {"block_count", "n_layer", true, 512},
@@ -112,6 +119,8 @@ static const float_row neox_floats[] = {{"attention.layer_norm_epsilon", "layer_
 static const float_row gpt_floats[] = {{"attention.layer_norm_epsilon", "layer_norm_epsilon", true, 0.0f},
                                        END_FLOAT};
 
+static const float_row no_floats[] = {END_FLOAT};
+
 #define SILU "\"hidden_act\": \"silu\""
 #define TANH "\"hidden_act\": \"gelu_pytorch_tanh\", \"hidden_activation\": \"gelu_pytorch_tanh\""
 /* What llama.cpp computes for all files of a family that does not say it. */
@@ -131,6 +140,8 @@ static const style styles[] = {
     {"gemma3_text", windowed_ints, gemma_floats, TANH, true, false},
     {"gpt_neox", neox_ints, neox_floats, "\"hidden_act\": \"gelu\"", false, false},
     {"bloom", bloom_ints, gpt_floats, "\"apply_residual_connection_post_layernorm\": false", false, false},
+    {"bert", bert_ints, neox_floats, "\"hidden_act\": \"gelu\"", false, false},
+    {"distilbert", distilbert_ints, no_floats, "\"activation\": \"gelu\"", false, false},
     {"falcon", falcon_ints, gpt_floats, "\"activation\": \"gelu\", \"alibi\": false", false, false},
     {"gpt2", gpt2_ints, gpt_floats, "\"activation_function\": \"gelu_new\"", false, false},
 };
@@ -165,6 +176,11 @@ static bool has_key(const vise_gguf *gguf, const char *architecture, const char 
     return vise_gguf_find(gguf, key_of(architecture, rest, key)) != NULL;
 }
 
+static bool has_labels(const vise_gguf *gguf)
+{
+    return vise_gguf_find_tensor(gguf, "cls.output.weight") != NULL;
+}
+
 /* What would change the network and has no place in what is written here. */
 static const char *obstacle(const vise_gguf *gguf, const vise_gguf_family *family)
 {
@@ -185,6 +201,14 @@ static const char *obstacle(const vise_gguf *gguf, const vise_gguf_family *famil
         return "a sliding window";
     if (has_key(gguf, family->architecture, "attention.clamp_kqv"))
         return "clamped keys and values";
+    if (strcmp(family->architecture, "bert") == 0) {
+        const char *tokenizer = "none";
+        if (vise_gguf_get_text(gguf, "tokenizer.ggml.model", false, &tokenizer, NULL) != VISE_OK ||
+            strcmp(tokenizer, "bert") != 0)
+            return "positions that may be RoBERTa's, without a WordPiece vocabulary,";
+        if (has_labels(gguf) && family->classifier_name == NULL)
+            return "labels without a pooler";
+    }
     for (size_t i = 0; family->transposed && i < gguf->n_tensors; i++)
         if (gguf->tensors[i].type->dtype == VISE_DTYPE_COUNT)
             return "quantized matrices that transformers has transposed";
@@ -209,8 +233,9 @@ const vise_gguf_family *vise_gguf_family_of_file(const vise_gguf *gguf, const ch
     size_t count;
     const vise_gguf_family *all = vise_gguf_families(&count);
     for (size_t i = 0; i < count && family != NULL; i++)
-        if (all[i].told_by != NULL && strcmp(all[i].architecture, architecture) == 0 &&
-            vise_gguf_find_tensor(gguf, all[i].told_by) != NULL)
+        if (strcmp(all[i].architecture, architecture) == 0 &&
+            ((all[i].told_by != NULL && vise_gguf_find_tensor(gguf, all[i].told_by) != NULL) ||
+             (all[i].lacks != NULL && vise_gguf_find_tensor(gguf, all[i].lacks) == NULL)))
             family = &all[i];
     if (family != NULL && !may_refuse(family))
         *why = obstacle(gguf, family);
@@ -297,6 +322,35 @@ static vise_status put_falcon(const vise_gguf *gguf, int64_t heads, vise_json_wr
     return VISE_OK;
 }
 
+static vise_status put_labels(const vise_gguf *gguf, const char *architecture, vise_json_writer *json, vise_error *err)
+{
+    char key[KEY_BYTES], number[32];
+    const void *elements;
+    uint64_t n;
+    const vise_gguf_tensor *head = vise_gguf_find_tensor(gguf, "cls.output.weight");
+    const int64_t rows = head->ndim == 2 ? head->dims[1] : 1;
+    VISE_TRY(vise_gguf_get_array(gguf, key_of(architecture, "classifier.output_labels", key), false,
+                                 VISE_GGUF_KIND_TEXT, &elements, &n, err));
+    if (n > 0 && n != (uint64_t)rows)
+        return VISE_FAIL(err, VISE_EFORMAT, "%s: \"%s\" has %" PRIu64 " labels for %" PRId64 " rows", gguf->path, key,
+                         n, rows);
+    const vise_gguf_text *labels = elements;
+    if (n == 0) {
+        vise_json_key(json, "num_labels");
+        vise_json_put_int(json, rows);
+        return VISE_OK;
+    }
+    vise_json_key(json, "id2label");
+    vise_json_object(json);
+    for (uint64_t i = 0; i < n; i++) {
+        snprintf(number, sizeof number, "%" PRIu64, i);
+        vise_json_key(json, number);
+        vise_json_put_text(json, labels[i].bytes);
+    }
+    vise_json_object_end(json);
+    return VISE_OK;
+}
+
 /* What a family's configuration has beyond rows and constants. */
 static vise_status put_more(const vise_gguf *gguf, const vise_gguf_family *family, vise_json_writer *json,
                             vise_error *err)
@@ -327,6 +381,13 @@ static vise_status put_more(const vise_gguf *gguf, const vise_gguf_family *famil
     }
     if (strcmp(type, "falcon") == 0)
         VISE_TRY(put_falcon(gguf, heads, json, err));
+    const vise_gguf_tensor *kinds = vise_gguf_find_tensor(gguf, "token_types.weight");
+    if (strcmp(type, "bert") == 0 && kinds != NULL && kinds->ndim == 2) {
+        vise_json_key(json, "type_vocab_size");
+        vise_json_put_int(json, kinds->dims[1]);
+    }
+    if (has_labels(gguf))
+        VISE_TRY(put_labels(gguf, a, json, err));
     if (strcmp(type, "gemma2") == 0 || strcmp(type, "gemma3_text") == 0) {
         /* As llama.cpp: the largest of either takes the width of a head of the embedding. */
         const bool largest = layers == (strcmp(type, "gemma2") == 0 ? 46 : 62);
@@ -367,7 +428,8 @@ vise_status vise_gguf_write_config(const vise_gguf *gguf, const vise_gguf_family
     vise_json_object(&json);
     vise_json_key(&json, "architectures");
     vise_json_array(&json);
-    vise_json_put_text(&json, family->class_name);
+    vise_json_put_text(&json, has_labels(gguf) && family->classifier_name != NULL ? family->classifier_name
+                                                                                 : family->class_name);
     vise_json_array_end(&json);
     vise_json_key(&json, "model_type");
     vise_json_put_text(&json, family->model_type);

@@ -89,7 +89,9 @@ typedef struct vise_gguf_family {
     const char *dropped[6]; /* how names begin, behind the prefix, of what llama.cpp does not want */
     const vise_gguf_key *keys;
     vise_gguf_vocab vocab;
-    const char *told_by; /* a tensor that files of it have, and others of the architecture have not; NULL: none */
+    /* A tensor that files of it have, and others of the architecture have not; or that it alone lacks. NULL: none. */
+    const char *told_by, *lacks;
+    const char *classifier_name; /* class_name of a file with a head of labels; NULL: such a file is not read */
     bool has_qkv_bias; /* always, whatever config.json says */
     bool readable;     /* a GGUF file of it is shown as transformers' model */
     bool transposed;   /* some modules are */

@@ -11,6 +11,7 @@
 #include "core/event.h"
 #include "core/file.h"
 #include "core/json.h"
+#include "eval/embed.h"
 #include "eval/eval.h"
 #include "pipeline/apart.h"
 #include "pipeline/finished.h"
@@ -310,6 +311,35 @@ static vise_status put_tokenizer(const vise_source *source, vise_sink *sink, vis
     return status;
 }
 
+/* The pooling that a GGUF file of an encoder tells, as sentence-transformers has it. */
+static vise_status put_pooling(const vise_source *source, vise_sink *sink, vise_error *err)
+{
+    static const char modules[] =
+        "[{\"idx\": 0, \"name\": \"0\", \"path\": \"\", \"type\": \"sentence_transformers.models.Transformer\"},\n"
+        " {\"idx\": 1, \"name\": \"1\", \"path\": \"1_Pooling\", "
+        "\"type\": \"sentence_transformers.models.Pooling\"}]\n";
+    const vise_gguf *gguf = vise_source_gguf(source);
+    int64_t width = 0;
+    vise_pooling pooling;
+    vise_buf text;
+    if (gguf == NULL || vise_gguf_find(gguf, "bert.pooling_type") == NULL ||
+        vise_pooling_of(source, &pooling, NULL) != VISE_OK)
+        return VISE_OK;
+    VISE_TRY(vise_gguf_get_int(gguf, "bert.embedding_length", true, 1, INT32_MAX, &width, err));
+    vise_buf_init(&text, 4096);
+    vise_buf_addf(&text,
+                  "{\"word_embedding_dimension\": %lld, \"pooling_mode_cls_token\": %s, "
+                  "\"pooling_mode_mean_tokens\": %s}\n",
+                  (long long)width, pooling.first_token ? "true" : "false", pooling.first_token ? "false" : "true");
+    vise_status status = vise_buf_check(&text, "1_Pooling/config.json", err);
+    if (status == VISE_OK)
+        status = vise_sink_put_file(sink, "1_Pooling/config.json", text.data, text.length, err);
+    if (status == VISE_OK)
+        status = vise_sink_put_file(sink, "modules.json", modules, strlen(modules), err);
+    vise_buf_deinit(&text);
+    return status;
+}
+
 static vise_status put_side_files(const vise_plan *plan, vise_sink *sink, vise_error *err)
 {
     const vise_source *source = vise_store_source(plan->model->store);
@@ -325,6 +355,8 @@ static vise_status put_side_files(const vise_plan *plan, vise_sink *sink, vise_e
     VISE_TRY(put_config_file(plan, sink, err));
     if (plan->gguf == NULL)
         VISE_TRY(put_tokenizer(source, sink, err));
+    if (plan->gguf == NULL)
+        VISE_TRY(put_pooling(source, sink, err));
     for (size_t i = 0; i < vise_source_side_files(source); i++) {
         const char *name = vise_source_side_file(source, i);
         char *from;

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """GGUF files of every family read back: safetensors to GGUF in float32 and back gives the same tensors, transformers loads
 what comes back, and all three compute the same logits; expert by expert, norm by norm."""
+import json
 import os
+import shutil
 
 from common import LIMIT, check, distance, finish, load_file, logits_of, path, vise, vise_logits
 import torch
@@ -69,6 +71,48 @@ def back(name, sizes):
         (f" {wrong}" if wrong else "")
 
 
+ENCODERS = [("Bert", "Model", {}), ("DistilBert", "Model", {}),
+            ("DistilBert", "ForSequenceClassification", dict(id2label={0: "a", 1: "b", 2: "c"}, label2id={"a": 0, "b": 1, "c": 2}))]
+NAMES = {"Bert": {}, "DistilBert": {"hidden_size": "dim", "intermediate_size": "hidden_dim", "num_hidden_layers": "n_layers",
+                                   "num_attention_heads": "n_heads"}}
+
+
+def encoder(name, kind, more, first_token):
+    """The pooler of a BERT has no place in GGUF; what a sentence encoder pools is told."""
+    folder, file, again = path("encoder"), path("encoder.gguf"), path("encoder-again")
+    shutil.rmtree(folder, ignore_errors=True)
+    sizes = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, vocab_size=40,
+                 max_position_embeddings=64, pad_token_id=0)
+    torch.manual_seed(5)
+    config = getattr(transformers, name + "Config")(**{NAMES[name].get(key, key): value for key, value in sizes.items()}, **more)
+    model = getattr(transformers, name + kind)(config).eval()
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.3 + (1.0 if "orm.weight" in key else 0.0))
+    model.save_pretrained(folder)
+    with open(os.path.join(folder, "vocab.txt"), "w") as out:
+        out.write("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + [f"w{i}" for i in range(35)]) + "\n")
+    os.mkdir(os.path.join(folder, "1_Pooling"))
+    for where, content in (("1_Pooling/config.json", {"pooling_mode_cls_token": first_token, "pooling_mode_mean_tokens": not first_token}),
+                           ("modules.json", [{"idx": 1, "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}])):
+        with open(os.path.join(folder, where), "w") as out:
+            json.dump(content, out)
+    vise("convert", folder, "-o", file, "--dtype", "f32", "--force")
+    vise("convert", file, "-o", again, "--force")
+    with open(path("rows.json"), "w") as out:
+        json.dump([[2, 7, 12, 9, 30, 3], [2, 30, 5, 39, 11, 3]], out)
+    found = []
+    for which in (folder, file, again):
+        vise("eval", which, "--ids", path("rows.json"), "--save-logits", path("vectors.safetensors"))
+        found += load_file(path("vectors.safetensors")).values()
+        os.unlink(path("vectors.safetensors"))
+    loaded = getattr(transformers, "AutoModel" + kind.removeprefix("Model")).from_pretrained(again)
+    mine, theirs = loaded.state_dict(), model.state_dict()
+    wrong = [key for key in theirs if "pooler" not in key and (key not in mine or not torch.equal(mine[key], theirs[key]))]
+    same = all(torch.equal(found[0], other) for other in found[1:])
+    return same and not wrong and loaded.config.id2label == model.config.id2label, f"{len(theirs)} tensors {wrong[:3]}"
+
+
 def unknown():
     """A family that is not shown as transformers': its tensors are carried from GGUF to GGUF, its blocks become floats."""
     make("Falcon", FALCON, path("falcon"))
@@ -84,6 +128,9 @@ def unknown():
 
 
 check("gguf read, not shown as transformers'", unknown)
+for name, kind, more in ENCODERS:
+    for first_token in (False, True):
+        check(f"gguf read {name}{kind}, {'first token' if first_token else 'mean'}", encoder, name, kind, more, first_token)
 for number, (name, sizes) in enumerate(MODELS):
     check(f"gguf read {number} {name}", back, name, sizes)
 finish()

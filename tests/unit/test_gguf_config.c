@@ -21,7 +21,7 @@ enum { TENSORS_MAX = 8 };
 typedef struct file {
     const char *architecture;
     row rows[TENSORS_MAX];
-    const char *ints[8][2]; /* keys below the architecture and numbers, beyond the sizes */
+    const char *ints[8][2]; /* keys below the architecture and numbers, beyond the sizes; "tokenizer" is a text */
 } file;
 
 /* Element i of every tensor is i + 1. */
@@ -48,6 +48,10 @@ static const char *make(const char *folder, const file *f)
         vise_gguf_put_u32(&values, key, sizes[i].number);
     }
     for (size_t i = 0; i < 8 && f->ints[i][0] != NULL; i++) {
+        if (strcmp(f->ints[i][0], "tokenizer") == 0) {
+            vise_gguf_put_text(&values, "tokenizer.ggml.model", f->ints[i][1]);
+            continue;
+        }
         snprintf(key, sizeof key, "%s.%s", f->architecture, f->ints[i][0]);
         vise_gguf_put_u32(&values, key, (uint32_t)strtoul(f->ints[i][1], NULL, 10));
     }
@@ -182,6 +186,19 @@ static const struct {
      "falcon",
      {{"transformer.h.0.self_attention.query_key_value.bias", 0, 12, {1, 2, 5, 6}}},
      {"\"new_decoder_architecture\": false", "\"multi_query\": false"}},
+    {{"bert",
+      {EMBEDDING, {"token_types.weight", {4, 5}}, {"blk.0.attn_q.weight", {4, 4}}},
+      {{"tokenizer", "bert"}}},
+     "bert",
+     {{"bert.embeddings.token_type_embeddings.weight", 5, 4, {1, 2}},
+      {"bert.encoder.layer.0.attention.self.query.weight", 4, 4, {1, 2}}},
+     {"\"BertModel\"", "\"type_vocab_size\": 5", "\"max_position_embeddings\": 16", "\"layer_norm_eps\""}},
+    {{"bert",
+      {EMBEDDING, {"blk.0.attn_q.weight", {4, 4}}, {"cls.output.weight", {4, 3}}},
+      {{"tokenizer", "bert"}}},
+     "distilbert",
+     {{"distilbert.transformer.layer.0.attention.q_lin.weight", 4, 4, {1, 2}}, {"classifier.weight", 3, 4, {1, 2}}},
+     {"\"DistilBertForSequenceClassification\"", "\"dim\": 4", "\"num_labels\": 3"}},
 };
 
 static void check_tensor(const vise_source *source, const shown *s)
@@ -247,6 +264,12 @@ static void test_kept_names(void **state)
         {{"gemma", {EMBEDDING}, {{"attention.sliding_window", "5"}}}, "a sliding window of gemma"},
         {{"phi3", {EMBEDDING}, {{"expert_count", "5"}}}, "experts of phi3"},
         {{"nothing", {EMBEDDING}, {{NULL, NULL}}}, ""},
+        {{"bert", {EMBEDDING, {"token_types.weight", {4, 2}}}, {{NULL, NULL}}}, "may be RoBERTa's"},
+        {{"bert", {EMBEDDING, {"token_types.weight", {4, 2}}}, {{"tokenizer", "gpt2"}}}, "may be RoBERTa's"},
+        {{"bert",
+          {EMBEDDING, {"token_types.weight", {4, 2}}, {"cls.output.weight", {4, 3}}},
+          {{"tokenizer", "bert"}}},
+         "labels without a pooler"},
     };
     const char *folder = help_folder();
     vise_listen(listen, NULL);

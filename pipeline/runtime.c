@@ -253,12 +253,13 @@ static vise_status check_layout(const vise_plan *plan, const struct runtime *run
 }
 
 /* Layers for predicting several tokens and the like: carried over, but not known to the family. */
-static void warn_of_extras(const vise_plan *plan, const struct runtime *runtime)
+static void warn_of_extras(const vise_plan *plan, const char *runtime)
 {
     const vise_bound *first = NULL;
     size_t extras = 0;
     if (plan->model->arch == NULL) {
-        vise_warn("this family is not known here: whether %s finds its names is not checked", runtime->name);
+        if (runtime != NULL)
+            vise_warn("this family is not known here: whether %s finds its names is not checked", runtime);
         return;
     }
     for (size_t i = 0; i < plan->count; i++) {
@@ -270,7 +271,7 @@ static void warn_of_extras(const vise_plan *plan, const struct runtime *runtime)
     }
     if (first != NULL && plan->model->arch->text == NULL)
         vise_warn("%s%s: not among the family's weights; %s may lose or refuse it", first->tensor->name,
-                  extras > 1 ? " and others" : "", runtime->name);
+                  extras > 1 ? " and others" : "", runtime != NULL ? runtime : "runtimes");
 }
 
 static vise_status check_weights(const vise_plan *plan, const struct runtime *runtime, vise_error *err)
@@ -311,8 +312,8 @@ vise_status vise_runtime_check(const vise_plan *plan, vise_error *err)
         else if (!writes || !loads(runtime, plan))
             continue;
         VISE_TRY(check_weights(plan, runtime, err));
-        if (wanted != NULL)
-            warn_of_extras(plan, runtime);
     }
+    if (wanted != NULL || writes)
+        warn_of_extras(plan, wanted);
     return VISE_OK;
 }

@@ -69,8 +69,10 @@ header='{"mtp.fc.weight":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}'
 } >"$folder/extra/more.safetensors"
 sed -i 's/"weight_map": *{/"weight_map": {"mtp.fc.weight": "more.safetensors",/' "$folder/extra/model.safetensors.index.json"
 check "weights beside the family's" 0 "*" "mtp.fc.weight: not among the family's weights; vllm may lose" plan quant "$folder/extra" --target vllm --scheme int4-g128
+check "without a runtime, too" 0 "*" "mtp.fc.weight: not among the family's weights; runtimes may lose" plan quant "$folder/extra" --scheme int4-g128
 cp -r "$folder/wide" "$folder/strange"
 sed -i 's/"model_type": *"llama"/"model_type": "strange"/' "$folder/strange/config.json"
+check "a family that is not known, without a runtime" 0 "*" "" plan quant "$folder/strange" --scheme int4-g128
 check "a family that is not known" 0 "*" "whether vllm finds its names is not checked" plan quant "$folder/strange" --target vllm --scheme int4-g128
 
 mixtral=../shared/models/mixtral-baby105-upcycled

@@ -49,6 +49,10 @@ gptq-int3-g32||quant --scheme int3-g32 --method gptq
 gptq-int2-g128||quant --scheme int2-g128 --method gptq
 gptq-int2-g32|llm-compressor 0.0620, AutoRound 0.0321|quant --scheme int2-g32 --method gptq
 gptq-int2-g32-asym|llm-compressor 0.0394, AutoRound 0.0285|quant --scheme int2-g32-asym --method gptq
+cache-fp8-e4m3-tensor||quant --kv-scheme fp8-e4m3-tensor
+cache-fp8-e4m3-head||quant --kv-scheme fp8-e4m3-head
+cache-int8-tensor||quant --kv-scheme int8-tensor
+cache-int8-head||quant --kv-scheme int8-head
 magnitude-50||prune --sparsity 0.5 --method magnitude
 wanda-50|llm-compressor 0.0303|prune --sparsity 0.5 --method wanda
 wanda-2:4|llm-compressor 0.0901|prune --pattern 2:4 --method wanda
@@ -59,7 +63,7 @@ ROWS
 
 measured() { # bits, NLL before and after, KL divergence, top-1 agreement
     awk -F '[:,]' '/"bytes_before"/ && !before { before = $2 } /"bytes_after"/ && !after { after = $2 }
-        END { printf "%.3f ", 16 * after / before }' "$work/out/report.json"
+        END { printf "%.3f ", before ? 16 * after / before : 16 }' "$work/out/report.json"
     "$vise" eval "$work/out" --reference "$model" --text "$books/valid.txt" --length 256 --samples 256 --json --quiet |
         awk -F '[:,]' '/"perplexity"/ { inside = 1 } inside && /"before"/ { before = log($2) }
             inside && /"after"/ { after = log($2); inside = 0 }

@@ -422,7 +422,7 @@ static const struct later {
     const char *command; /* NULL: name is a command */
     const char *name;
 } later[] = {
-    {NULL, "distill"},   {"quant", "kv-scheme"},
+    {NULL, "distill"},
     {"prune", "layers"},      {"prune", "width"},
 };
 

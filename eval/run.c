@@ -26,10 +26,8 @@ static vise_status run_block(vise_eval_run *run, int layer, const vise_eval_opti
 {
     vise_block block;
     VISE_TRY(vise_block_load(run->model, layer, options->workers, options->pool, &block, err));
-    for (size_t slot = 0; options->weights_only && slot < block.slots; slot++)
-        block.activation[slot] = NULL;
     if (options->weights_only)
-        block.cache_scale[0] = block.cache_scale[1] = 0.0f;
+        vise_block_keep_activations(&block);
     vise_status status = vise_block_forward(run->model, &block, run->stream, options->backend, err);
     vise_block_unload(&block);
     return status;

@@ -41,9 +41,10 @@ const cJSON *vise_quantization_config(const vise_source *source)
     return NULL;
 }
 
-bool vise_layout_has_fp8_cache(const vise_source *source)
+const vise_cache_type *vise_layout_cache(const vise_source *source)
 {
     const cJSON *scheme = cJSON_GetObjectItemCaseSensitive(vise_quantization_config(source), "kv_cache_scheme");
-    return cJSON_IsObject(scheme) && vise_ct_recognise(source) &&
-           vise_ct_is_fp8_cache(vise_source_config_path(source), scheme);
+    return cJSON_IsObject(scheme) && vise_ct_recognise(source)
+               ? vise_ct_cache_type(vise_source_config_path(source), scheme)
+               : NULL;
 }

@@ -15,6 +15,7 @@
 #include "core/buf.h"
 #include "core/err.h"
 #include "formats/source.h"
+#include "tensor/cache_type.h"
 #include "tensor/scheme.h"
 
 #define VISE_TILE_ROWS 32 /* packs of 1..8-bit codes along rows fill whole 32-bit words */
@@ -28,6 +29,7 @@ typedef struct vise_spelling {
     vise_dtype scale_dtype;  /* of its scales, where the layout leaves the choice; VISE_DTYPE_BOOL: dtype */
     vise_scheme scheme;      /* type NULL: stays a plain tensor */
     bool is_linear;          /* a Linear of the network (else an embedding, norm, ...) */
+    const vise_cache_type *cache; /* of a scale of the key-value cache; NULL: of anything else */
     const int32_t *group_of; /* as in vise_qweight; NULL: groups are consecutive columns */
 } vise_spelling;
 
@@ -70,6 +72,7 @@ typedef struct vise_layout {
     vise_dtype scale_dtype; /* of the scales of what is quantized for it; VISE_DTYPE_COUNT: the model's */
     const char
         *config_file; /* "quantization_config" is also stored as this file; NULL: in config.json alone */
+    bool holds_cache; /* scales of a key-value cache, *.k_scale and *.v_scale beside the linears of attention */
     bool transposed;  /* columns of a stored matrix are out features: a tile lies scattered over its parts */
 
     /* The parts of a weight in stored order (one without a scheme is a single part, the matrix itself), or
@@ -102,8 +105,7 @@ typedef struct vise_layout {
 const vise_layout *const *vise_layouts(size_t *count);
 const vise_layout *vise_layout_find(const char *name); /* NULL: none */
 
-/* True if the source's config says that the key-value cache is fp8-e4m3 with calibrated scales, which lie beside the
- * linears of attention: *.k_scale, *.v_scale. */
-bool vise_layout_has_fp8_cache(const vise_source *source);
+/* What the source's config says of the key-value cache, if its scales are calibrated; NULL: nothing. */
+const vise_cache_type *vise_layout_cache(const vise_source *source);
 
 #endif

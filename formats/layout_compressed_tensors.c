@@ -303,6 +303,7 @@ const vise_layout vise_layout_ct = {
     .name = "compressed-tensors",
     .summary = "integers as llm-compressor writes them; loaded by transformers, vLLM, SGLang",
     .scale_dtype = VISE_DTYPE_COUNT,
+    .holds_cache = true,
     .spell = ct_spell,
     .store_scratch = ct_store_scratch,
     .store = ct_store,

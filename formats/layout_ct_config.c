@@ -6,7 +6,6 @@
 #include "core/json.h"
 #include "core/mem.h"
 #include "formats/layout_internal.h"
-#include "formats/names.h"
 
 /* The library whose form is written: dense packing of 3, 5, 6 and 7 bits came in May 2026. */
 #define FORMAT_VERSION "0.19.0"
@@ -101,20 +100,26 @@ static void put_activations(vise_json_writer *w, const vise_scheme *scheme)
     vise_json_object_end(w);
 }
 
-/* A key-value cache in fp8 has left its scales beside each attention: *.self_attn.k_scale, one or one per head. */
+/* A quantized key-value cache has scales beside each attention. */
+static const vise_cache_type *cache_of(const vise_spelling *weights, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (weights[i].cache)
+            return weights[i].cache;
+    return NULL;
+}
+
 static void put_kv_cache(vise_json_writer *w, const vise_spelling *weights, size_t n)
 {
-    const vise_spelling *scale = NULL;
-    for (size_t i = 0; i < n && !scale; i++)
-        if (!weights[i].scheme.type && vise_ends_with(weights[i].module, ".k_scale"))
-            scale = &weights[i];
+    const vise_cache_type *cache = cache_of(weights, n);
     vise_json_key(w, "kv_cache_scheme");
-    if (!scale) {
+    if (!cache) {
         vise_json_put_null(w);
         return;
     }
     vise_json_object(w);
-    put_type(w, 8, &vise_codebook_fp8_e4m3, true, scale->rows * scale->cols == 1 ? "tensor" : "attn_head", 0);
+    const vise_activation_type *values = vise_cache_values(cache);
+    put_type(w, values->bits, values->codebook, true, cache->by_head ? "attn_head" : "tensor", 0);
     vise_json_key(w, "dynamic");
     vise_json_put_bool(w, false);
     vise_json_object_end(w);
@@ -172,7 +177,7 @@ vise_status vise_ct_config(const vise_spelling *weights, size_t n, vise_buf *buf
     vise_status status = VISE_OK;
     scheme_list list;
     VISE_TRY_TO(done, list_schemes(weights, n, &list, err));
-    if (list.n == 0) {
+    if (list.n == 0 && !cache_of(weights, n)) {
         vise_buf_add_text(buf, "null");
         goto done;
     }
@@ -184,7 +189,9 @@ vise_status vise_ct_config(const vise_spelling *weights, size_t n, vise_buf *buf
     vise_json_key(&w, "version");
     vise_json_put_text(&w, FORMAT_VERSION);
     vise_json_key(&w, "format");
-    vise_json_put_text(&w, list.mixed_formats ? "mixed-precision" : format_of(&list.schemes[0]));
+    vise_json_put_text(&w, list.n == 0          ? "dense"
+                           : list.mixed_formats ? "mixed-precision"
+                                                : format_of(&list.schemes[0]));
     vise_json_key(&w, "quantization_status");
     vise_json_put_text(&w, "compressed");
     vise_json_key(&w, "global_compression_ratio");

@@ -298,9 +298,9 @@ static vise_status check_config(const char *path, const cJSON *config, vise_erro
         return VISE_FAIL(err, VISE_EUNSUPPORTED,
                          "%s: quantization_config: transforms (rotations) are not supported", path);
     const cJSON *cache = cJSON_GetObjectItemCaseSensitive(config, "kv_cache_scheme");
-    if (cJSON_IsObject(cache) && !vise_ct_is_fp8_cache(path, cache))
-        vise_warn("%s: the key-value cache scheme of its quantization_config is not fp8 with calibrated scales, and is "
-                  "not carried over",
+    if (cJSON_IsObject(cache) && !vise_ct_cache_type(path, cache))
+        vise_warn("%s: the key-value cache scheme of its quantization_config is not fp8 or int8 with calibrated "
+                  "scales, and is not carried over",
                   path);
     return VISE_OK;
 }

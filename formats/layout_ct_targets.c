@@ -330,12 +330,20 @@ static vise_status read_activations(const char *path, const cJSON *group, vise_s
     return unsupported(path, group, what, err);
 }
 
-bool vise_ct_is_fp8_cache(const char *path, const cJSON *scheme)
+const vise_cache_type *vise_ct_cache_type(const char *path, const cJSON *scheme)
 {
+    size_t count;
+    const vise_cache_type *types = vise_cache_types(&count);
     quant_args args;
-    return read_args(path, scheme, &args, NULL) == VISE_OK && strcmp(args.type, "float") == 0 && args.bits == 8 &&
-           args.symmetric && !args.dynamic &&
-           (strcmp(args.strategy, "tensor") == 0 || strcmp(args.strategy, "attn_head") == 0);
+    if (read_args(path, scheme, &args, NULL) != VISE_OK || !args.symmetric || args.dynamic)
+        return NULL;
+    for (size_t i = 0; i < count; i++) {
+        const vise_activation_type *values = vise_cache_values(&types[i]);
+        if (strcmp(args.type, values->codebook ? "float" : "int") == 0 && args.bits == values->bits &&
+            strcmp(args.strategy, types[i].by_head ? "attn_head" : "tensor") == 0)
+            return &types[i];
+    }
+    return NULL;
 }
 
 static int by_name(const void *a, const void *b)
@@ -347,6 +355,8 @@ static vise_status read_groups(vise_ct_config_file *file, const char *path, cons
                                vise_error *err)
 {
     const cJSON *groups = cJSON_GetObjectItemCaseSensitive(config, "config_groups"), *group;
+    if (cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(config, "kv_cache_scheme")) && (!groups || !groups->child))
+        return VISE_OK; /* a quantized cache, and nothing else */
     if (!cJSON_IsObject(groups) || !groups->child)
         return VISE_FAIL(err, VISE_EFORMAT, "%s: quantization_config: \"config_groups\" is missing or empty",
                          path);

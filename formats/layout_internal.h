@@ -238,8 +238,8 @@ void vise_ct_config_free(vise_ct_config_file *file);
  * taken for that of the module). A config of one group covers whatever is quantized. NULL: none. */
 const vise_ct_group *vise_ct_config_match(const vise_ct_config_file *file, const char *module);
 
-/* True if a "kv_cache_scheme" is what the writer says of scales that it finds: fp8-e4m3, calibrated. */
-bool vise_ct_is_fp8_cache(const char *path, const cJSON *scheme);
+/* What a "kv_cache_scheme" says; NULL: something that the writer does not say. */
+const vise_cache_type *vise_ct_cache_type(const char *path, const cJSON *scheme);
 
 /* Python's regular expressions, as far as such files use them, in POSIX's extended form: classes \d \w \s,
  * (?:...), lazy quantifiers (which match the same names). False for what is none of that: lookaround, counted

@@ -53,26 +53,38 @@ static vise_status check_rows(const vise_model *model, int layer, vise_error *er
     return VISE_OK;
 }
 
-/* Scales of the key-value cache stand beside the linears of attention, "model.layers.0.self_attn.k_scale". */
+vise_status vise_cache_scale_name(const vise_model *model, int layer, int which, char **name, vise_error *err)
+{
+    const size_t o = vise_model_role(model, VISE_ROLE_O, layer);
+    const char *module = o != SIZE_MAX ? model->bound[o].tensor->module : "", *dot = strrchr(module, '.');
+    *name = NULL;
+    return dot ? vise_strfmt(name, err, "%.*s.%c_scale", (int)(dot - module), module, which == 0 ? 'k' : 'v') : VISE_OK;
+}
+
 static vise_status load_cache_scales(const vise_model *model, int layer, vise_pool *pool, vise_block *block,
                                      vise_error *err)
 {
-    static const char *const names[] = {"k_scale", "v_scale"};
-    const size_t o = vise_model_role(model, VISE_ROLE_O, layer);
-    if (o == SIZE_MAX || !vise_layout_has_fp8_cache(vise_store_source(model->store)))
-        return VISE_OK;
-    const char *module = model->bound[o].tensor->module, *dot = strrchr(module, '.');
-    for (int i = 0; i < 2 && dot; i++) {
+    const vise_cache_type *type = vise_layout_cache(vise_store_source(model->store));
+    const int64_t heads = model->config.kv_heads;
+    block->cache_type = type;
+    for (int which = 0; which < 2 && type; which++) {
         char *name;
-        VISE_TRY(vise_strfmt(&name, err, "%.*s.%s", (int)(dot - module), module, names[i]));
-        const size_t index = vise_store_find(model->store, name);
+        VISE_TRY(vise_cache_scale_name(model, layer, which, &name, err));
+        const size_t index = name ? vise_store_find(model->store, name) : SIZE_MAX;
         vise_free(name);
-        if (index == SIZE_MAX || vise_store_tensor(model->store, index)->elements != 1)
-            continue; /* of one head each: not simulated */
-        VISE_TRY(vise_store_read_f32(model->store, index, 0, 1, &block->cache_scale[i], pool, err));
-        if (!(block->cache_scale[i] > 0.0f) || !isfinite(block->cache_scale[i]))
-            return VISE_FAIL(err, VISE_EFORMAT, "%s: is not a positive number",
-                             vise_store_tensor(model->store, index)->name);
+        if (index == SIZE_MAX)
+            continue;
+        const vise_logical *tensor = vise_store_tensor(model->store, index);
+        float *scale = block->cache_scale + which * heads;
+        if (tensor->elements != (uint64_t)(type->by_head ? heads : 1))
+            return VISE_FAIL(err, VISE_EFORMAT, "%s: has %llu scales, not %lld", tensor->name,
+                             (unsigned long long)tensor->elements, (long long)(type->by_head ? heads : 1));
+        VISE_TRY(vise_store_read_f32(model->store, index, 0, tensor->rows, scale, pool, err));
+        for (int64_t head = 0; head < heads; head++) {
+            scale[head] = type->by_head ? scale[head] : scale[0];
+            if (!(scale[head] > 0.0f) || !isfinite(scale[head]))
+                return VISE_FAIL(err, VISE_EFORMAT, "%s: is not a positive number", tensor->name);
+        }
     }
     return VISE_OK;
 }
@@ -88,7 +100,18 @@ vise_status vise_block_init(const vise_model *model, int layer, vise_pool *pool,
     block->bias = block->weight + block->slots;
     block->activation = (const char **)(block->bias + block->slots);
     block->input_scale = (float *)(block->activation + block->slots);
-    return VISE_OK;
+    const vise_status status =
+        vise_calloc(2 * (size_t)model->config.kv_heads + 1, sizeof(float), (void **)&block->cache_scale, err);
+    if (status != VISE_OK)
+        vise_block_unload(block);
+    return status;
+}
+
+void vise_block_keep_activations(vise_block *block)
+{
+    for (size_t slot = 0; slot < block->slots; slot++)
+        block->activation[slot] = NULL;
+    block->cache_type = NULL;
 }
 
 vise_status vise_block_load(const vise_model *model, int layer, vise_workers *workers, vise_pool *pool,
@@ -118,6 +141,7 @@ void vise_block_unload(vise_block *block)
         vise_pool_give(block->pool, block->bias[slot]);
     }
     vise_free(block->weight);
+    vise_free(block->cache_scale);
     *block = (vise_block){.layer = -1};
 }
 

@@ -83,8 +83,8 @@ static vise_status load_block(const vise_decoder *decoder, int layer, vise_block
 {
     const vise_decoder_options *options = &decoder->options;
     VISE_TRY(vise_block_load(decoder->model, layer, options->workers, options->pool, block, err));
-    for (size_t slot = 0; options->weights_only && slot < block->slots; slot++)
-        block->activation[slot] = NULL;
+    if (options->weights_only)
+        vise_block_keep_activations(block);
     return VISE_OK;
 }
 

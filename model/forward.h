@@ -35,7 +35,8 @@ typedef struct vise_block {
     /* [slots]: how a linear's input is quantized when it runs: "int8-token" as the file says or as the caller decides,
      * NULL for not at all. The input itself, and so its statistics, stay as they are. */
     const char **activation;
-    float cache_scale[2]; /* of keys and values, where the file says that their cache is fp8-e4m3; 0: it is not */
+    const vise_cache_type *cache_type; /* how keys and values are cached, as the file or the caller says; NULL: as is */
+    float *cache_scale; /* [2][key-value heads]: of keys, then of values; 0: not known, and they stay as they are */
     float *input_scale; /* [slots]: of activations that calibration scales (tensor/activation_type.h); 0: not known */
     vise_pool *pool;
 } vise_block;
@@ -47,6 +48,12 @@ VISE_MUST_USE vise_status vise_block_init(const vise_model *model, int layer, vi
 VISE_MUST_USE vise_status vise_block_load(const vise_model *model, int layer, vise_workers *workers, vise_pool *pool,
                                           vise_block *block, vise_error *err);
 void vise_block_unload(vise_block *block); /* also of a zeroed block */
+/* The name of the tensor that holds the scales of the layer's keys (0) or values (1), freed with vise_free:
+ * "model.layers.0.self_attn.k_scale"; NULL where the layer has no attention. */
+VISE_MUST_USE vise_status vise_cache_scale_name(const vise_model *model, int layer, int which, char **name,
+                                                vise_error *err);
+/* Leaves inputs and the cache as they are when the block runs, whatever the file says. */
+void vise_block_keep_activations(vise_block *block);
 uint64_t vise_block_bytes(const vise_model *model); /* float32 bytes of the largest block */
 
 /* ---- activation streams -------------------------------------------------------------------------------------- */
@@ -121,6 +128,10 @@ VISE_MUST_USE vise_status vise_block_measure(const vise_model *model, const vise
 VISE_MUST_USE vise_status vise_block_measure_half(const vise_model *model, const vise_block *block, vise_half half,
                                                   vise_stream *stream, vise_backend *backend, unsigned wanted,
                                                   unsigned inputs, vise_block_stats *stats, vise_error *err);
+/* The largest magnitudes of keys, as the cache holds them (normed and rotated), and of values: largest [2][key-value
+ * heads]. The stream stays. */
+VISE_MUST_USE vise_status vise_block_cache_ranges(const vise_model *model, const vise_block *block, vise_stream *stream,
+                                                  vise_backend *backend, float *largest, vise_error *err);
 /* Runs the block and replaces the stream by its output. Both halves one after the other give the same bits. */
 VISE_MUST_USE vise_status vise_block_forward(const vise_model *model, const vise_block *block, vise_stream *stream,
                                              vise_backend *backend, vise_error *err);

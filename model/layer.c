@@ -367,15 +367,32 @@ static vise_status project(const vise_layer_run *run, const vise_layer_scratch *
 /* Keys (0) or values (1) as a quantized cache gives them back. */
 static void round_cache(const vise_layer_run *run, float *x, int64_t t, int64_t ld, int which)
 {
-    const float scale = run->block->cache_scale[which];
-    const int64_t width = vise_config_dim(&run->model->config, VISE_DIM_KV);
-    for (int64_t i = 0; scale > 0.0f && i < t; i++)
-        vise_activation_apply(vise_activation_type_find("fp8-e4m3-tensor"), scale, 1, width, x + i * ld, x + i * ld);
+    if (!run->block->cache_type)
+        return;
+    const vise_activation_type *values = vise_cache_values(run->block->cache_type);
+    const int64_t n = run->model->config.kv_heads, d = run->model->config.head_dim;
+    const float *scale = run->block->cache_scale + which * n;
+    for (int64_t i = 0; i < t * n; i++) {
+        float *head = x + i / n * ld + i % n * d;
+        if (scale[i % n] > 0.0f)
+            vise_activation_apply(values, scale[i % n], 1, d, head, head);
+    }
 }
 
-/* q, k, v -> rotary, attention -> out [t, q]. */
+/* NaN stays what it is, so that it is seen. */
+static void widen_cache(const vise_layer_run *run, const float *x, int64_t t, int64_t ld, float *largest)
+{
+    const int64_t n = run->model->config.kv_heads, d = run->model->config.head_dim;
+    for (int64_t i = 0; i < t; i++)
+        for (int64_t j = 0; j < n * d; j++) {
+            const float size = fabsf(x[i * ld + j]);
+            largest[j / d] = size <= largest[j / d] ? largest[j / d] : size;
+        }
+}
+
+/* q, k, v -> rotary, attention -> out [t, q]; or, with cache_largest, what the cache would hold is measured. */
 static vise_status attend(const vise_layer_run *run, const vise_layer_scratch *s, size_t window, int64_t t, float *out,
-                          vise_error *err)
+                          float *cache_largest, vise_error *err)
 {
     vise_backend *b = run->backend;
     const vise_config *config = &run->model->config;
@@ -389,6 +406,11 @@ static vise_status attend(const vise_layer_run *run, const vise_layer_scratch *s
         VISE_TRY(b->network->rope(b, t, config->heads, head_dim, width, h.q, h.ldq, angles.cosine, angles.sine, err));
         VISE_TRY(b->network->rope(b, t, config->kv_heads, head_dim, width, h.k, h.ldkv, angles.cosine, angles.sine,
                                   err));
+    }
+    if (cache_largest) {
+        widen_cache(run, h.k, t, h.ldkv, cache_largest);
+        widen_cache(run, h.v, t, h.ldkv, cache_largest + config->kv_heads);
+        return VISE_OK;
     }
     round_cache(run, h.k, t, h.ldkv, 0);
     round_cache(run, h.v, t, h.ldkv, 1);
@@ -524,7 +546,7 @@ vise_status vise_layer_run_window(const vise_layer_run *run, size_t window, int 
         if (run->last == VISE_INPUT_ATTENTION)
             return VISE_OK;
         attention = capture->input[VISE_INPUT_O] ? capture->input[VISE_INPUT_O] : s.attention;
-        VISE_TRY(attend(run, &s, window, t, attention, err));
+        VISE_TRY(attend(run, &s, window, t, attention, capture->cache_largest, err));
         if (run->last == VISE_INPUT_O)
             return VISE_OK;
     }

@@ -45,6 +45,9 @@ void vise_layer_run_deinit(vise_layer_run *run); /* also of a zeroed run */
 typedef struct vise_capture {
     float *input[VISE_INPUT_COUNT];
     int32_t *routes; /* [length, experts_per_token]: the experts of each token; NULL when no expert's input is wanted */
+    /* [2][key-value heads]: raised to the largest magnitudes of keys and values, as the cache holds them; the run,
+     * which is one up to VISE_INPUT_O, then ends in front of attention itself. NULL: not wanted. */
+    float *cache_largest;
 } vise_capture;
 
 /* Runs one window. The stream changes only if the block, or its attention half, is run to its end. Called from

@@ -27,6 +27,7 @@
 #include "model/model.h"
 #include "model/transform.h"
 #include "pipeline/option.h"
+#include "tensor/cache_type.h"
 #include "tensor/mask.h"
 #include "tensor/scheme.h"
 
@@ -190,6 +191,7 @@ typedef struct vise_output {
     bool dequantize;
     vise_rotation rotation; /* of the input, in front of all passes */
     double smooth; /* alpha of SmoothQuant, likewise, behind the rotation; 0: none */
+    const vise_cache_type *cache; /* what the key-value cache is calibrated for; NULL: nothing */
     bool replace, resume;
     const char *offload_folder; /* for accelerate's disk offload, beside the output; NULL: none */
     uint64_t max_shard_bytes; /* 0: one file */

@@ -10,6 +10,7 @@
 #include "core/cpu.h"
 #include "core/event.h"
 #include "model/footprint.h"
+#include "pipeline/plan_cache.h"
 #include "pipeline/plan_gguf.h"
 #include "pipeline/runtime.h"
 #include "pipeline/scaling.h"
@@ -301,7 +302,7 @@ static vise_status choose_layout(vise_plan *plan, vise_error *err)
         return layout_by_name(output->layout, &plan->layout, err);
     plan->layout = vise_store_layout(plan->model->store);
     const char *chosen = NULL, *module = NULL;
-    bool any = false;
+    bool any = plan->cache.type != NULL && !plan->cache.made;
     for (size_t i = 0; i < plan->count; i++) {
         const vise_planned *planned = &plan->planned[i];
         any = any || planned->scheme.type != NULL;
@@ -319,7 +320,9 @@ static vise_status choose_layout(vise_plan *plan, vise_error *err)
         return layout_by_name(chosen, &plan->layout, err);
     /* What comes out of a GGUF file is a folder for transformers, unless something else is asked for. */
     const bool from_gguf = vise_source_gguf(vise_store_source(plan->model->store)) != NULL;
-    return any && !from_gguf ? VISE_OK : layout_by_name("safetensors", &plan->layout, err);
+    if (any && !from_gguf)
+        return VISE_OK;
+    return layout_by_name(plan->cache.made ? "compressed-tensors" : "safetensors", &plan->layout, err);
 }
 
 /* A name that two types have, mxfp4, means GGUF's in that layout. */
@@ -417,6 +420,10 @@ static vise_status spell_weight(vise_plan *plan, size_t index, vise_error *err)
         if (status == VISE_EUNSUPPORTED)
             name_holders(plan, spelling, err);
         return status;
+    }
+    if (vise_plan_cache_drops(plan, index)) {
+        parts->n_parts = 0;
+        return VISE_OK;
     }
     parts->n_parts = 1;
     uint64_t bytes;
@@ -519,6 +526,9 @@ vise_status vise_plan_declare(vise_plan *plan, vise_sink *sink, vise_error *err)
             vise_free(name);
             VISE_TRY(status);
         }
+        const int layer = plan->model->bound[i].layer;
+        if (layer >= 0 && (k + 1 == plan->count || plan->model->bound[plan->order[k + 1]].layer != layer))
+            VISE_TRY(vise_plan_cache_declare(plan, layer, sink, err));
     }
     return VISE_OK;
 }
@@ -626,7 +636,7 @@ static vise_status make(vise_plan *plan, const vise_scheme *chosen, vise_error *
     size_t n = plan->count + 1;
     VISE_TRY(vise_arena_take(plan->arena, n * sizeof *plan->planned, (void **)&plan->planned, err));
     VISE_TRY(vise_arena_take(plan->arena, n * sizeof *plan->parts, (void **)&plan->parts, err));
-    VISE_TRY(vise_arena_take(plan->arena, 2 * n * sizeof *plan->spelling, (void **)&plan->spelling, err));
+    VISE_TRY(vise_arena_take(plan->arena, (2 * n + 1) * sizeof *plan->spelling, (void **)&plan->spelling, err));
     VISE_TRY(vise_arena_take(plan->arena, n * sizeof *plan->order, (void **)&plan->order, err));
     VISE_TRY(check_request(plan, err));
     VISE_TRY(window_length(plan, &request->calibration, &plan->calibration_length, err));
@@ -635,8 +645,10 @@ static vise_status make(vise_plan *plan, const vise_scheme *chosen, vise_error *
     for (size_t i = 0; i < request->n_passes; i++)
         VISE_TRY(plan_pass(plan, i, kept, err));
     VISE_TRY(vise_scaling_plan(plan, err));
+    VISE_TRY(vise_plan_cache(plan, err));
     find_sparse(plan);
     VISE_TRY(choose_layout(plan, err));
+    VISE_TRY(vise_plan_cache_layout(plan, err));
     if (strcmp(plan->layout->name, "gguf") == 0) {
         take_gguf_types(plan);
         VISE_TRY(vise_plan_gguf(plan, err));
@@ -646,6 +658,9 @@ static vise_status make(vise_plan *plan, const vise_scheme *chosen, vise_error *
     spell_tied_head(plan);
     if (plan->model->arch != NULL && plan->model->arch->text != NULL)
         VISE_TRY(spell_shorter(plan, err));
+    if (plan->cache.type != NULL) /* one stands for the scales of all layers */
+        plan->spelling[plan->n_spelling++] =
+            (vise_spelling){.module = "k_scale", .name = "k_scale", .rows = 1, .cols = 1, .cache = plan->cache.type};
     VISE_TRY(check_layout_config(plan, err));
     plan->packed = plan->output.pack ||
                    (vise_source_is_packed(vise_store_source(plan->model->store)) && !plan->output.unpack &&

@@ -124,6 +124,11 @@ typedef struct vise_plan {
         unsigned inputs, needs;
         int last; /* last layer that is scaled; -1: none is */
     } scaling;
+    struct {                  /* of the key-value cache (pipeline/plan_cache.h) */
+        const vise_cache_type *type; /* as the output says; NULL: it is not quantized */
+        bool made;                   /* by this run: its scales are tensors of their own, behind those of each layer */
+        size_t (*ids)[2];            /* [layers]: of the sink; of keys, and of values */
+    } cache;
     size_t probe_windows;     /* of the calibration text, that go through the model once for every unit */
     double operations; /* multiply-adds x 2 of calibration and evaluation, estimated */
 } vise_plan;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/event.h"
+#include "pipeline/plan_cache.h"
 
 /* What becomes of a tensor. */
 typedef struct place {
@@ -53,6 +54,10 @@ static vise_status find_place(vise_plan *plan, size_t index, size_t *dropped, vi
     char name[VISE_GGUF_MODULE_MAX];
     p->name = tensor->name;
     p->named = (vise_gguf_named){.layer = -1, .expert = -1};
+    if (vise_plan_cache_drops(plan, index)) {
+        p->name = NULL;
+        return VISE_OK;
+    }
     if (gguf->family == NULL)
         return VISE_OK;
     p->named = vise_gguf_name_from_hf(gguf->family, tensor->name, name);

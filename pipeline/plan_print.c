@@ -137,6 +137,9 @@ static void print_text(const vise_plan *plan, const fate *fates, size_t n, vise_
         vise_buf_addf(out, "          %-40s %llu bytes (%s)\n", name, (unsigned long long)bytes,
                       vise_format_size(bytes, a));
     }
+    if (plan->cache.type != NULL)
+        vise_buf_addf(out, "kv cache  %s, %s\n", plan->cache.type->name,
+                      plan->cache.made ? "scales calibrated" : "scales of the input");
     vise_buf_addf(out, "size      %s -> %s", vise_format_size(plan->bytes_before, a),
                   vise_format_size(plan->bytes_after, b));
     if (plan->bytes_after > 0)
@@ -276,6 +279,8 @@ static void print_json(const vise_plan *plan, const vise_device_map *map, vise_s
     put_bytes(&json, "evaluate", plan->memory.evaluate);
     put_bytes(&json, "activations", plan->memory.activations);
     vise_json_object_end(&json);
+    if (plan->cache.type != NULL)
+        put_label(&json, "kv_cache", plan->cache.type->name);
     vise_json_key(&json, "operations");
     vise_json_put_double(&json, plan->operations);
     if (map != NULL)

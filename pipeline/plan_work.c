@@ -28,7 +28,7 @@ static double running(const double linears[VISE_INPUT_COUNT], double attention, 
 /* The layer as the executor runs it: up to each input that is measured, and on to the next layer. */
 static double calibrating(const vise_plan *plan, int layer, const double linears[VISE_INPUT_COUNT], double attention)
 {
-    double operations = 0.0;
+    double operations = plan->cache.made ? linears[VISE_INPUT_ATTENTION] : 0.0; /* for the ranges of keys and values */
     int first = VISE_INPUT_ATTENTION;
     for (int input = 0; input < VISE_INPUT_COUNT; input++) {
         const bool finishes = vise_plan_finishes_half(plan, layer, (vise_input)input);

@@ -126,6 +126,7 @@ typedef struct vise_report {
     } outliers;
     struct {
         uint64_t budget, peak_rss, peak_pool, load_before, load_after, kv_cache_per_token;
+        const char *kv_cache; /* its scheme; NULL: it has none */
     } memory;
     struct {
         const char *text; /* NULL: no accuracy section */

@@ -190,6 +190,7 @@ static void put_memory(vise_json_writer *to, const vise_report *report)
     put_size(to, "load_before", report->memory.load_before);
     put_size(to, "load_after", report->memory.load_after);
     put_size(to, "kv_cache_per_token", report->memory.kv_cache_per_token);
+    put_text(to, "kv_cache", report->memory.kv_cache);
     vise_json_object_end(to);
 }
 

@@ -63,6 +63,9 @@ static void put_sizes(const cJSON *json, vise_buf *out)
     }
     if (vise_view_target(json, target, sizeof target) != NULL)
         put_row(out, "target", "", target, "");
+    if (vise_view_text(memory, "kv_cache") != NULL)
+        put_row(out, "key-value cache of a token", "",
+                vise_view_size(vise_view_number(memory, "kv_cache_per_token"), to), vise_view_text(memory, "kv_cache"));
     if (!isnan(peak)) {
         remark[0] = '\0';
         if (!isnan(budget))

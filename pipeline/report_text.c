@@ -235,6 +235,19 @@ static void put_notes(const cJSON *json, vise_buf *out)
     put_more(left, out);
 }
 
+static void put_cache(const cJSON *json, vise_buf *out)
+{
+    const cJSON *memory = vise_view(json, "memory");
+    const char *scheme = vise_view_text(memory, "kv_cache");
+    char text[VISE_VIEW_MAX];
+
+    if (!scheme)
+        return;
+    put_label(out, "kv cache");
+    vise_buf_addf(out, "%s, %s a token\n", scheme,
+                  vise_view_size(vise_view_number(memory, "kv_cache_per_token"), text));
+}
+
 static void put_memory(const cJSON *json, vise_buf *out)
 {
     const cJSON *memory = vise_view(json, "memory");
@@ -301,6 +314,7 @@ void vise_report_text(const cJSON *json, const char *name, vise_buf *out)
     put_accuracy(json, out);
     put_passes(json, out);
     put_outliers(json, out);
+    put_cache(json, out);
     put_memory(json, out);
     put_time(json, out);
     put_notes(json, out);

@@ -240,7 +240,7 @@ static vise_status config_text(const vise_plan *plan, char **out, vise_error *er
     vise_status status = vise_strdup(vise_source_config_text(source), out, err);
     if (status != VISE_OK)
         return status;
-    bool quantized = false;
+    bool quantized = plan->cache.type != NULL;
     for (size_t i = 0; i < plan->count; i++)
         quantized = quantized || plan->planned[i].scheme.type != NULL;
     if (quantized && plan->gguf == NULL) {

@@ -400,6 +400,47 @@ static void scale_inputs(block_work *work, vise_input input)
     }
 }
 
+/* Static scales of keys and values, behind the linears that make them: what follows sees the cache as it will be. */
+static vise_status scale_cache(block_work *work, vise_stream *stream, vise_error *err)
+{
+    const vise_plan *plan = work->walk->plan;
+    const vise_cache_type *type = plan->cache.type;
+    const int64_t heads = plan->model->config.kv_heads;
+    float *scale = work->block.cache_scale;
+    if (!plan->cache.made)
+        return VISE_OK;
+    VISE_TRY(vise_block_cache_ranges(plan->model, &work->block, stream, work->walk->session->backend, scale, err));
+    for (int which = 0; which < 2; which++, scale += heads) {
+        float largest = 0.0f;
+        for (int64_t head = 0; head < heads; head++)
+            largest = fmaxf(largest, scale[head]);
+        for (int64_t head = 0; head < heads; head++)
+            scale[head] = vise_activation_scale(vise_cache_values(type), vise_model_dtype(plan->model),
+                                                type->by_head ? scale[head] : largest);
+    }
+    work->block.cache_type = type;
+    return VISE_OK;
+}
+
+static vise_status store_cache_scales(const block_work *work, vise_error *err)
+{
+    const vise_plan *plan = work->walk->plan;
+    const vise_dtype dtype = vise_model_dtype(plan->model);
+    const int64_t heads = plan->model->config.kv_heads;
+    void *stored;
+    if (!plan->cache.made)
+        return VISE_OK;
+    const size_t n = plan->cache.type->by_head ? (size_t)heads : 1, size = (size_t)vise_dtype_of(dtype)->bits / 8;
+    VISE_TRY(vise_calloc(n, size, &stored, err));
+    vise_status status = VISE_OK;
+    for (int which = 0; which < 2 && status == VISE_OK; which++) {
+        vise_from_f32(dtype, work->block.cache_scale + which * heads, stored, n);
+        status = vise_sink_write(work->walk->sink, plan->cache.ids[work->block.layer][which], 0, stored, n * size, err);
+    }
+    vise_free(stored);
+    return status;
+}
+
 /* All passes over the weights that wait for one input. */
 static vise_status run_passes(block_work *work, vise_input input, vise_error *err)
 {
@@ -423,6 +464,8 @@ static vise_status work_on_block(block_work *work, vise_stream *stream, size_t f
     VISE_TRY(run_passes(work, VISE_INPUT_NONE, err));
     for (int input = 0; input < VISE_INPUT_COUNT; input++) {
         const unsigned wanted = plan->inputs & 1u << input;
+        if (input == VISE_INPUT_ATTENTION + 1)
+            VISE_TRY(scale_cache(work, stream, err));
         const bool finishes = vise_plan_finishes_half(plan, work->block.layer, (vise_input)input);
         if (wanted == 0 && !finishes)
             continue;
@@ -436,11 +479,15 @@ static vise_status work_on_block(block_work *work, vise_stream *stream, size_t f
     }
     if (moves_on)
         VISE_TRY(vise_block_forward_half(plan->model, &work->block, half, stream, backend, err));
-    return store_block(work, from, to, err);
+    VISE_TRY(store_block(work, from, to, err));
+    return store_cache_scales(work, err);
 }
 
-static bool layer_is_finished(const vise_walk *walk, size_t from, size_t to)
+static bool layer_is_finished(const vise_walk *walk, int layer, size_t from, size_t to)
 {
+    for (int which = 0; which < 2 && walk->plan->cache.made; which++)
+        if (!vise_sink_has(walk->sink, walk->plan->cache.ids[layer][which]))
+            return false;
     for (size_t k = from; k < to; k++)
         if (!vise_walk_has(walk, walk->plan->order[k]))
             return false;
@@ -506,7 +553,7 @@ vise_status vise_walk_blocks(vise_walk *walk, size_t *next, vise_error *err)
         char item[48];
         snprintf(item, sizeof item, "block %d of %lld", layer + 1, (long long)plan->model->config.layers);
         vise_progress("compress", item, walk->bytes_done, walk->bytes_total);
-        if (layer_is_finished(walk, from, to)) {
+        if (layer_is_finished(walk, layer, from, to)) {
             VISE_TRY_TO(done, replay_block(walk, layer, stream, from, to, err));
             continue;
         }

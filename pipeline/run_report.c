@@ -262,9 +262,12 @@ static void fill_memory(vise_report *report, const vise_walk *walk)
         report->memory.budget = walk->plan->request->memory_bytes;
     report->memory.peak_rss = vise_resident_peak_bytes();
     report->memory.peak_pool = vise_pool_peak(walk->session->pool);
-    if (walk->plan->model->arch != NULL) /* keys and values of every layer, in 16 bits */
+    const vise_cache_type *cache = walk->plan->cache.type;
+    report->memory.kv_cache = cache != NULL ? cache->name : NULL;
+    if (walk->plan->model->arch != NULL) /* keys and values of every layer, in 16 bits or as the file says */
         report->memory.kv_cache_per_token =
-            (uint64_t)(2 * config->layers * config->kv_heads * config->head_dim * 2);
+            (uint64_t)(2 * config->layers * config->kv_heads * config->head_dim) *
+            (cache != NULL ? (uint64_t)vise_cache_values(cache)->bits / 8 : 2);
 }
 
 vise_status vise_report_run(vise_report *report, const vise_walk *walk, vise_error *err)

@@ -241,6 +241,15 @@ static vise_status check_layout(const vise_plan *plan, const struct runtime *run
     if (!loads(runtime, plan))
         return VISE_FAIL(err, VISE_EUNSUPPORTED, "%s does not load layout %s; use --layout %s", runtime->name,
                          plan->layout->name, runtime->remedy);
+    if (runtime->bit == VLLM && plan->cache.type != NULL && vise_cache_values(plan->cache.type)->codebook == NULL)
+        return VISE_FAIL(err, VISE_EUNSUPPORTED,
+                         "vllm takes scales of its key-value cache for those of fp8; %s%s", plan->cache.type->name,
+                         plan->cache.made ? " would be read wrongly: use --kv-scheme fp8-e4m3-tensor"
+                                          : " of the input would be read wrongly");
+    if (runtime->bit == VLLM && plan->cache.type != NULL && plan->cache.type->by_head)
+        vise_warn("%s may not load in vllm: older versions have one scale for all heads; use --kv-scheme "
+                  "fp8-e4m3-tensor for them",
+                  plan->cache.type->name);
     if (plan->packed)
         return VISE_FAIL(err, VISE_EUNSUPPORTED,
                          "%s does not load packed files; leave out --pack, or give --unpack, and pack what is shipped",

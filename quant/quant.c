@@ -96,6 +96,14 @@ static const vise_option quant_options[] = {
      .value = "T",
      .help = "llm-int8 with calibration text: the report counts input columns that reach T, which LLM.int8() leaves in "
              "16 bits (its llm_int8_threshold)"},
+    {.name = "kv-scheme",
+     .type = VISE_OPTION_CHOICE,
+     .offset = offsetof(vise_quant_config, kv_scheme),
+     .choices = "none|fp8-e4m3-tensor|fp8-e4m3-head|int8-tensor|int8-head",
+     .initial = "none",
+     .value = "SCHEME",
+     .help = "give the key-value cache static scales from calibration text, one for all keys of a layer (tensor) or "
+             "one for each head, and likewise for values; without --scheme weights stay as they are"},
     {.name = "set",
      .type = VISE_OPTION_LIST,
      .offset = offsetof(vise_quant_config, set),
@@ -175,10 +183,11 @@ static vise_status quant_choose(const void *config, bool calibrated, const vise_
                                 vise_error *err)
 {
     const vise_quant_config *quant = config;
-    if (quant->scheme == NULL && !vise_quant_has_target(quant))
+    if (quant->scheme == NULL && !vise_quant_has_target(quant) && !vise_quant_has_cache(quant))
         return VISE_FAIL(err, VISE_EUSAGE,
                          "quant: give --scheme, such as int4-g128 (vise inspect --schemes lists them)");
-    const char *by_default = calibrated && !is_llm_int8(quant->scheme) ? "gptq" : "rtn";
+    const bool cache_alone = quant->scheme == NULL && !vise_quant_has_target(quant);
+    const char *by_default = calibrated && !cache_alone && !is_llm_int8(quant->scheme) ? "gptq" : "rtn";
     const char *name = quant->method != NULL ? quant->method : by_default;
     for (size_t i = 0; quant_methods[i] != NULL; i++) {
         if (strcmp(quant_methods[i]->name, name) != 0)
@@ -194,6 +203,11 @@ static vise_status quant_choose(const void *config, bool calibrated, const vise_
 bool vise_quant_has_target(const vise_quant_config *config)
 {
     return !isnan(config->target_bits) || config->target_size != VISE_UNSET_SIZE;
+}
+
+bool vise_quant_has_cache(const vise_quant_config *config)
+{
+    return vise_cache_type_find(config->kv_scheme) != NULL;
 }
 
 /* What lies on or near the lower hull of loss over bits: all group sizes where a bit more or less matters, and a few
@@ -444,6 +458,8 @@ static vise_status quant_output(const void *config, vise_output *output, vise_er
         output->gguf_file_type = vise_mixture_file_type(mixture);
     if (quant->target != NULL)
         output->runtime = quant->target;
+    if (vise_quant_has_cache(quant))
+        output->cache = vise_cache_type_find(quant->kv_scheme);
     output->rotation = vise_rotation_or(output->rotation, quant->rotate);
     output->smooth = quant->smooth > 0.0 ? quant->smooth : output->smooth;
     return VISE_OK;
@@ -474,13 +490,16 @@ vise_status vise_quant_plan(vise_pass_run *run, vise_error *err)
         return vise_quant_rules_check(&rules, err);
     }
     VISE_TRY(vise_scheme_parse(name, &scheme, err));
-    if (config->imatrix != NULL && scheme.type->blocks == NULL)
+    if (config->scheme == NULL && !vise_quant_has_target(config))
+        scheme = (vise_scheme){0}; /* the cache alone: weights stay floats, but for those that --set names */
+    const bool has_blocks = scheme.type != NULL && scheme.type->blocks != NULL;
+    if (config->imatrix != NULL && !has_blocks)
         return VISE_FAIL(err, VISE_EUSAGE, "--imatrix goes with GGUF's types, not with %s", name);
     VISE_TRY(plan_importance(run, err));
     bool has_otherwise = config->otherwise != NULL;
     if (has_otherwise && strcmp(config->otherwise, "float") != 0)
         VISE_TRY(vise_scheme_parse(config->otherwise, &otherwise, err));
-    if (strcmp(config->range, "updated") == 0 && strcmp(config->actorder, "none") != 0 && scheme.type->blocks == NULL)
+    if (strcmp(config->range, "updated") == 0 && strcmp(config->actorder, "none") != 0 && !has_blocks)
         return VISE_FAIL(err, VISE_EUSAGE,
                          "--range updated goes with --actorder none: ranges of updated weights follow the "
                          "order of columns");

@@ -28,6 +28,7 @@ typedef struct vise_quant_config {
     const char *rotate;   /* "none", "r1", "r1+r2" */
     double smooth;        /* SmoothQuant's alpha; 0: none */
     double outlier_threshold; /* LLM.int8: of inputs */
+    const char *kv_scheme;    /* of the key-value cache; "none" */
     bool allow_requantize;
     const char *candidates; /* "S,S,..."; NULL: by the kind of scheme */
     double target_bits;     /* NaN: none */
@@ -48,6 +49,8 @@ int vise_quant_bits(const vise_quant_config *config, int bits);
 vise_clip vise_quant_clip(const vise_quant_config *config, const vise_scheme *scheme, bool feedback);
 /* Plans every selected weight: scheme, or --otherwise for those that it cannot hold. */
 VISE_MUST_USE vise_status vise_quant_plan(vise_pass_run *run, vise_error *err);
+/* True if --kv-scheme asks for scales of the key-value cache. */
+bool vise_quant_has_cache(const vise_quant_config *config);
 /* True if --target-bits or --target-size leaves the schemes to measurement. */
 bool vise_quant_has_target(const vise_quant_config *config);
 

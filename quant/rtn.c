@@ -189,7 +189,8 @@ static vise_status rtn_weight(vise_pass_run *run, vise_weight *tile, void *scrat
 
 static vise_status rtn_plan(vise_pass_run *run, vise_error *err)
 {
-    bool used = ((const vise_quant_config *)run->config)->smooth > 0.0;
+    const vise_quant_config *config = run->config;
+    bool used = config->smooth > 0.0 || vise_quant_has_cache(config);
     VISE_TRY(vise_quant_plan(run, err));
     for (size_t i = 0; i < run->model->count; i++)
         used = used || ((run->planned[i].passes >> run->index & 1) != 0 &&

@@ -81,6 +81,8 @@ gptq_asym quant $MODEL --method gptq --scheme int3-g4-asym --actorder none ${cal
 gptq_channel quant $MODEL --method gptq --scheme int8-channel+int8-token ${calibration[*]}
 static_rtn quant $MODEL --method rtn --scheme int8-channel+int8-tensor ${calibration[*]}
 static_rotated quant $MODEL --method gptq --scheme int8-channel+int8-tensor --rotate r1+r2 ${calibration[*]}
+cache quant $MODEL --kv-scheme fp8-e4m3-tensor ${calibration[*]}
+cache_head quant $MODEL --method gptq --scheme int8-channel+int8-token --kv-scheme int8-head ${calibration[*]}
 gptq_updated quant $MODEL --method gptq --scheme int4-g4 --actorder none --range updated ${calibration[*]}
 gptq_mse quant $MODEL --method gptq --scheme int4-g4 --clip mse ${calibration[*]}
 made_gptq quant IN/made --include model.layers.0.* --method gptq --scheme int4-g128 ${calibration[*]}

@@ -70,8 +70,8 @@ check "unknown command, nothing near" 2 "" "unknown command 'frobnicate'; \`vise
 check "help of an unknown command" 2 "" "unknown command 'evla'" help evla
 check "an option before the command" 2 "" "unknown option --quiet; a command comes first" --quiet eval
 check "distill is known but not there" 5 "" "distill is not in this version" distill MODEL
-check "--kv-scheme is known but not there" 5 "" "--kv-scheme is not in this version" quant "$MODEL" --kv-scheme=int8
-for word in distill kv-scheme; do
+check "--width is known but not there" 5 "" "--width is not in this version" prune "$MODEL" --width=8
+for word in distill; do
     if { "$VISE" --help; "$VISE" help eval; "$VISE" help quant; } | grep -qw -e "$word"; then
         say FAIL "help names $word, which is not there"
     fi

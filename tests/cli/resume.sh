@@ -76,8 +76,8 @@ recipe='{"input": "MODEL", "calibration": {"text": "TEXT", "samples": 4, "length
 put_recipe() {
     sed "s|MODEL|$2|; s|TEXT|$PWD/examples/text/calib.txt|; s|SCHEME|$3|; s|PACK|$4|" <<<"$recipe" >"$folder/$1.json"
 }
-put_recipe calibrated "$PWD/$MODEL" int8-channel+int8-token false
-put_recipe packed "$PWD/$MODEL" int4-g4-asym true
+put_recipe calibrated "$PWD/$MODEL" 'int8-channel+int8-token", "kv_scheme": "int8-head' false
+put_recipe packed "$PWD/$MODEL" 'int4-g4-asym", "kv_scheme": "fp8-e4m3-tensor' true
 
 step=1
 [ "${CONF:-release}" = asan ] && step=5

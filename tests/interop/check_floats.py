@@ -15,6 +15,7 @@ from compressed import load_compressed, quantized_modules, same_with_activations
 import torch
 import transformers
 from compressed_tensors.compressors import BaseCompressor
+from compressed_tensors.modeling import register_key_hook, register_value_hook
 from compressed_tensors.quantization import QuantizationScheme
 from compressed_tensors.quantization.utils import calculate_qparams, generate_gparam
 
@@ -76,6 +77,61 @@ def quantized(source, rows, scheme, calibration=None, count=14):
     options = ["--calibration", calibration, "--samples", "16", "--length", "64", "--method", "rtn"] if calibration else []
     vise("quant", source, "-o", path("q"), "--scheme", scheme, *options, "--force")
     return loaded(path("q"), rows, count, static=calibration is not None)
+
+
+def cache(source, rows, kv_scheme, *scheme):
+    """Scales of the key-value cache: each is what the library makes of the range that its own hooks see in front of its
+    cache, and with its cache it computes our logits, which are others without it."""
+    calibration = torch.tensor([json.loads(line)["input_ids"] for line in open(path("calibration.jsonl"))])
+    vise("quant", source, "-o", path("q"), "--kv-scheme", kv_scheme, "--calibration", path("calibration.jsonl"), "--samples",
+         16, "--length", 64, *scheme, "--force")
+    model, wrong = load_compressed(path("q"))
+    attentions = {name: module for name, module in model.named_modules() if hasattr(module, "kv_cache")}
+    ours = vise_logits(path("q"), rows)[0]
+    theirs = logits_of(model, rows)
+    good, detail = same_with_activations(model, rows, ours, theirs, static=True)
+    largest = {}
+
+    def see(which):
+        def hook(module, states):
+            seen = states.abs().amax((0, 2, 3)).reshape(-1, 1, 1)
+            largest[module, which] = torch.maximum(largest.get((module, which), seen), seen)
+        return hook
+    for module in attentions.values():
+        register_key_hook(module, see("k"))
+        register_value_hook(module, see("v"))
+    logits_of(model, calibration)
+    off = 0.0
+    for (module, which), seen in largest.items():
+        args = module.quantization_scheme.input_activations
+        seen = seen if args.strategy == "attn_head" else seen.amax().reshape(1)
+        wanted, stored = calculate_qparams(-seen, seen, args)[0], getattr(module, which + "_scale")
+        good = good and stored.shape == wanted.shape
+        off = max(off, (stored / wanted - 1).abs().max().item())
+    for module in attentions.values():
+        module.quantization_enabled = False
+    without = distance(theirs, logits_of(model, rows))
+    vise("convert", path("q"), "-o", path("again"), "--max-shard-size", "50KB", "--force")
+    a, b = stored_tensors(path("q")), stored_tensors(path("again"))
+    configs = [config_of(path(name))["quantization_config"] for name in ("q", "again")]
+    kept = sorted(a) == sorted(b) and all(torch.equal(a[key].view(torch.uint8), b[key].view(torch.uint8)) for key in a) and \
+        sorted(configs[0].pop("ignore")) == sorted(configs[1].pop("ignore")) and configs[0] == configs[1]
+    return good and not wrong and kept and without > 1e-3 and len(largest) == 2 * model.config.num_hidden_layers and \
+        off <= (1e-5 if model.config.dtype == torch.float32 and "bf16" not in source else 2.0 ** -7), \
+        f"{wrong}{len(largest)} scales off by {off:.0e} at most, {detail}, {without:.0e} without{'' if kept else ', lost by convert'}"
+
+
+def tiny(kind, **config):
+    sizes = dict(vocab_size=96, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=128,
+                 pad_token_id=0, bos_token_id=1, eos_token_id=2)
+    torch.manual_seed(17)
+    model = getattr(transformers, kind + "ForCausalLM")(getattr(transformers, kind + "Config")(**{**sizes, **config}))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(8)
+    model.eval().save_pretrained(path(kind))
+    return path(kind)
 
 
 def reduced(weight, args):
@@ -149,6 +205,11 @@ WEIGHTS = ["fp8-e4m3-tensor", "fp8-e4m3-channel", "fp8-e4m3-g32", "fp8-e4m3-128x
 DYNAMIC = ["fp8-e4m3-channel+fp8-e4m3-token", "fp8-e4m3-128x128+fp8-e4m3-g128", "mxfp8+mxfp8-g32", "mxfp4+mxfp4-g32",
            "int4-g32+int8-token", "int4-g32+fp8-e4m3-token", "int4-channel+int4-token"]
 STATIC = ["fp8-e4m3-channel+fp8-e4m3-tensor", "fp8-e4m3-tensor+fp8-e4m3-tensor", "nvfp4+nvfp4-g16"]
+CACHES = {"f32": [["fp8-e4m3-tensor"], ["fp8-e4m3-head"], ["int8-tensor"], ["int8-head"]],
+          "bf16": [["fp8-e4m3-tensor", "--scheme", "fp8-e4m3-channel+fp8-e4m3-token", "--method", "rtn"],
+                   ["int8-head", "--scheme", "int4-g32"]]}
+FAMILIES = {"Phi3": dict(num_key_value_heads=2, intermediate_size=96),
+            "Qwen3": dict(num_key_value_heads=2, intermediate_size=96, head_dim=32)}
 
 for folder in sys.argv[1:]: # files of llm-compressor elsewhere, and nothing else
     check(f"floats, {os.path.basename(folder)} read", theirs, folder)
@@ -173,9 +234,13 @@ for name, dtype, seed in (("f32", torch.float32, 41), ("bf16", torch.bfloat16, 4
     for scheme in STATIC:
         if dtype != torch.float32 or scheme.startswith("fp8"):
             check(f"floats {name} {scheme}, transformers", quantized, folder, rows, scheme, path("calibration.jsonl"))
+    for kv, *scheme in CACHES[name]:
+        check(f"floats {name} key-value cache {' '.join([kv, *scheme[1:2]])}", cache, folder, rows, kv, *scheme)
     for scheme in ("fp8-e4m3-128x128", "fp8-e4m3-64x32", "fp8-e4m3-tensor"):
         check(f"floats {name} {scheme} in layout fp8", fine_grained, folder, rows, scheme)
 
+for kind, config in FAMILIES.items():
+    check(f"floats {kind}, key-value cache", cache, tiny(kind, **config), rows, "fp8-e4m3-tensor")
 for folder in sorted(glob.glob(os.path.join(ROOT, "tests/data/llmcompressor-*"))):
     if not folder.endswith("-int"):
         check(f"floats, {os.path.basename(folder)} read", theirs, folder)

@@ -162,15 +162,24 @@ static void test_config_text(void **state)
         vise_buf_deinit(&text);
     }
     /* Scales of the key-value cache are plain tensors; the configuration follows from them. */
-    for (int heads = 1; heads <= 4; heads += 3) {
+    static const struct {
+        const char *cache, *wanted;
+    } caches[] = {{"fp8-e4m3-tensor", "\"kv_cache_scheme\":" ARGS("8", "float", "tensor", STATIC)},
+                  {"fp8-e4m3-head", "\"kv_cache_scheme\":" ARGS("8", "float", "attn_head", STATIC)},
+                  {"int8-tensor", "\"kv_cache_scheme\":" ARGS("8", "int", "tensor", STATIC)},
+                  {"int8-head", "\"kv_cache_scheme\":" ARGS("8", "int", "attn_head", STATIC)}};
+    for (size_t i = 0; i < sizeof caches / sizeof *caches; i++) {
         vise_spelling weights[2] = {spelled("fp8-e4m3", 64, 64, VISE_DTYPE_BF16),
-                                    {.module = "a.k_scale", .name = "a.k_scale", .rows = heads, .cols = 1}};
-        vise_buf text;
-        vise_buf_init(&text, 1 << 20);
-        OK(ct->config(weights, 2, &text, &help_error));
-        assert_non_null(strstr(text.data, heads == 1 ? "\"kv_cache_scheme\":" ARGS("8", "float", "tensor", STATIC)
-                                                     : "\"kv_cache_scheme\":" ARGS("8", "float", "attn_head", STATIC)));
-        vise_buf_deinit(&text);
+                                    {.module = "k_scale", .name = "k_scale", .rows = 1, .cols = 1}};
+        weights[1].cache = vise_cache_type_find(caches[i].cache);
+        for (size_t first = 0; first < 2; first++) { /* with weights, and alone */
+            vise_buf text;
+            vise_buf_init(&text, 1 << 20);
+            OK(ct->config(weights + first, 2 - first, &text, &help_error));
+            assert_non_null(strstr(text.data, caches[i].wanted));
+            assert_true((strstr(text.data, "\"format\":\"dense\"") != NULL) == (first == 1));
+            vise_buf_deinit(&text);
+        }
     }
 }
 

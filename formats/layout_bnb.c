@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "formats/layout_internal.h"
+#include "tensor/pack.h"
 
 #define OFFSET_ROOM 32 /* for the number behind "nested_offset", which is known after the room is */
 
@@ -152,8 +153,7 @@ static vise_status store_blocks(const vise_spelling *weight, const vise_qweight 
     const uint64_t first = flat / block, count = (n + block - 1) / block;
     if (flat % block != 0 || flat % 2 != 0 || (q->scheme.dq && first % VISE_NESTED_BLOCK != 0))
         return VISE_FAIL(err, VISE_EINTERNAL, "%s: a tile begins within a block", weight->module);
-    for (uint64_t i = 0; i + 1 < n; i += 2)
-        scratch[i / 2] = (uint8_t)(q->codes[i] << 4 | q->codes[i + 1]);
+    vise_pack_high_first(q->codes, n - n % 2, scratch);
     if (n % 2 != 0)
         scratch[n / 2] = (uint8_t)(q->codes[n - 1] << 4 | q->scheme.type->codebook->zero);
     VISE_TRY(writer->write(writer->context, VISE_BNB_WEIGHT, flat / 2, scratch, (n + 1) / 2, err));
@@ -218,8 +218,11 @@ static vise_status load_blocks(const vise_source *source, const vise_found *foun
     VISE_TRY(vise_pool_take(pool, (size_t)(n + 1) / 2, "packed codes", (void **)&bytes, err));
     vise_status status =
         vise_source_read(source, found->parts[VISE_BNB_WEIGHT], flat / 2, (n + 1) / 2, bytes, pool, err);
-    for (uint64_t i = 0; status == VISE_OK && i < n; i++)
-        q->codes[i] = i % 2 == 0 ? bytes[i / 2] >> 4 : bytes[i / 2] & 15;
+    if (status == VISE_OK) {
+        vise_unpack_high_first(bytes, n - n % 2, q->codes);
+        if (n % 2 != 0)
+            q->codes[n - 1] = bytes[n / 2] >> 4;
+    }
     vise_pool_give(pool, bytes);
     return status;
 }

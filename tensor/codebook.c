@@ -4,9 +4,8 @@
 #include <string.h>
 
 #include "tensor/grid.h"
+#include "tensor/kernels.h"
 #include "tensor/scheme.h"
-
-#define CHUNK 256 /* values worked on at a time */
 
 static const float nf4_values[16] = {-0x1.0p+0f,      -0x1.647362p-1f, -0x1.0cd66p-1f,  -0x1.94654p-2f,
                                      -0x1.23449ap-2f, -0x1.7a6a7ep-3f, -0x1.74f0e2p-4f, 0.0f,
@@ -105,21 +104,35 @@ const float vise_nested_map[256] = {
 
 /* ---- the codebooks ------------------------------------------------------------------------------------- */
 
+/* The largest magnitude, of `largest` too. */
+float vise_largest_ref(const float *values, size_t n, float largest)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float magnitude = fabsf(values[i]);
+        largest = magnitude > largest ? magnitude : largest;
+    }
+    return largest;
+}
+
+void vise_count_thresholds_ref(const float *values, size_t n, float factor, const float thresholds[15], uint8_t *codes)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float scaled = values[i] * factor;
+        codes[i] = 0;
+        for (int t = 0; t < 15; t++)
+            codes[i] = (uint8_t)(codes[i] + (scaled > thresholds[t]));
+    }
+}
+
+void vise_table_values_ref(const float table[16], const uint8_t *codes, size_t n, float scale, float *values)
+{
+    for (size_t i = 0; i < n; i++)
+        values[i] = table[codes[i] & 15] * scale;
+}
+
 static void nf4_encode(const float *values, size_t n, float scale, uint8_t *codes)
 {
-    const float inverse = 1.0f / scale;
-    for (size_t at = 0; at < n; at += CHUNK) {
-        float scaled[CHUNK] = {0};
-        int32_t below[CHUNK] = {0};
-        size_t count = n - at < CHUNK ? n - at : CHUNK;
-        for (size_t i = 0; i < count; i++)
-            scaled[i] = values[at + i] * inverse;
-        for (int t = 0; t < 15; t++)
-            for (size_t i = 0; i < CHUNK; i++)
-                below[i] += scaled[i] > nf4_thresholds[t];
-        for (size_t i = 0; i < count; i++)
-            codes[at + i] = (uint8_t)below[i];
-    }
+    vise_tensor_kernels_now()->count_thresholds(values, n, 1.0f / scale, nf4_thresholds, codes);
 }
 
 static void fp4_encode(const float *values, size_t n, float scale, uint8_t *codes)
@@ -137,8 +150,7 @@ static void fp4_encode(const float *values, size_t n, float scale, uint8_t *code
 
 static void decode_table(const float table[16], const uint8_t *codes, size_t n, float scale, float *values)
 {
-    for (size_t i = 0; i < n; i++)
-        values[i] = table[codes[i] & 15] * scale;
+    vise_tensor_kernels_now()->table_values(table, codes, n, scale, values);
 }
 
 static void nf4_decode(const uint8_t *codes, size_t n, float scale, float *values)
@@ -187,11 +199,7 @@ float vise_codebook_scale(const vise_codebook *codebook, vise_dtype scale_dtype,
 
 static float largest_of(const float *values, size_t n, float largest)
 {
-    for (size_t i = 0; i < n; i++) {
-        float magnitude = fabsf(values[i]);
-        largest = magnitude > largest ? magnitude : largest;
-    }
-    return largest;
+    return vise_tensor_kernels_now()->largest(values, n, largest);
 }
 
 static void encode_group(const vise_codebook *codebook, const float *values, size_t n, float scale,

@@ -26,8 +26,7 @@
  *
  * and codes are rounded to nearest, ties to the even code.
  *
- * Source: bitsandbytes 0.50, functional.py and csrc/kernels.cu. Equal bits on every CPU level: one path in plain C, but
- * for whole blocks of nf4, whose thresholds are counted in vectors.
+ * Source: bitsandbytes 0.50, functional.py and csrc/kernels.cu. Equal bits on every CPU level.
  */
 #ifndef VISE_TENSOR_CODEBOOK_H
 #define VISE_TENSOR_CODEBOOK_H

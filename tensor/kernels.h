@@ -49,6 +49,12 @@ typedef struct vise_tensor_kernels {
     /* All of vise_encode_packed in registers; false (nothing done) where it has no path. May be NULL. */
     bool (*encode_packed)(vise_dtype dtype, const void *source, const vise_grid_rule *rule, vise_packed *out);
 
+    /* codebook: the largest magnitude, of `largest` too; how many of 15 rising thresholds x * factor exceeds; values of
+     * four-bit codes */
+    float (*largest)(const float *values, size_t n, float largest);
+    void (*count_thresholds)(const float *values, size_t n, float factor, const float thresholds[15], uint8_t *codes);
+    void (*table_values)(const float table[16], const uint8_t *codes, size_t n, float scale, float *values);
+
     /* pack */
     void (*pack)(const uint8_t *codes, size_t n, int bits, uint32_t *words);
     void (*unpack)(const uint32_t *words, size_t n, int bits, uint8_t *codes);
@@ -121,6 +127,20 @@ void vise_loss_run_avx2(const float *original, const float *values, size_t n, fl
                         uint64_t *zeros);
 void vise_loss_run_avx512(const float *original, const float *values, size_t n, float error[16], float signal[16],
                           uint64_t *zeros);
+
+/* codebook.c, codebook_simd.c */
+float vise_largest_ref(const float *values, size_t n, float largest);
+void vise_count_thresholds_ref(const float *values, size_t n, float factor, const float thresholds[15],
+                                   uint8_t *codes);
+void vise_table_values_ref(const float table[16], const uint8_t *codes, size_t n, float scale, float *values);
+float vise_largest_avx2(const float *values, size_t n, float largest);
+void vise_count_thresholds_avx2(const float *values, size_t n, float factor, const float thresholds[15],
+                                    uint8_t *codes);
+void vise_table_values_avx2(const float table[16], const uint8_t *codes, size_t n, float scale, float *values);
+float vise_largest_avx512(const float *values, size_t n, float largest);
+void vise_count_thresholds_avx512(const float *values, size_t n, float factor, const float thresholds[15],
+                                      uint8_t *codes);
+void vise_table_values_avx512(const float table[16], const uint8_t *codes, size_t n, float scale, float *values);
 
 /* grid.c: the grid with the smallest error among shrunken ranges (VISE_CLIP_MSE, VISE_CLIP_SIGNED) */
 #define VISE_CLIP_STEPS 80

@@ -44,3 +44,36 @@ void vise_unpack(const uint32_t *words, size_t n, int bits, uint8_t *codes)
 {
     vise_tensor_kernels_now()->unpack(words, n, bits, codes);
 }
+
+/* Eight codes at a time in a word: pairs of bytes, of pairs, of fours move together. */
+void vise_pack_high_first(const uint8_t *codes, size_t n, uint8_t *bytes)
+{
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        uint64_t word;
+        memcpy(&word, codes + i, sizeof word);
+        word = (word << 4 | word >> 8) & 0x00ff00ff00ff00ffu;
+        word = (word | word >> 8) & 0x0000ffff0000ffffu;
+        const uint32_t packed = (uint32_t)(word | word >> 16);
+        memcpy(bytes + i / 2, &packed, sizeof packed);
+    }
+    for (; i < n; i += 2)
+        bytes[i / 2] = (uint8_t)(codes[i] << 4 | codes[i + 1]);
+}
+
+void vise_unpack_high_first(const uint8_t *bytes, size_t n, uint8_t *codes)
+{
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        uint32_t packed;
+        memcpy(&packed, bytes + i / 2, sizeof packed);
+        uint64_t word = (packed | (uint64_t)packed << 16) & 0x0000ffff0000ffffu;
+        word = (word | word << 8) & 0x00ff00ff00ff00ffu;
+        word = (word >> 4 | word << 8) & 0x0f0f0f0f0f0f0f0fu;
+        memcpy(codes + i, &word, sizeof word);
+    }
+    for (; i < n; i += 2) {
+        codes[i] = bytes[i / 2] >> 4;
+        codes[i + 1] = bytes[i / 2] & 15;
+    }
+}

@@ -20,4 +20,8 @@ void vise_pack(const uint8_t *codes, size_t n, int bits, uint32_t *words);
 void vise_unpack_ref(const uint32_t *words, size_t n, int bits, uint8_t *codes);
 void vise_unpack(const uint32_t *words, size_t n, int bits, uint8_t *codes);
 
+/* Two codes of four bits to a byte, the first in the high half, as bitsandbytes has them; n is even. */
+void vise_pack_high_first(const uint8_t *codes, size_t n, uint8_t *bytes);
+void vise_unpack_high_first(const uint8_t *bytes, size_t n, uint8_t *codes);
+
 #endif

@@ -12,6 +12,7 @@
 
 #include "core/rng.h"
 #include "tensor/scheme.h"
+#include "tests/unit/tensor_data.h"
 
 static vise_scheme parsed(const char *text)
 {
@@ -321,13 +322,42 @@ static void test_blocks(void **state)
     free(block);
 }
 
+/* Every CPU level gives the reference's codes, scales and values, whatever is left behind whole vectors. */
+static void test_levels(void **state)
+{
+    (void)state;
+    static const char *const schemes[] = {"nf4", "nf4-b32", "nf4-dq", "fp4", "llm-int8", "fp8-e4m3", "nvfp4"};
+    enum { ROWS = 5, COLS = 208, N = ROWS * COLS };
+    static float values[N], expected[N], decoded[N];
+    for (size_t s = 0; s < sizeof schemes / sizeof *schemes; s++)
+        for (int kind = 0; kind < DATA_KINDS; kind++) {
+            vise_qweight reference, q;
+            void *a = carved(&reference, schemes[s], ROWS, COLS), *b = carved(&q, schemes[s], ROWS, COLS);
+            fill_data((data_kind)kind, values, N, 3);
+            values[N / 2] = -0x1.b239b2p-1f * values[N / 2 - 1]; /* perhaps a threshold */
+            use_level(VISE_CPU_REF);
+            vise_encode(values, VISE_CLIP_NONE, -1.0f, 1.0f, &reference);
+            vise_decode(&reference, expected);
+            FOR_EACH_LEVEL(level)
+            {
+                use_level(level);
+                vise_encode(values, VISE_CLIP_NONE, -1.0f, 1.0f, &q);
+                vise_decode(&q, decoded);
+                assert_memory_equal(q.codes, reference.codes, N);
+                assert_memory_equal(decoded, expected, sizeof decoded);
+            }
+            free(a);
+            free(b);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden_floats), cmocka_unit_test(test_nvfp4_scales), cmocka_unit_test(test_blocks),
         cmocka_unit_test(test_golden_codes),  cmocka_unit_test(test_golden_int8),
         cmocka_unit_test(test_dynamic_maps), cmocka_unit_test(test_golden_nested), cmocka_unit_test(test_nothing),
-        cmocka_unit_test(test_tiles),
+        cmocka_unit_test(test_levels), cmocka_unit_test(test_tiles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

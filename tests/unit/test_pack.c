@@ -142,12 +142,32 @@ static void test_masks_codes(void **state)
     }
 }
 
+/* Against the definition, every remainder behind whole words, and not a byte beyond. */
+static void test_high_first(void **state)
+{
+    (void)state;
+    uint8_t codes[66], bytes[34], back[66];
+    for (size_t i = 0; i < sizeof codes; i++)
+        codes[i] = (uint8_t)(i * 7 % 16);
+    for (size_t n = 0; n <= 64; n += 2) {
+        memset(bytes, 0x5a, sizeof bytes);
+        memset(back, 0x5a, sizeof back);
+        vise_pack_high_first(codes, n, bytes);
+        for (size_t i = 0; i < n / 2; i++)
+            assert_int_equal(bytes[i], codes[2 * i] << 4 | codes[2 * i + 1]);
+        assert_int_equal(bytes[n / 2], 0x5a);
+        vise_unpack_high_first(bytes, n, back);
+        assert_memory_equal(back, codes, n);
+        assert_int_equal(back[n], 0x5a);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_goldens),     cmocka_unit_test(test_constant_3_bits),
         cmocka_unit_test(test_words),       cmocka_unit_test(test_levels_agree),
-        cmocka_unit_test(test_masks_codes),
+        cmocka_unit_test(test_masks_codes), cmocka_unit_test(test_high_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

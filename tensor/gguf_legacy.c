@@ -93,84 +93,98 @@ static int load_level(const uint8_t *q, const uint8_t *high, int i)
     return high != NULL ? level | (high[i / 8] >> (i % 8) & 1) << 4 : level;
 }
 
+enum { BATCH = 16 }; /* blocks that are searched together: as many as the widest vectors have lanes */
+
+typedef struct batch {
+    const float *x; /* of `count` blocks */
+    int count;
+    bool weighted;
+    float w[BATCH * GGUF_BLOCK]; /* if weighted */
+    float levels[BATCH * GGUF_BLOCK];
+    float d[BATCH], min[BATCH];
+} batch;
+
 /* Levels [-half, half - 1] kept as [0, 2 half - 1]: the value of largest magnitude takes the lowest. */
-static float fit_signed(const float *x, const float *w, int half, float *levels)
+static void fit_signed(int half, batch *b)
 {
-    float shift = (float)half, d;
-    if (w != NULL) {
-        d = vise_gguf_fit_symmetric(GGUF_BLOCK, half, x, w, levels);
-        for (int i = 0; i < GGUF_BLOCK; i++)
-            levels[i] += shift;
-        return d;
+    const float shift = (float)half;
+    if (b->weighted) {
+        vise_tensor_kernels_now()->gguf_fit_signed(GGUF_BLOCK, b->count, half, b->x, b->w, b->levels, b->d);
+        for (int i = 0; i < b->count * GGUF_BLOCK; i++)
+            b->levels[i] += shift;
+        return;
     }
-    d = extreme(x) / -shift;
-    float inverse = inverse_of(d);
-    for (int i = 0; i < GGUF_BLOCK; i++)
-        levels[i] = fminf(truncf(x[i] * inverse + (shift + 0.5f)), 2.0f * shift - 1.0f);
-    return d;
+    for (int r = 0; r < b->count; r++) {
+        const float *x = b->x + r * GGUF_BLOCK;
+        b->d[r] = extreme(x) / -shift;
+        const float inverse = inverse_of(b->d[r]);
+        for (int i = 0; i < GGUF_BLOCK; i++)
+            b->levels[r * GGUF_BLOCK + i] = fminf(truncf(x[i] * inverse + (shift + 0.5f)), 2.0f * shift - 1.0f);
+    }
 }
 
 /* Levels [0, top] above the smallest value. */
-static float fit_unsigned(const float *x, const float *w, int top, float *levels, float *min)
+static void fit_unsigned(int top, batch *b)
 {
-    if (w != NULL) {
+    if (b->weighted) {
         const gguf_grid grid = {.top = top, .first = -0.9f, .step = 0.05f, .steps = 36};
-        float offset, d = vise_gguf_fit_affine(GGUF_BLOCK, &grid, x, w, levels, &offset);
-        *min = -offset;
-        return d;
+        vise_tensor_kernels_now()->gguf_fit_offsets(GGUF_BLOCK, b->count, &grid, GGUF_WEIGH_GIVEN, b->x, b->w,
+                                                    b->levels, b->d, b->min);
+        for (int r = 0; r < b->count; r++)
+            b->min[r] = -b->min[r];
+        return;
     }
-    float max;
-    range_of(x, min, &max);
-    float d = (max - *min) / (float)top, inverse = inverse_of(d);
-    for (int i = 0; i < GGUF_BLOCK; i++)
-        levels[i] = fminf(truncf((x[i] - *min) * inverse + 0.5f), (float)top);
-    return d;
+    for (int r = 0; r < b->count; r++) {
+        const float *x = b->x + r * GGUF_BLOCK;
+        float max;
+        range_of(x, &b->min[r], &max);
+        b->d[r] = (max - b->min[r]) / (float)top;
+        const float inverse = inverse_of(b->d[r]);
+        for (int i = 0; i < GGUF_BLOCK; i++)
+            b->levels[r * GGUF_BLOCK + i] = fminf(truncf((x[i] - b->min[r]) * inverse + 0.5f), (float)top);
+    }
 }
 
-/* Calls `body` for each block with x, w (NULL without importance) and levels. */
-#define FOR_BLOCKS(type, body)                                                                               \
+/* Fits batch after batch of a row and calls `body` for each block r of a batch with its levels. */
+#define FOR_BLOCKS(type, fit, range, body)                                                                   \
     type *block = blocks;                                                                                    \
-    float weights[GGUF_BLOCK], levels[GGUF_BLOCK];                                                           \
-    float mean_square = importance != NULL ? row_mean_square(values, cols) : 0.0f;                           \
-    for (int64_t at = 0; at < cols; at += GGUF_BLOCK, block++) {                                             \
-        const float *x = values + at, *w = importance != NULL ? weights : NULL;                              \
-        if (importance != NULL)                                                                              \
-            weigh(x, importance + at, mean_square, weights);                                                 \
-        body                                                                                                 \
+    batch b = {.weighted = importance != NULL};                                                              \
+    const float mean_square = importance != NULL ? row_mean_square(values, cols) : 0.0f;                     \
+    for (int64_t at = 0; at < cols; at += BATCH * GGUF_BLOCK) {                                              \
+        b.x = values + at;                                                                                   \
+        b.count = cols - at < BATCH * GGUF_BLOCK ? (int)((cols - at) / GGUF_BLOCK) : BATCH;                  \
+        for (int i = 0; importance != NULL && i < b.count * GGUF_BLOCK; i += GGUF_BLOCK)                     \
+            weigh(b.x + i, importance + at + i, mean_square, b.w + i);                                       \
+        fit(range, &b);                                                                                      \
+        for (int r = 0; r < b.count; r++, block++) {                                                         \
+            const float *levels = b.levels + r * GGUF_BLOCK;                                                 \
+            block->d = gguf_to_half(b.d[r]);                                                                 \
+            body                                                                                             \
+        }                                                                                                    \
     }
 
 void vise_gguf_encode_q4_0_ref(const float *values, const float *importance, int64_t cols, void *blocks)
 {
-    FOR_BLOCKS(block_q4_0, {
-        block->d = gguf_to_half(fit_signed(x, w, 8, levels));
-        store_levels(levels, block->q, NULL);
-    })
+    FOR_BLOCKS(block_q4_0, fit_signed, 8, { store_levels(levels, block->q, NULL); })
 }
 
 void vise_gguf_encode_q5_0(const float *values, const float *importance, int64_t cols, void *blocks)
 {
-    FOR_BLOCKS(block_q5_0, {
-        block->d = gguf_to_half(fit_signed(x, w, 16, levels));
-        store_levels(levels, block->q, block->high);
-    })
+    FOR_BLOCKS(block_q5_0, fit_signed, 16, { store_levels(levels, block->q, block->high); })
 }
 
 void vise_gguf_encode_q4_1(const float *values, const float *importance, int64_t cols, void *blocks)
 {
-    float min;
-    FOR_BLOCKS(block_q4_1, {
-        block->d = gguf_to_half(fit_unsigned(x, w, 15, levels, &min));
-        block->m = gguf_to_half(min);
+    FOR_BLOCKS(block_q4_1, fit_unsigned, 15, {
+        block->m = gguf_to_half(b.min[r]);
         store_levels(levels, block->q, NULL);
     })
 }
 
 void vise_gguf_encode_q5_1(const float *values, const float *importance, int64_t cols, void *blocks)
 {
-    float min;
-    FOR_BLOCKS(block_q5_1, {
-        block->d = gguf_to_half(fit_unsigned(x, w, 31, levels, &min));
-        block->m = gguf_to_half(min);
+    FOR_BLOCKS(block_q5_1, fit_unsigned, 31, {
+        block->m = gguf_to_half(b.min[r]);
         store_levels(levels, block->q, block->high);
     })
 }

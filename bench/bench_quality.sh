@@ -49,6 +49,11 @@ gptq-int3-g32||quant --scheme int3-g32 --method gptq
 gptq-int2-g128||quant --scheme int2-g128 --method gptq
 gptq-int2-g32|llm-compressor 0.0620, AutoRound 0.0321|quant --scheme int2-g32 --method gptq
 gptq-int2-g32-asym|llm-compressor 0.0394, AutoRound 0.0285|quant --scheme int2-g32-asym --method gptq
+gptaq-int4-g128||quant --scheme int4-g128 --method gptq --asymmetric 1
+gptaq-int3-g128|AutoRound 0.0064|quant --scheme int3-g128 --method gptq --asymmetric 1
+gptaq-int2-g32|AutoRound 0.0321|quant --scheme int2-g32 --method gptq --asymmetric 1
+gptaq-int2-g32-asym|AutoRound 0.0285|quant --scheme int2-g32-asym --method gptq --asymmetric 1
+gptaq-residual-int2-g32|AutoRound 0.0321|quant --scheme int2-g32 --method gptq --asymmetric 1 --residual 1
 cache-fp8-e4m3-tensor||quant --kv-scheme fp8-e4m3-tensor
 cache-fp8-e4m3-head||quant --kv-scheme fp8-e4m3-head
 cache-int8-tensor||quant --kv-scheme int8-tensor

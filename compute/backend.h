@@ -36,6 +36,9 @@ typedef struct vise_matrix_ops {
      * gives the same bits. */
     vise_status (*gram)(vise_backend *b, int64_t t, int64_t d, const float *x, int64_t ldx, float *g,
                         vise_error *err);
+    /* g [m, n] += x [t, m]^T y [t, n], tokens likewise. */
+    vise_status (*cross)(vise_backend *b, int64_t t, int64_t m, int64_t n, const float *x, int64_t ldx, const float *y,
+                         int64_t ldy, float *g, int64_t ldg, vise_error *err);
 } vise_matrix_ops;
 #define VISE_GRAM_RUN 256
 

@@ -123,4 +123,49 @@ static vise_status gram(vise_backend *b, int64_t t, int64_t d, const float *x, i
     return vise_parallel(b->workers, (size_t)(tiles * (tiles + 1) / 2), gram_task, &job, err);
 }
 
-const vise_matrix_ops vise_cpu_matrix_ops = {gemm_nt, gemm_nn, gram};
+typedef struct cross_job {
+    const vise_blas *blas;
+    int64_t t, m, n, tile_m, tile_n;
+    const float *x, *y;
+    int64_t ldx, ldy;
+    float *g;
+    int64_t ldg;
+} cross_job;
+
+static vise_status cross_task(void *context, size_t index, int worker, vise_error *err)
+{
+    (void)worker;
+    (void)err;
+    const cross_job *job = context;
+    const int64_t tiles_n = vise_tile_count(job->n, job->tile_n);
+    const int64_t row = (int64_t)index / tiles_n, col = (int64_t)index % tiles_n;
+    const int64_t i = row * job->tile_m, j = col * job->tile_n;
+    for (int64_t t0 = 0; t0 < job->t; t0 += VISE_GRAM_RUN)
+        job->blas->gemm(true, false, vise_tile_size(job->m, job->tile_m, row), vise_tile_size(job->n, job->tile_n, col),
+                        vise_tile_size(job->t, VISE_GRAM_RUN, t0 / VISE_GRAM_RUN), 1.0f, job->x + t0 * job->ldx + i,
+                        job->ldx, job->y + t0 * job->ldy + j, job->ldy, 1.0f, job->g + i * job->ldg + j, job->ldg);
+    return VISE_OK;
+}
+
+static vise_status cross(vise_backend *b, int64_t t, int64_t m, int64_t n, const float *x, int64_t ldx, const float *y,
+                         int64_t ldy, float *g, int64_t ldg, vise_error *err)
+{
+    if (t <= 0 || m <= 0 || n <= 0)
+        return VISE_OK;
+    cross_job job = {.blas = vise_cpu_backend_of(b)->blas,
+                     .t = t,
+                     .m = m,
+                     .n = n,
+                     .tile_m = gemm_tile(m),
+                     .tile_n = gemm_tile(n),
+                     .x = x,
+                     .y = y,
+                     .ldx = ldx,
+                     .ldy = ldy,
+                     .g = g,
+                     .ldg = ldg};
+    const size_t tasks = (size_t)(vise_tile_count(m, job.tile_m) * vise_tile_count(n, job.tile_n));
+    return vise_parallel(b->workers, tasks, cross_task, &job, err);
+}
+
+const vise_matrix_ops vise_cpu_matrix_ops = {gemm_nt, gemm_nn, gram, cross};

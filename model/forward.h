@@ -86,7 +86,8 @@ uint64_t vise_embed_tables_bytes(const vise_model *model, size_t length); /* hel
 
 /* ---- statistics ---------------------------------------------------------------------------------------------- */
 
-enum { VISE_STAT_NORMS = 1, VISE_STAT_GRAM = 2, VISE_STAT_LARGEST = 4 };
+enum { VISE_STAT_NORMS = 1, VISE_STAT_GRAM = 2, VISE_STAT_LARGEST = 4, VISE_STAT_CROSS = 8,
+       VISE_STAT_RESIDUAL = 16 };
 
 /* Of one input of the block, over all tokens of all windows, in order. Windows are taken in batches whose number
  * depends on the shapes alone; tokens are summed within a batch as vise_matrix_ops.gram does, batch after batch. */
@@ -96,6 +97,10 @@ typedef struct vise_input_stats {
     double *square_sum; /* [width]: sum of x_j^2 in double; NULL unless asked */
     float *largest;     /* [width]: of |x_j|; NULL unless asked */
     float *gram;        /* [width, width]: upper triangle of sum x x^T, zeros below; NULL unless asked */
+    float *cross;       /* [width, width]: sum (x' - x) x^T, x' the input beside x; NULL unless asked */
+    float *residual;    /* [hidden, width]: sum (r' - r) x^T, r the residual stream that the linear's output is added
+                           to: of o and down, where no norm stands between and the block has halves; else NULL, and
+                           unless asked */
 } vise_input_stats;
 
 typedef struct vise_block_stats {
@@ -128,6 +133,19 @@ VISE_MUST_USE vise_status vise_block_measure(const vise_model *model, const vise
 VISE_MUST_USE vise_status vise_block_measure_half(const vise_model *model, const vise_block *block, vise_half half,
                                                   vise_stream *stream, vise_backend *backend, unsigned wanted,
                                                   unsigned inputs, vise_block_stats *stats, vise_error *err);
+/* The model as it was, walked beside the one that is compressed: the same windows up to the same block. */
+typedef struct vise_beside {
+    const vise_block *block;
+    vise_stream *stream;
+} vise_beside;
+
+/* The same with statistics that compare the two (VISE_STAT_CROSS, VISE_STAT_RESIDUAL): what is done to the stream is
+ * done to the one beside it with the block beside it. Where the router beside sends a token to other experts, what
+ * these have inside counts as no different. */
+VISE_MUST_USE vise_status vise_block_measure_beside(const vise_model *model, const vise_block *block,
+                                                    const vise_beside *beside, vise_half half, vise_stream *stream,
+                                                    vise_backend *backend, unsigned wanted, unsigned inputs,
+                                                    vise_block_stats *stats, vise_error *err);
 /* The largest magnitudes of keys, as the cache holds them (normed and rotated), and of values: largest [2][key-value
  * heads]. The stream stays. */
 VISE_MUST_USE vise_status vise_block_cache_ranges(const vise_model *model, const vise_block *block, vise_stream *stream,
@@ -146,6 +164,7 @@ uint64_t vise_extend_scratch_bytes(const vise_model *model, size_t piece, size_t
 /* Pool bytes of scratch that forward, and measure, take for windows of at most `length` with `workers` threads. */
 uint64_t vise_forward_scratch_bytes(const vise_model *model, size_t length, int workers);
 uint64_t vise_measure_scratch_bytes(const vise_model *model, size_t length, int workers);
+uint64_t vise_measure_beside_bytes(const vise_model *model, size_t length, int workers);
 /* Multiply-add operations x 2 of one forward pass over `tokens` tokens in windows of `length`, head excluded; for
  * progress and plan. */
 double vise_forward_operations(const vise_model *model, double tokens, size_t length);

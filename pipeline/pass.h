@@ -120,6 +120,7 @@ typedef struct vise_pass_run {
     const vise_scheme *chosen; /* [model->count]: what it chose; NULL: it has not yet */
     bool calibrated;       /* the run has calibration text */
     uint64_t seed;
+    unsigned needs;    /* VISE_NEED_*: the method's, to which plan may add */
     int threads;       /* that will work, known while planning too */
     const struct vise_gguf_importance *importance; /* of columns, set by plan; NULL: none is given */
     vise_arena *arena; /* of the plan: texts of notes */
@@ -128,7 +129,13 @@ typedef struct vise_pass_run {
     vise_backend *backend;
 } vise_pass_run;
 
-enum { VISE_NEED_NORMS = VISE_STAT_NORMS, VISE_NEED_GRAM = VISE_STAT_GRAM };
+/* VISE_NEED_CROSS: the model as it was is walked beside the one that is compressed; RESIDUAL goes with it. */
+enum {
+    VISE_NEED_NORMS = VISE_STAT_NORMS,
+    VISE_NEED_GRAM = VISE_STAT_GRAM,
+    VISE_NEED_CROSS = VISE_STAT_CROSS,
+    VISE_NEED_RESIDUAL = VISE_STAT_RESIDUAL
+};
 
 typedef struct vise_method {
     const char *name;    /* "gptq" */

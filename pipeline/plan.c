@@ -221,7 +221,8 @@ static vise_status plan_pass(vise_plan *plan, size_t index, const vise_scheme *c
     VISE_TRY(vise_arena_take(plan->arena, plan->count * sizeof(bool) + 1, (void **)&run->selected, err));
     VISE_TRY(vise_arena_take(plan->arena, plan->count * sizeof(bool) + 1, (void **)&run->measured, err));
     VISE_TRY(run->pass->choose(run->config, run->calibrated, &run->method, err));
-    if (run->method->needs != 0) {
+    run->needs = run->method->needs;
+    if (run->needs != 0) {
         char what[64];
         snprintf(what, sizeof what, "--method %s", run->method->name);
         VISE_TRY(need_text(plan, run, what, err));
@@ -233,7 +234,7 @@ static vise_status plan_pass(vise_plan *plan, size_t index, const vise_scheme *c
         VISE_TRY(plan_survey(plan, run, err));
     if (run->method->group != NULL) {
         VISE_TRY(check_calibrated_targets(plan, run, err));
-        plan->needs |= run->method->needs;
+        plan->needs |= run->needs;
     }
     for (size_t i = 0; i < plan->count; i++) {
         const vise_bound *bound = &plan->model->bound[i];

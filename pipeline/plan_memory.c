@@ -176,6 +176,7 @@ void vise_plan_measure_memory(vise_plan *plan)
         size_t samples =
             request->calibration.samples == VISE_UNSET_INT ? 128 : (size_t)request->calibration.samples;
         memory->activations = vise_stream_bytes(plan->model, samples, plan->calibration_length);
+        memory->activations *= plan->needs & VISE_NEED_CROSS ? 2 : 1;
     }
     if (plan->last_calibrated >= 0) {
         uint64_t group = 0;
@@ -187,6 +188,10 @@ void vise_plan_measure_memory(vise_plan *plan)
         uint64_t measure = vise_measure_scratch_bytes(plan->model, plan->calibration_length, plan->threads);
         uint64_t forward = vise_forward_scratch_bytes(plan->model, plan->calibration_length, plan->threads);
         uint64_t held = vise_block_bytes(plan->model) + block_results(plan);
+        if (plan->needs & VISE_NEED_CROSS) { /* the model as it was has a stream, a block and inputs of its own */
+            held += vise_block_bytes(plan->model) + vise_stream_table_bytes(plan->model, 1, plan->calibration_length);
+            measure = vise_measure_beside_bytes(plan->model, plan->calibration_length, plan->threads);
+        }
         uint64_t stats = 0; /* of one input at a time */
         for (int input = 0; input < VISE_INPUT_COUNT; input++)
             stats = max_u64(stats, vise_stats_bytes(plan->model, plan->needs, plan->inputs & 1u << input));

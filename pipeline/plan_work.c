@@ -57,15 +57,18 @@ static double calibrating_all(const vise_plan *plan, double tokens)
             if (pass == 0)
                 attention -= running(linears, 0.0, 0, VISE_INPUT_COUNT);
             else if (layer <= plan->last_calibrated)
-                operations += calibrating(plan, layer, linears, attention / (double)config->layers);
+                operations += (plan->needs & VISE_NEED_CROSS ? 2.0 : 1.0) *
+                              calibrating(plan, layer, linears, attention / (double)config->layers);
         }
     return operations;
 }
 
 /* Gram matrices are counted by half, as symmetric ones; each is accumulated and factorized once for all that share
- * it. */
+ * it. Beside the model as it was there are products of inputs, and three of every weight that is corrected. */
 static double solving(const vise_plan *plan, double tokens)
 {
+    const bool beside = (plan->needs & VISE_NEED_CROSS) != 0;
+    const double products = beside ? 3.0 : 1.0;
     double operations = 0.0;
     for (int layer = 0; layer <= plan->last_calibrated; layer++) {
         double width[VISE_INPUT_COUNT] = {0};
@@ -76,14 +79,14 @@ static double solving(const vise_plan *plan, double tokens)
                 continue;
             const vise_bound *bound = &plan->model->bound[i];
             double rows = (double)bound->tensor->rows, cols = (double)bound->tensor->cols;
-            operations += rows * cols * cols;
+            operations += (beside ? 7.0 : 1.0) * rows * cols * cols;
             if (bound->input < VISE_INPUT_EXPERT)
                 width[bound->input] = cols;
             else if (bound->role != VISE_ROLE_EXPERT_UP) /* which shares the gate's input */
-                operations += cols * cols * (tokens * share_of(plan, bound) + 2.0 / 3.0 * cols);
+                operations += cols * cols * (products * tokens * share_of(plan, bound) + 2.0 / 3.0 * cols);
         }
         for (int input = 0; input < VISE_INPUT_COUNT; input++)
-            operations += width[input] * width[input] * (tokens + 2.0 / 3.0 * width[input]);
+            operations += width[input] * width[input] * (products * tokens + 2.0 / 3.0 * width[input]);
     }
     return operations;
 }

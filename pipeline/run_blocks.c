@@ -17,6 +17,7 @@
 typedef struct block_work {
     vise_walk *walk;
     vise_block block;
+    vise_block original; /* as it is read, where the model as it was is walked beside */
     vise_block_stats stats;
     size_t slots; /* of the block's weights: vise_config_slot */
     vise_weight *weights; /* [slots] */
@@ -40,6 +41,7 @@ static void close_work(block_work *work)
     vise_free(work->members);
     vise_block_stats_deinit(&work->stats);
     vise_block_unload(&work->block);
+    vise_block_unload(&work->original);
 }
 
 /* Zeros beyond one in so many were put there by a pass; a dense weight hardly has any. */
@@ -107,6 +109,9 @@ static vise_status open_work(block_work *work, int layer, vise_error *err)
     work->slots = slots;
     VISE_TRY(
         vise_block_load(plan->model, layer, walk->session->workers, walk->session->pool, &work->block, err));
+    if (plan->needs & VISE_NEED_CROSS)
+        VISE_TRY(vise_block_load(plan->model, layer, walk->session->workers, walk->session->pool, &work->original,
+                                 err));
     for (size_t slot = 0; slot < slots; slot++) {
         size_t i = vise_model_slot(plan->model, slot, layer);
         if (i != SIZE_MAX && plan->planned[i].passes != 0)
@@ -453,13 +458,14 @@ static vise_status run_passes(block_work *work, vise_input input, vise_error *er
 /* Linears go in the order of their inputs, and each input is measured behind the linears that were compressed before
  * it (GPTQ's --true-sequential). The attention half is finished when the MLP's input is measured; from there the
  * stream holds its output. */
-static vise_status work_on_block(block_work *work, vise_stream *stream, size_t from, size_t to,
+static vise_status work_on_block(block_work *work, vise_stream *stream, vise_stream *original, size_t from, size_t to,
                                  vise_error *err)
 {
     vise_walk *walk = work->walk;
     vise_plan *plan = walk->plan;
     vise_backend *backend = walk->session->backend;
     const bool moves_on = work->block.layer < plan->last_calibrated;
+    const vise_beside beside = {&work->original, original};
     vise_half half = VISE_BOTH_HALVES;
     VISE_TRY(run_passes(work, VISE_INPUT_NONE, err));
     for (int input = 0; input < VISE_INPUT_COUNT; input++) {
@@ -469,8 +475,9 @@ static vise_status work_on_block(block_work *work, vise_stream *stream, size_t f
         const bool finishes = vise_plan_finishes_half(plan, work->block.layer, (vise_input)input);
         if (wanted == 0 && !finishes)
             continue;
-        VISE_TRY(vise_block_measure_half(plan->model, &work->block, finishes ? VISE_ATTENTION_HALF : half, stream,
-                                         backend, plan->needs, wanted, &work->stats, err));
+        VISE_TRY(vise_block_measure_beside(plan->model, &work->block, original != NULL ? &beside : NULL,
+                                           finishes ? VISE_ATTENTION_HALF : half, stream, backend, plan->needs, wanted,
+                                           &work->stats, err));
         half = finishes ? VISE_MLP_HALF : half;
         scale_inputs(work, (vise_input)input);
         count_outliers(walk, &work->stats, work->block.layer);
@@ -479,6 +486,8 @@ static vise_status work_on_block(block_work *work, vise_stream *stream, size_t f
     }
     if (moves_on)
         VISE_TRY(vise_block_forward_half(plan->model, &work->block, half, stream, backend, err));
+    if (moves_on && original != NULL)
+        VISE_TRY(vise_block_forward_half(plan->model, &work->original, half, original, backend, err));
     VISE_TRY(store_block(work, from, to, err));
     return store_cache_scales(work, err);
 }
@@ -533,18 +542,35 @@ static vise_status replay_block(vise_walk *walk, int layer, vise_stream *stream,
     return status;
 }
 
+/* The same block of the model as it was. */
+static vise_status replay_original(vise_walk *walk, int layer, vise_stream *original, vise_error *err)
+{
+    const vise_model *model = walk->plan->model;
+    vise_block block = {0};
+    if (original == NULL || layer >= walk->plan->last_calibrated)
+        return VISE_OK;
+    VISE_TRY(vise_block_load(model, layer, walk->session->workers, walk->session->pool, &block, err));
+    vise_status status = vise_block_forward(model, &block, original, walk->session->backend, err);
+    vise_block_unload(&block);
+    return status;
+}
+
 vise_status vise_walk_blocks(vise_walk *walk, size_t *next, vise_error *err)
 {
     vise_plan *plan = walk->plan;
     vise_session *session = walk->session;
+    const bool beside = (plan->needs & VISE_NEED_CROSS) != 0;
     const size_t limit = vise_pool_limit(session->pool);
     const uint64_t ram = limit == 0                   ? UINT64_MAX
-                         : limit > plan->memory.block ? limit - plan->memory.block
+                         : limit > plan->memory.block ? (limit - plan->memory.block) / (beside ? 2 : 1)
                                                       : 0;
-    vise_stream *stream;
+    vise_stream *stream, *original = NULL;
     VISE_TRY(vise_stream_open(plan->model, &walk->calibration, ram, session->workers, session->pool, &stream,
                               err));
     vise_status status = VISE_OK;
+    if (beside)
+        VISE_TRY_TO(done,
+                    vise_stream_copy(plan->model, &walk->calibration, stream, ram, session->pool, &original, err));
     size_t from = 0, to = end_of_layer(plan, 0, -1);
     for (; from < to; from++)
         VISE_TRY_TO(done, vise_walk_stream(walk, plan->order[from], err));
@@ -555,12 +581,13 @@ vise_status vise_walk_blocks(vise_walk *walk, size_t *next, vise_error *err)
         vise_progress("compress", item, walk->bytes_done, walk->bytes_total);
         if (layer_is_finished(walk, layer, from, to)) {
             VISE_TRY_TO(done, replay_block(walk, layer, stream, from, to, err));
+            VISE_TRY_TO(done, replay_original(walk, layer, original, err));
             continue;
         }
         block_work work = {.walk = walk};
         status = open_work(&work, layer, err);
         if (status == VISE_OK)
-            status = work_on_block(&work, stream, from, to, err);
+            status = work_on_block(&work, stream, original, from, to, err);
         close_work(&work);
         if (status != VISE_OK)
             goto done;
@@ -568,6 +595,7 @@ vise_status vise_walk_blocks(vise_walk *walk, size_t *next, vise_error *err)
     *next = from;
     warn_of_seldom(walk);
 done:
+    vise_stream_close(original);
     vise_stream_close(stream);
     return status;
 }

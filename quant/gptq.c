@@ -15,6 +15,16 @@
  * (--sweeps, compute/descend.h). Weighing the search by diag(H) was measured and left out: it lowers the layers'
  * losses and raises that of the model.
  *
+ * Asymmetric calibration (GPTAQ: Li et al. 2025, arXiv:2504.02692; --asymmetric): inputs X are those behind what is
+ * compressed already, X' those of the model as it was. What a linear should come near to is not W X but W X' - and,
+ * where its output is added to a residual stream r that the model as it was has at r', all of W X' + r' - r
+ * (--residual; LoaQ: Lin and Wan 2025, arXiv:2509.06297). That least-squares problem is GPTQ's own for other weights,
+ *
+ *   W + (alpha W C + beta R) (H + damping)^-1       C = sum (x' - x) x^T, R = sum (r' - r) x^T
+ *
+ * so that grids, sweeps, masks and blocks need to know nothing of it. (The paper takes the correction of each column
+ * when its turn comes, and leaves out what columns before it could do.)
+ *
  * GGUF's blocks have solvers' callbacks of their own: quant/gptq_blocks.c.
  *
  * Columns that no calibration token excites (diag(H) = 0) get a unit diagonal: they are rounded to nearest,
@@ -111,20 +121,21 @@ static void fit_tensor(gptq_job *job)
     }
 }
 
-/* enter: the grid of the group that starts at col, from the weights as updated so far; values [group][LANES].
- */
-static void fit_updated(void *context, int64_t row0, int n, int64_t col, const float *values)
+/* enter: the grid of the group that begins at a position, from the weights as updated so far; values [group][LANES]. */
+static void fit_updated(void *context, int64_t row0, int n, int64_t position, const float *values)
 {
     gptq_job *job = context;
     const vise_qweight *q = job->weight->q;
+    const vise_clip clip = vise_quant_clip(job->config, &q->scheme, true);
+    const int64_t col = job->order != NULL ? job->order[position] : position;
     for (int lane = 0; lane < n; lane++) {
-        float min = 0.0f, max = 0.0f, scale;
+        float x[VISE_GPTQ_UPDATED_MAX], scale;
         uint8_t zero = middle(&q->scheme);
         for (int64_t j = 0; j < job->group; j++) {
-            min = fminf(min, values[j * LANES + lane]);
-            max = fmaxf(max, values[j * LANES + lane]);
+            const float value = values[j * LANES + lane];
+            x[j] = isfinite(value) ? value : 0.0f;
         }
-        vise_grid_from_range(&q->scheme, q->scale_dtype, min, max, &scale, &zero);
+        vise_grid_fit(&q->scheme, q->scale_dtype, clip, x, NULL, job->group, &scale, &zero);
         put_grid(job, row0 + lane, col / job->group, scale, zero);
     }
 }
@@ -161,22 +172,42 @@ static int by_falling_activity(const void *a, const void *b)
     return x->column < y->column ? -1 : 1;
 }
 
-/* Runs of `unit` columns by the sum of their activity. */
-static vise_status order_columns(const float *gram, int64_t cols, int64_t unit, int32_t *order, vise_pool *pool,
-                                 vise_error *err)
+/* How runs of `unit` columns follow each other, and columns within. */
+typedef enum order_of { BY_SUM, BY_LARGEST, BY_LARGEST_SORTED } order_of;
+
+static vise_status order_columns(const float *gram, int64_t cols, int64_t unit, order_of of, int32_t *order,
+                                 vise_pool *pool, vise_error *err)
 {
-    ranked *rank;
-    VISE_TRY(vise_pool_take(pool, (size_t)cols * sizeof *rank, "column order", (void **)&rank, err));
+    ranked *rank, *inside;
+    VISE_TRY(vise_pool_take(pool, 2 * (size_t)cols * sizeof *rank, "column order", (void **)&rank, err));
+    inside = rank + cols;
     for (int64_t i = 0; i < cols / unit; i++) {
         rank[i] = (ranked){0.0f, (int32_t)(i * unit)};
-        for (int64_t j = i * unit; j < (i + 1) * unit; j++)
-            rank[i].activity += gram[j * cols + j];
+        for (int64_t j = i * unit; j < (i + 1) * unit; j++) {
+            const float activity = gram[j * cols + j];
+            inside[j] = (ranked){activity, (int32_t)j};
+            rank[i].activity = of == BY_SUM ? rank[i].activity + activity : fmaxf(rank[i].activity, activity);
+        }
+        if (of == BY_LARGEST_SORTED)
+            qsort(inside + i * unit, (size_t)unit, sizeof *inside, by_falling_activity);
     }
     qsort(rank, (size_t)(cols / unit), sizeof *rank, by_falling_activity);
     for (int64_t j = 0; j < cols; j++)
-        order[j] = rank[j / unit].column + (int32_t)(j % unit);
+        order[j] = inside[rank[j / unit].column + j % unit].column;
     vise_pool_give(pool, rank);
     return VISE_OK;
+}
+
+/* "static": single columns, or, where scales of GGUF's blocks are those of updated weights, blocks. "group-aware":
+ * groups and blocks stay together, so that a group is at its end before the next begins. */
+static vise_status find_order(const vise_quant_config *config, const float *gram, int64_t d,
+                              const vise_gptq_wants *wants, int32_t *order, vise_pool *pool, vise_error *err)
+{
+    if (strcmp(config->actorder, "group-aware") == 0)
+        return order_columns(gram, d, wants->unit > 0 ? wants->unit : d,
+                             wants->mixed ? BY_LARGEST : BY_LARGEST_SORTED, order, pool, err);
+    const bool whole = wants->blocks && vise_gptq_updates_blocks(config);
+    return order_columns(gram, d, whole ? wants->unit : 1, BY_SUM, order, pool, err);
 }
 
 void vise_gptq_permute(float *row, int64_t cols, const int32_t *order, bool back, float *scratch)
@@ -294,10 +325,40 @@ static vise_status refine(vise_pass_run *run, gptq_job *job, const float *origin
     return vise_descend_columns(run->backend, run->pool, &problem, loss, err);
 }
 
+/* ---- the error made upstream ------------------------------------------------------------------------------------- */
+
+/* W += (alpha W C + beta R) (H + damping)^-1 */
+static vise_status correct_upstream(vise_pass_run *run, const vise_weight *weight, const vise_gptq_input *input,
+                                    vise_error *err)
+{
+    const vise_quant_config *config = run->config;
+    const vise_matrix_ops *matrix = run->backend->matrix;
+    const int64_t d = weight->cols;
+    const float alpha = (float)config->asymmetric, beta = (float)config->residual;
+    for (int64_t row0 = 0; row0 < weight->rows; row0 += VISE_GPTQ_CORRECTED) {
+        const int64_t rows = weight->rows - row0 < VISE_GPTQ_CORRECTED ? weight->rows - row0 : VISE_GPTQ_CORRECTED;
+        float *values = weight->values + row0 * d, *a = input->outputs, *b = a + VISE_GPTQ_CORRECTED * d;
+        VISE_TRY(matrix->gemm_nn(run->backend, rows, d, d, values, d, input->cross, d, 0.0f, a, d, err));
+        for (int64_t i = 0; i < rows * d; i++)
+            a[i] = alpha * a[i] + (input->residual != NULL ? beta * input->residual[row0 * d + i] : 0.0f);
+        for (int64_t i = 0; input->order != NULL && i < rows; i++)
+            vise_gptq_permute(a + i * d, d, input->order, false, input->row_scratch);
+        VISE_TRY(matrix->gemm_nt(run->backend, rows, d, d, a, d, input->u, d, 0.0f, b, d, err));
+        VISE_TRY(matrix->gemm_nn(run->backend, rows, d, d, b, d, input->u, d, 0.0f, a, d, err));
+        for (int64_t i = 0; input->order != NULL && i < rows; i++)
+            vise_gptq_permute(a + i * d, d, input->order, true, input->row_scratch);
+        for (int64_t i = 0; i < rows * d; i++)
+            values[i] += a[i];
+    }
+    return VISE_OK;
+}
+
 /* ---- a group ----------------------------------------------------------------------------------------------------- */
 
 vise_status vise_gptq_solve(vise_pass_run *run, vise_weight *weight, const vise_gptq_input *input, vise_error *err)
 {
+    if (input->cross != NULL)
+        VISE_TRY(correct_upstream(run, weight, input, err));
     if (weight->plan->scheme.type->blocks != NULL)
         return vise_gptq_solve_blocks(run, weight, input, err);
     const int32_t *order = input->order;
@@ -313,7 +374,8 @@ vise_status vise_gptq_solve(vise_pass_run *run, vise_weight *weight, const vise_
     job.groups = weight->q->groups;
     job.group = job.cols / job.groups;
     job.padded = (job.rows + LANES - 1) / LANES * LANES;
-    job.updated_ranges = strcmp(config->range, "updated") == 0 && scheme->granularity == VISE_PER_GROUP;
+    job.updated_ranges = strcmp(config->range, "updated") == 0 && scheme->granularity == VISE_PER_GROUP &&
+                         job.group <= VISE_GPTQ_UPDATED_MAX;
     const size_t grid_bytes = (size_t)(job.padded * job.groups) * sizeof(float);
     const size_t tiles = (size_t)((job.rows + GPTQ_TILE_ROWS - 1) / GPTQ_TILE_ROWS);
     vise_status status = VISE_OK;
@@ -332,7 +394,7 @@ vise_status vise_gptq_solve(vise_pass_run *run, vise_weight *weight, const vise_
     job.projector = vise_uniform_projector_for(vise_cpu());
     if (scheme->granularity == VISE_PER_TENSOR)
         fit_tensor(&job);
-    else
+    else if (!job.updated_ranges)
         VISE_TRY_TO(done, vise_parallel(run->workers, tiles, fit_rows, &job, err));
     if (sweeps)
         memcpy(input->original, weight->values, (size_t)(job.rows * job.cols) * sizeof(float));
@@ -380,6 +442,7 @@ static void round_to_nearest(vise_pass_run *run, vise_weight *weight)
 
 void vise_gptq_close(vise_pool *pool, vise_gptq_input *input)
 {
+    vise_pool_give(pool, input->outputs);
     vise_pool_give(pool, input->original);
     vise_pool_give(pool, input->whole);
     vise_pool_give(pool, input->importance);
@@ -393,11 +456,26 @@ bool vise_gptq_updates_blocks(const vise_quant_config *config)
     return strcmp(config->range, "original") != 0;
 }
 
+static int64_t common_divisor(int64_t a, int64_t b)
+{
+    while (b != 0) {
+        const int64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
 void vise_gptq_want(vise_gptq_wants *wants, const vise_quant_config *config, const vise_scheme *scheme, int64_t rows)
 {
-    const int64_t block = scheme->type->blocks != NULL ? scheme->type->blocks->values : 0;
+    const bool blocks = scheme->type->blocks != NULL;
+    const bool groups = scheme->granularity == VISE_PER_GROUP;
+    const int64_t unit = blocks ? scheme->type->blocks->values : groups ? scheme->group : 0;
     wants->rows = rows > wants->rows ? rows : wants->rows;
-    wants->block = block > wants->block ? block : wants->block;
+    wants->blocks = wants->blocks || blocks;
+    wants->mixed = wants->mixed || (unit > 0 && wants->unit > 0 && unit != wants->unit);
+    if (unit > 0)
+        wants->unit = wants->unit > 0 ? wants->unit / common_divisor(wants->unit, unit) * unit : unit;
     wants->sweeps = wants->sweeps || vise_gptq_sweeps(config, scheme) > 0;
 }
 
@@ -430,18 +508,20 @@ vise_status vise_gptq_open(vise_pass_run *run, const vise_input_stats *stats, co
     VISE_TRY(vise_pool_take(pool, (size_t)d * row, "Gram matrix factor", (void **)&input->u, err));
     VISE_TRY(vise_pool_take(pool, (size_t)vise_workers_count(run->workers) * row, "column order",
                             (void **)&input->row_scratch, err));
-    if (strcmp(config->actorder, "static") == 0) {
+    if (strcmp(config->actorder, "none") != 0) {
         VISE_TRY(vise_pool_take(pool, (size_t)d * sizeof(int32_t), "column order", (void **)&input->order, err));
-        /* Scales of updated weights are those of blocks that are solved as wholes. */
-        const int64_t unit = wants->block > 0 && vise_gptq_updates_blocks(config) ? wants->block : 1;
-        VISE_TRY(order_columns(stats->gram, d, unit, input->order, pool, err));
+        VISE_TRY(find_order(config, stats->gram, d, wants, input->order, pool, err));
     }
-    if (wants->block > 0)
+    if (wants->blocks)
         VISE_TRY(take_importance(run, stats, input, err));
     if (wants->sweeps) {
         VISE_TRY(vise_pool_take(pool, (size_t)d * row, "Gram matrix", (void **)&input->whole, err));
         VISE_TRY(vise_pool_take(pool, (size_t)wants->rows * row, "original weights", (void **)&input->original, err));
     }
+    input->cross = config->asymmetric > 0.0 ? stats->cross : NULL; /* another pass may have asked for it */
+    input->residual = stats->residual;
+    if (input->cross != NULL)
+        VISE_TRY(vise_pool_take(pool, 2 * VISE_GPTQ_CORRECTED * row, "corrections", (void **)&input->outputs, err));
     VISE_TRY(vise_damped_factor(run->backend, d, stats->gram, input->order, config->damp, input->u, &input->damp,
                                 &input->failed, err));
     return wants->sweeps && !input->failed ? make_whole(run, stats->gram, d, input->damp, input->whole, err) : VISE_OK;
@@ -476,9 +556,11 @@ uint64_t vise_gptq_bytes(const vise_pass_run *run, const vise_logical *tensor, c
 {
     const uint64_t d = (uint64_t)tensor->cols, rows = ((uint64_t)tensor->rows + LANES - 1) / LANES * LANES;
     const uint64_t groups = (uint64_t)vise_scheme_groups(scheme, tensor->cols), workers = (uint64_t)run->threads;
-    uint64_t bytes = 4 * (d * d + workers * d + d + 2 * d) + 8 * rows * groups;
+    uint64_t bytes = 4 * (d * d + workers * d + d + 4 * d) + 8 * rows * groups;
     if (scheme->type != NULL && scheme->type->blocks != NULL)
         bytes += 4 * d + vise_gptq_blocks_bytes(tensor->rows, tensor->cols);
+    if (run->needs & VISE_NEED_CROSS)
+        bytes += 8 * VISE_GPTQ_CORRECTED * d;
     if (groups > 0 && vise_gptq_sweeps(run->config, scheme) > 0)
         bytes += 4 * d * (d + rows) + vise_descend_bytes(tensor->cols, tensor->cols / (int64_t)groups, run->threads);
     return bytes;
@@ -519,6 +601,8 @@ static vise_status gptq_plan(vise_pass_run *run, vise_error *err)
                          "--method gptq measures the importance of columns itself; leave out --imatrix, or use "
                          "--method rtn");
     VISE_TRY(vise_quant_plan(run, err));
+    if (config->asymmetric > 0.0)
+        run->needs |= VISE_NEED_CROSS | (config->residual > 0.0 ? (unsigned)VISE_NEED_RESIDUAL : 0);
     for (size_t i = 0; i < run->model->count; i++) {
         vise_planned *planned = &run->planned[i];
         const vise_weight_type *type = planned->scheme.type;

@@ -68,13 +68,14 @@ static void read_grid(block_job *job, int64_t row, int64_t col)
 static void fit_updated(void *context, int64_t row0, int n, int64_t position, const float *values)
 {
     block_job *job = context;
-    const int64_t col = job->order != NULL ? job->order[position] : position;
+    const int32_t *order = job->order != NULL ? job->order + position : NULL; /* of this block's columns */
+    const int64_t col = order != NULL ? order[0] - order[0] % job->type->values : position;
     const float *importance = job->importance != NULL ? job->importance + col : NULL;
     for (int lane = 0; lane < n; lane++) {
         float x[BLOCK_MAX];
         for (int j = 0; j < job->type->values; j++) {
             const float value = values[j * LANES + lane];
-            x[j] = isfinite(value) ? value : 0.0f;
+            x[order != NULL ? order[j] - col : j] = isfinite(value) ? value : 0.0f;
         }
         job->type->encode_row(x, importance, job->type->values, block_of(job, row0 + lane, col));
         read_grid(job, row0 + lane, col);

@@ -60,14 +60,32 @@ static const vise_option quant_options[] = {
      .initial = "0.05",
      .value = "F",
      .help = "gptq: fraction of the mean diagonal added to the Gram matrix"},
+    {.name = "asymmetric",
+     .type = VISE_OPTION_NUMBER,
+     .offset = offsetof(vise_quant_config, asymmetric),
+     .min = 0.0,
+     .max = 1.0,
+     .initial = "0",
+     .value = "ALPHA",
+     .help = "gptq: correct ALPHA of the error that was made upstream: linears come as near as they can to their "
+             "outputs in the model as it was, which is walked beside (GPTAQ, arXiv:2504.02692; 0: not, 1: all of it)"},
+    {.name = "residual",
+     .type = VISE_OPTION_NUMBER,
+     .offset = offsetof(vise_quant_config, residual),
+     .min = 0.0,
+     .max = 1.0,
+     .initial = "0",
+     .value = "BETA",
+     .help = "gptq with --asymmetric: let linears that add to the residual stream make up for BETA of what it lacks, "
+             "too (arXiv:2509.06297)"},
     {.name = "actorder",
      .type = VISE_OPTION_CHOICE,
      .offset = offsetof(vise_quant_config, actorder),
-     .choices = "static|none",
+     .choices = "static|group-aware|none",
      .initial = "static",
      .value = "HOW",
-     .help =
-         "gptq: solve columns by falling activation, groups kept in place (static), or from left to right"},
+     .help = "gptq: solve columns by falling activation, groups kept in place (static), group after group, by falling "
+             "activation within (group-aware), or from left to right (none)"},
     {.name = "range",
      .type = VISE_OPTION_CHOICE,
      .offset = offsetof(vise_quant_config, range),
@@ -75,7 +93,7 @@ static const vise_option quant_options[] = {
      .initial = "auto",
      .value = "OF",
      .help = "gptq: take group ranges from the original weights, or from those updated so far (integers: with "
-             "--actorder none); auto: updated for GGUF types, else original"},
+             "--actorder group-aware or none); auto: updated for GGUF types, else original"},
     VISE_ROTATE_OPTION(offsetof(vise_quant_config, rotate)),
     {.name = "smooth",
      .type = VISE_OPTION_NUMBER,
@@ -483,6 +501,11 @@ vise_status vise_quant_plan(vise_pass_run *run, vise_error *err)
     const char *name = config->scheme != NULL ? config->scheme : "int4-g128"; /* the kind that a target is of */
     const vise_mixture *mixture = vise_mixture_find(name);
     vise_quant_rules rules;
+    if (config->asymmetric > 0.0 && run->method != &vise_method_gptq)
+        return VISE_FAIL(err, VISE_EUSAGE, "--asymmetric corrects what --method gptq solves for, not %s",
+                         run->method->name);
+    if (config->residual > 0.0 && !(config->asymmetric > 0.0))
+        return VISE_FAIL(err, VISE_EUSAGE, "--residual goes with --asymmetric");
     VISE_TRY(vise_quant_rules_parse(&config->set, run->arena, &rules, err));
     if (mixture != NULL) {
         VISE_TRY(plan_mixture(run, mixture, &rules, err));
@@ -499,10 +522,10 @@ vise_status vise_quant_plan(vise_pass_run *run, vise_error *err)
     bool has_otherwise = config->otherwise != NULL;
     if (has_otherwise && strcmp(config->otherwise, "float") != 0)
         VISE_TRY(vise_scheme_parse(config->otherwise, &otherwise, err));
-    if (strcmp(config->range, "updated") == 0 && strcmp(config->actorder, "none") != 0 && !has_blocks)
+    if (strcmp(config->range, "updated") == 0 && strcmp(config->actorder, "static") == 0 && !has_blocks)
         return VISE_FAIL(err, VISE_EUSAGE,
-                         "--range updated goes with --actorder none: ranges of updated weights follow the "
-                         "order of columns");
+                         "--range updated goes with --actorder group-aware or none: ranges of updated weights follow "
+                         "the order of columns");
     for (size_t i = 0; i < run->model->count; i++) {
         if (!run->selected[i])
             continue;

@@ -25,6 +25,8 @@ typedef struct vise_quant_config {
     const char *range;    /* "auto", "original", "updated" */
     const char *actorder; /* "static", "none" */
     double damp;
+    double asymmetric; /* GPTAQ's alpha; 0: none */
+    double residual;   /* the same for what the residual stream lacks */
     const char *rotate;   /* "none", "r1", "r1+r2" */
     double smooth;        /* SmoothQuant's alpha; 0: none */
     double outlier_threshold; /* LLM.int8: of inputs */

@@ -84,6 +84,9 @@ static_rotated quant $MODEL --method gptq --scheme int8-channel+int8-tensor --ro
 cache quant $MODEL --kv-scheme fp8-e4m3-tensor ${calibration[*]}
 cache_head quant $MODEL --method gptq --scheme int8-channel+int8-token --kv-scheme int8-head ${calibration[*]}
 gptq_updated quant $MODEL --method gptq --scheme int4-g4 --actorder none --range updated ${calibration[*]}
+gptq_group_aware quant $MODEL --method gptq --scheme int4-g4 --actorder group-aware ${calibration[*]}
+gptq_updated_aware quant $MODEL --method gptq --scheme int4-g4 --actorder group-aware --range updated ${calibration[*]}
+gptq_asymmetric quant $MODEL --method gptq --scheme int4-g32 --otherwise int8-channel --asymmetric 0.5 --residual 0.5 ${calibration[*]}
 gptq_mse quant $MODEL --method gptq --scheme int4-g4 --clip mse ${calibration[*]}
 made_gptq quant IN/made --include model.layers.0.* --method gptq --scheme int4-g128 ${calibration[*]}
 made_gptq_q4_k quant IN/made --include model.layers.0.*_proj --exclude *down_proj --method gptq --scheme q4_k ${calibration[*]}
@@ -139,11 +142,12 @@ for level in "${levels[@]}"; do
     VISE_CPU=$level make_all "$folder/$level" --threads 2
     [ "$level" = "$base" ] && continue
     while read -r name rest; do
-        [[ $name == gptq_updated* ]] && continue # ranges follow the errors: the scales differ, not only codes
+        # ranges follow the errors: the scales differ, not only codes
+        [[ $name == gptq_updated* || $name == gptq_asymmetric ]] && continue
         expect "$base and $level: 85 % of the weights of $name" \
             "$tools/check_pattern" "$folder/$base/$name" same "$folder/$level/$name" 0.85
     done <<<"$runs"
-    for name in gptq gptq_packed gptq_updated gptq_updated_q4_0 wanda_pattern; do
+    for name in gptq gptq_packed gptq_updated gptq_updated_aware gptq_updated_q4_0 gptq_asymmetric wanda_pattern; do
         a=$(ppl "$folder/$base/$name") b=$(ppl "$folder/$level/$name")
         expect "$base and $level: perplexity of $name, $a and $b" close "$a" "$b" 0.02
     done

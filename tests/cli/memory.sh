@@ -100,6 +100,8 @@ rm -rf "$folder/vocabulary"
 smallest "rtn" quant "$folder/small" --scheme int4-g128
 smallest "pack" convert "$folder/small" --pack
 smallest "gptq" quant "$folder/small" --method gptq --scheme int4-g128 --calibration examples/text/calib.txt --samples 16 --length 256
+smallest "gptq beside the model as it was" quant "$folder/small" --method gptq --scheme int3-g128 --asymmetric 1 \
+    --include 'model.layers.[01].*' --calibration examples/text/calib.txt --samples 4 --length 256
 smallest "wanda, gptq and evaluation" run "$folder/recipe.json"
 
 if [ "${VISE_TEST_LARGE:-0}" = 1 ]; then

@@ -25,6 +25,7 @@ done
 # Asymmetric grids hold zero too; no code of a kept weight is forced away from it, so they keep at most 2.
 for quant in '"method": "gptq", "scheme": "int4-g4"' '"method": "gptq", "scheme": "int4-channel"' \
     '"method": "gptq", "scheme": "int3-g4-asym"' '"method": "gptq", "scheme": "int4-g4", "actorder": "none", "range": "updated"' \
+    '"method": "gptq", "scheme": "int4-g4", "asymmetric": 1, "actorder": "group-aware", "range": "updated"' \
     '"method": "gptq", "scheme": "int4-g32", "otherwise": "int8-channel", "clip": "mse"' \
     '"method": "rtn", "scheme": "int4-g4-asym"' '"method": "rtn", "scheme": "int8-tensor"'; do
     recipe '"method": "wanda", "pattern": "2:4"' "$quant" true

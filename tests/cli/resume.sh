@@ -78,6 +78,7 @@ put_recipe() {
 }
 put_recipe calibrated "$PWD/$MODEL" 'int8-channel+int8-token", "kv_scheme": "int8-head' false
 put_recipe packed "$PWD/$MODEL" 'int4-g4-asym", "kv_scheme": "fp8-e4m3-tensor' true
+sed -i 's/"int4-g4-asym",/& "asymmetric": 1,/' "$folder/packed.json" # the model as it was is walked again, too
 
 step=1
 [ "${CONF:-release}" = asan ] && step=5

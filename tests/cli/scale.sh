@@ -1,5 +1,5 @@
 #!/bin/bash
-# --smooth and --method awq: better than without, the same for any number of threads, refused where they mean nothing.
+# --smooth, --method awq and --asymmetric: better than without, the same for any number of threads, refused where they mean nothing.
 set -u
 . tests/cli/cli.bash
 text=examples/text/test.txt
@@ -25,6 +25,18 @@ check "awq" 0 "" "*" quant "$MODEL" -o "$folder/awq" --scheme int4-g32 --otherwi
 expect "awq below rtn" below "$(divergence "$folder/awq")" "$(divergence "$folder/rtn")"
 check "under a memory bound" 0 "" "*" quant "$MODEL" -o "$folder/bound" --scheme int4-g32 --otherwise int4-g4 --method awq "${calibration[@]}" --threads 2 --memory 150MB -q
 expect "the same bytes for any number of threads" cmp "$folder/awq/model.safetensors" "$folder/bound/model.safetensors"
+
+gptq=(--scheme int3-g4 --method gptq "${calibration[@]}" --samples 32 -q)
+check "gptq" 0 "" "*" quant "$MODEL" -o "$folder/gptq" "${gptq[@]}"
+check "gptq that corrects the error made upstream" 0 "" "*" quant "$MODEL" -o "$folder/corrected" "${gptq[@]}" --asymmetric 1
+expect "lowers the divergence" below "$(divergence "$folder/corrected")" "$(divergence "$folder/gptq")"
+check "and what the residual stream lacks" 0 "" "*" quant "$MODEL" -o "$folder/stream" "${gptq[@]}" --asymmetric 1 --residual 1
+expect "lowers the divergence, too" below "$(divergence "$folder/stream")" "$(divergence "$folder/gptq")"
+check "which goes with the other" 2 "" "--residual goes with" quant "$MODEL" -o "$folder/x" "${gptq[@]}" --residual 1
+check "what is not solved is not corrected" 2 "" "--method gptq" quant "$MODEL" -o "$folder/x" --scheme int4-g4 --method awq \
+    --asymmetric 1 "${calibration[@]}"
+check "ranges of updated weights scattered" 2 "" "--actorder group-aware" quant "$MODEL" -o "$folder/x" --scheme int4-g4 \
+    --method gptq --actorder static --range updated "${calibration[@]}"
 
 check "smoothing without text" 2 "" "--smooth needs calibration text" quant "$MODEL" -o "$folder/x" --scheme int8 --smooth 0.5
 check "awq without text" 2 "" "needs calibration text" quant "$MODEL" -o "$folder/x" --scheme int4-g32 --method awq

@@ -385,6 +385,69 @@ static void test_stacked_experts(void **state)
     help_remove(folder);
 }
 
+/* A block of experts beside itself, but that one expert's `up` is twice as large, which doubles its inner values: what
+ * differs there is they themselves. Where the router beside chooses others nothing does. */
+static void test_experts_beside(void **state)
+{
+    static int32_t ids[] = {1, 5, 10, 0, 2, 7, 3, 9, 4, 6, 8, 1};
+    static float gate_up[MOE_EXPERTS * 2 * MOE_FFN * MOE_HIDDEN], down[MOE_EXPERTS * MOE_HIDDEN * MOE_FFN];
+    const vise_windows windows = {.ids = ids, .count = 2, .length = 6};
+    const char *folder = make_moe(false, 0, gate_up, down);
+    vise_model *model = NULL;
+    machine m;
+    (void)state;
+    start(&m);
+    OK(vise_model_open(folder, &model, &help_error));
+    for (int routed_apart = 0; routed_apart < 2; routed_apart++) {
+        vise_stream *stream[2];
+        vise_block block[2];
+        vise_block_stats stats;
+        for (int i = 0; i < 2; i++) {
+            OK(vise_stream_open(model, &windows, UINT64_MAX, m.workers, m.pool, &stream[i], &help_error));
+            OK(vise_block_load(model, 0, m.workers, m.pool, &block[i], &help_error));
+        }
+        float *up = block[1].weight[vise_config_slot(VISE_ROLE_EXPERT_UP, 1)];
+        float *router = block[1].weight[vise_config_slot(VISE_ROLE_ROUTER, 0)];
+        for (int i = 0; i < MOE_FFN * MOE_HIDDEN; i++)
+            up[i] *= 2.0f;
+        for (int i = 0; routed_apart && i < MOE_EXPERTS * MOE_HIDDEN; i++)
+            router[i] = -router[i];
+        const vise_beside beside = {&block[1], stream[1]};
+        OK(vise_block_measure_beside(model, &block[0], &beside, VISE_BOTH_HALVES, stream[0], m.backend,
+                                     VISE_STAT_GRAM | VISE_STAT_CROSS,
+                                     1u << VISE_INPUT_EXPERT | 1u << VISE_INPUT_EXPERT_DOWN, &stats, &help_error));
+        float most = 0.0f, least = 1.0f;
+        for (int expert = 0; expert < MOE_EXPERTS; expert++) {
+            const vise_input_stats *in = &stats.input[vise_config_input(VISE_INPUT_EXPERT, expert)];
+            const vise_input_stats *inner = &stats.input[vise_config_input(VISE_INPUT_EXPERT_DOWN, expert)];
+            assert_true(inner->tokens > 0 && inner->width == MOE_FFN);
+            for (int64_t i = 0; i < in->width * in->width; i++)
+                assert_true(in->cross[i] == 0.0f);
+            for (int64_t i = 0; i < MOE_FFN; i++)
+                for (int64_t j = i; j < MOE_FFN; j++) {
+                    const float gram = inner->gram[i * MOE_FFN + j], cross = inner->cross[i * MOE_FFN + j];
+                    if (expert != 1)
+                        assert_true(cross == 0.0f);
+                    else if (!routed_apart)
+                        assert_true(fabsf(cross - gram) <= 1e-6f + 1e-4f * fabsf(gram));
+                    if (expert == 1 && i == j) {
+                        most = fmaxf(most, cross / gram);
+                        least = fminf(least, cross / gram);
+                    }
+                }
+        }
+        assert_true(routed_apart ? least >= 0.0f && least < 0.9f && most <= 1.001f : least > 0.999f);
+        vise_block_stats_deinit(&stats);
+        for (int i = 0; i < 2; i++) {
+            vise_block_unload(&block[i]);
+            vise_stream_close(stream[i]);
+        }
+    }
+    vise_model_close(model);
+    stop(&m);
+    help_remove(folder);
+}
+
 /* ---- names and configurations ------------------------------------------------------------------------------------ */
 
 /* The names that LayerNorm's parameters had in the first BERTs. */
@@ -497,6 +560,7 @@ int main(void)
         cmocka_unit_test(test_decoder_classes),
         cmocka_unit_test(test_projected_embedding),
         cmocka_unit_test(test_stacked_experts),
+        cmocka_unit_test(test_experts_beside),
         cmocka_unit_test(test_gamma_and_beta),
         cmocka_unit_test(test_among_others),
     };

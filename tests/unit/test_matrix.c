@@ -110,6 +110,45 @@ static void test_gram(void **state)
     }
 }
 
+static void test_cross(void **state)
+{
+    (void)state;
+    static const int64_t cases[][3] = {{1, 1, 1}, {5, 3, 7}, {700, 17, 5}, {300, 105, 352}, {257, 20, 1100}};
+    vise_error err = {0};
+    for (size_t s = 0; s < sizeof cases / sizeof cases[0]; s++) {
+        const int64_t rows = cases[s][0], m = cases[s][1], n = cases[s][2];
+        float *x = random_floats(rows * (m + 3), 4), *y = random_floats(rows * (n + 1), 5);
+        double *expected = malloc((size_t)(m * n) * sizeof *expected);
+        assert_non_null(expected);
+        for (int64_t e = 0; e < m * n; e++) {
+            expected[e] = 1.0;
+            for (int64_t r = 0; r < rows; r++)
+                expected[e] += (double)x[r * (m + 3) + e / n] * (double)y[r * (n + 1) + e % n];
+        }
+        for (int level = 0; level <= (int)vise_cpu_highest(); level++) {
+            float *first = NULL;
+            for (int threads = 0; threads <= 3; threads++) {
+                test_backend t = open_backend((vise_cpu_level)level, threads);
+                float *g = malloc((size_t)(m * n) * sizeof *g);
+                assert_non_null(g);
+                for (int64_t e = 0; e < m * n; e++)
+                    g[e] = 1.0f;
+                must(t.b->matrix->cross(t.b, rows, m, n, x, m + 3, y, n + 1, g, n, &err), &err);
+                assert_close(g, expected, m * n, 1e-6 * (double)(rows + 4), "cross", rows, m, threads);
+                if (first == NULL)
+                    first = copy_floats(g, m * n);
+                assert_same_bits(first, g, (size_t)(m * n) * sizeof *g, "threads");
+                free(g);
+                close_backend(&t);
+            }
+            free(first);
+        }
+        free(x);
+        free(y);
+        free(expected);
+    }
+}
+
 /* Inside a task of the same workers: the same bits. */
 typedef struct nested {
     vise_backend *b;
@@ -152,6 +191,7 @@ static void test_nothing_to_do(void **state)
     must(t.b->matrix->gemm_nn(t.b, 5, 0, 5, NULL, 5, NULL, 5, 0.0f, &c, 5, &err), &err);
     must(t.b->matrix->gram(t.b, 0, 1, NULL, 1, &c, &err), &err);
     must(t.b->matrix->gram(t.b, 1, 0, NULL, 1, &c, &err), &err);
+    must(t.b->matrix->cross(t.b, 0, 1, 1, NULL, 1, NULL, 1, &c, 1, &err), &err);
     assert_true(c == 7.0f);
     close_backend(&t);
 }
@@ -190,6 +230,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_products_at_every_level),
         cmocka_unit_test(test_gram),
+        cmocka_unit_test(test_cross),
         cmocka_unit_test(test_nested),
         cmocka_unit_test(test_nothing_to_do),
         cmocka_unit_test(test_devices),

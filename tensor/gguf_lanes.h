@@ -240,9 +240,17 @@ LANE_FUNCTION lanes peaks(int n, const lanes *x, lanes *peak)
 
 enum { CANDIDATES = 3 }; /* that are tried side by side */
 
+/* Which clamps of levels to [-range, range - 1] change anything: with an inverse scale of (range + k / 10) / |peak| all
+ * of them lie within range + k / 10, up to a rounding far below a tenth. */
+typedef enum clamps {
+    CLAMP_NONE, /* k <= -6 */
+    CLAMP_HIGH, /* k <= 4 */
+    CLAMP_BOTH
+} clamps;
+
 /* sum w x l and sum w l^2 of the levels that each of `count` inverse scales gives. */
-LANE_FUNCTION void signed_products(int n, int count, float range, const lanes *x, const lanes *w, const lanes *wx,
-                                   const lanes *inverse, lanes *sum_xl, lanes *sum_ll)
+LANE_FUNCTION void signed_products(int n, int count, float range, clamps needed, const lanes *x, const lanes *w,
+                                   const lanes *wx, const lanes *inverse, lanes *sum_xl, lanes *sum_ll)
 {
     for (int c = 0; c < count; c++)
         sum_xl[c] = sum_ll[c] = all(0.0f);
@@ -250,7 +258,11 @@ LANE_FUNCTION void signed_products(int n, int count, float range, const lanes *x
     for (int i = 0; i < n; i++)
 #pragma GCC unroll 4
         for (int c = 0; c < count; c++) {
-            const lanes level = level_of(inverse[c] * x[i], -range, range - 1.0f);
+            lanes level = GGUF_ROUND(inverse[c] * x[i]);
+            if (needed == CLAMP_BOTH)
+                level = GGUF_MAX(level, all(-range));
+            if (needed != CLAMP_NONE)
+                level = GGUF_MIN(level, all(range - 1.0f));
             sum_xl[c] += wx[i] * level;
             sum_ll[c] += w[i] * level * level;
         }
@@ -271,16 +283,23 @@ LANE_FUNCTION void fit_signed(int n, int runs, int top, const float *x, const fl
     }
     const masks lives = ~(peaks(n, values, &peak) < 1e-15f);
     lanes candidate[CANDIDATES] = {-range / peak}, sum_xl[CANDIDATES], sum_ll[CANDIDATES];
-    signed_products(n, 1, range, values, weights, weighted, candidate, sum_xl, sum_ll);
+    signed_products(n, 1, range, CLAMP_HIGH, values, weights, weighted, candidate, sum_xl, sum_ll);
     inverse = candidate[0];
     scale = choose(sum_ll[0] != 0.0f, sum_xl[0] / sum_ll[0], all(0.0f));
     best = scale * sum_xl[0];
     for (int k = -9; k <= 9; k += CANDIDATES + (k == -3)) { /* all but 0 */
         for (int c = 0; c < CANDIDATES; c++)
             candidate[c] = -(range + 0.1f * (float)(k + c)) / peak;
-        signed_products(n, CANDIDATES, range, values, weights, weighted, candidate, sum_xl, sum_ll);
+        if (k + CANDIDATES <= -5)
+            signed_products(n, CANDIDATES, range, CLAMP_NONE, values, weights, weighted, candidate, sum_xl, sum_ll);
+        else if (k + CANDIDATES <= 5)
+            signed_products(n, CANDIDATES, range, CLAMP_HIGH, values, weights, weighted, candidate, sum_xl, sum_ll);
+        else
+            signed_products(n, CANDIDATES, range, CLAMP_BOTH, values, weights, weighted, candidate, sum_xl, sum_ll);
         for (int c = 0; c < CANDIDATES; c++) {
             const masks better = (sum_ll[c] > 0.0f) & (sum_xl[c] * sum_xl[c] > best * sum_ll[c]);
+            if (!GGUF_ANY(better))
+                continue;
             inverse = choose(better, candidate[c], inverse);
             scale = choose(better, sum_xl[c] / sum_ll[c], scale);
             best = choose(better, scale * sum_xl[c], best);

@@ -203,7 +203,15 @@ static void put_text(maker *m, const char *key, const char *text)
     vise_json_put_text(m->w, text);
 }
 
-static void put_added(maker *m, bool roberta)
+/* Phi-3's tokens take the white space behind them, which its files do not tell; llama.cpp goes by the name, too. */
+static bool takes_space(const maker *m, const char *text)
+{
+    return strcmp(m->architecture, "phi3") == 0 && strcmp(text, "<unk>") != 0 && strcmp(text, "<s>") != 0 &&
+           strcmp(text, "<|endoftext|>") != 0;
+}
+
+/* spm: of sentencepiece's vocabularies. */
+static void put_added(maker *m, bool roberta, bool spm)
 {
     vise_json_key(m->w, "added_tokens");
     vise_json_array(m->w);
@@ -217,7 +225,7 @@ static void put_added(maker *m, bool roberta)
         put_text(m, "content", text_at(m, (int64_t)id));
         put_flag(m, "single_word", false);
         put_flag(m, "lstrip", roberta && (int64_t)id == m->ids[MASK]);
-        put_flag(m, "rstrip", false);
+        put_flag(m, "rstrip", spm && takes_space(m, text_at(m, (int64_t)id)));
         put_flag(m, "normalized", false);
         put_flag(m, "special", type != USER_DEFINED);
         vise_json_object_end(m->w);
@@ -293,13 +301,13 @@ static void put_template(maker *m, int64_t front, int64_t back, bool bert)
     vise_json_object_end(m->w);
 }
 
-static void begin(maker *m, bool roberta)
+static void begin(maker *m, bool roberta, bool spm)
 {
     vise_json_object(m->w);
     put_text(m, "version", "1.0");
     put_raw(m, "truncation", "null");
     put_raw(m, "padding", "null");
-    put_added(m, roberta);
+    put_added(m, roberta, spm);
 }
 
 static void begin_model(maker *m, const char *type)
@@ -414,7 +422,7 @@ static vise_status put_sides(maker *m, const char *text, size_t left, size_t len
 static void put_pieces_around(maker *m, bool prefix)
 {
     const char *mark = "{\"type\":\"Replace\",\"pattern\":" SPACE_PATTERN ",\"content\":\"" SPACE_MARK "\"}";
-    begin(m, false);
+    begin(m, false, true);
     if (prefix)
         put_raw(m, "normalizer",
                 "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":\"" SPACE_MARK
@@ -551,7 +559,7 @@ static vise_status make_bytes(maker *m)
     const int64_t front = m->ids[CLS] >= 0 ? m->ids[CLS] : m->ids[BOS],
                   back = m->ids[SEP] >= 0 ? m->ids[SEP] : m->ids[EOS];
     const bool roberta = strcmp(m->architecture, "bert") == 0 && front >= 0 && back >= 0;
-    begin(m, roberta);
+    begin(m, roberta, false);
     put_raw(m, "normalizer", cutter->nfc ? "{\"type\":\"NFC\"}" : "null");
     put_split(m, cutter, prefix);
     vise_json_key(m->w, "post_processor");
@@ -599,7 +607,7 @@ static vise_status make_words(maker *m)
                          : m->ids[SEP] < 0 ? "stands behind texts ([SEP])"
                                            : "stands for what is unknown ([UNK])");
     m->ids[BOS] = m->ids[EOS] = -1;
-    begin(m, false);
+    begin(m, false, false);
     vise_json_key(m->w, "normalizer");
     vise_json_object(m->w);
     put_text(m, "type", "BertNormalizer");
@@ -697,14 +705,22 @@ static vise_status from_gguf(const char *model, const vise_gguf *gguf, bool may_
                              vise_error *err)
 {
     const char *why;
-    vise_buf text;
+    vise_buf text, config;
     vise_buf_init(&text, FILE_MAX);
-    vise_status status = vise_gguf_tokenizer_write(gguf, &text, NULL, &why, err);
+    vise_buf_init(&config, FILE_MAX);
+    vise_status status = vise_gguf_tokenizer_write(gguf, &text, &config, &why, err);
     if (status == VISE_OK && why != NULL && !may_lack)
         status = VISE_FAIL(err, VISE_EUSAGE, "%s: no tokenizer can be made of the metadata: %s; text needs one", model,
                            why);
     if (status == VISE_OK && why == NULL)
         status = vise_tokenizer_from_text(model, text.data, text.length, out, err);
+    if (status == VISE_OK && *out != NULL)
+        status = vise_tokenizer_keep_config(*out, model, config.data, err);
+    if (status != VISE_OK) {
+        vise_tokenizer_close(*out);
+        *out = NULL;
+    }
+    vise_buf_deinit(&config);
     vise_buf_deinit(&text);
     return status;
 }

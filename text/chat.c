@@ -90,6 +90,21 @@ static vise_status read_file(vise_chat *chat, const char *folder, vise_error *er
     return status;
 }
 
+static vise_status finish(const vise_chat *chat, const char *folder, vise_error *err)
+{
+    if (chat->plain == NULL)
+        return VISE_FAIL(
+            err, VISE_EUSAGE,
+            "%s has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json), "
+            "so messages have no text. Put the template of the model's family there, or give lines with "
+            "\"text\" or \"input_ids\"",
+            folder);
+    if (vise_jinja_uses_date(chat->plain) && getenv("SOURCE_DATE_EPOCH") == NULL)
+        vise_warn("%s: the chat template writes today's date; set SOURCE_DATE_EPOCH for one that stays",
+                  folder);
+    return VISE_OK;
+}
+
 static vise_status read_folder(vise_chat *chat, const char *folder, vise_error *err)
 {
     static const struct {
@@ -112,20 +127,24 @@ static vise_status read_folder(vise_chat *chat, const char *folder, vise_error *
         vise_free(path);
         VISE_TRY(status);
     }
-    if (chat->plain == NULL)
-        return VISE_FAIL(
-            err, VISE_EUSAGE,
-            "%s has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json), "
-            "so messages have no text. Put the template of the model's family there, or give lines with "
-            "\"text\" or \"input_ids\"",
-            folder);
-    if (vise_jinja_uses_date(chat->plain) && getenv("SOURCE_DATE_EPOCH") == NULL)
-        vise_warn("%s: the chat template writes today's date; set SOURCE_DATE_EPOCH for one that stays",
-                  folder);
-    return VISE_OK;
+    return finish(chat, folder, err);
 }
 
-vise_status vise_chat_open(const char *folder, vise_chat **out, vise_error *err)
+/* The same of what a tokenizer_config.json says. */
+static vise_status read_config(vise_chat *chat, const char *name, const char *text, vise_error *err)
+{
+    cJSON *json = NULL;
+
+    VISE_TRY(vise_json_parse(name, text, strlen(text), &json, err));
+    vise_status status = read_tokens(chat, json, err);
+    if (status == VISE_OK)
+        status = read_template(chat, name, json, err);
+    cJSON_Delete(json);
+    return status == VISE_OK ? finish(chat, name, err) : status;
+}
+
+/* config NULL: `place` is a folder; else a name for it. */
+static vise_status open_chat(const char *place, const char *config, vise_chat **out, vise_error *err)
 {
     vise_chat *chat;
     vise_status status;
@@ -133,14 +152,26 @@ vise_status vise_chat_open(const char *folder, vise_chat **out, vise_error *err)
     *out = NULL;
     VISE_TRY(vise_calloc(1, sizeof *chat, (void **)&chat, err));
     chat->tokens = cJSON_CreateObject();
-    status = chat->tokens != NULL ? read_folder(chat, folder, err)
-                                  : VISE_FAIL(err, VISE_ERESOURCE, "out of memory");
+    if (chat->tokens == NULL)
+        status = VISE_FAIL(err, VISE_ERESOURCE, "out of memory");
+    else
+        status = config != NULL ? read_config(chat, place, config, err) : read_folder(chat, place, err);
     if (status != VISE_OK) {
         vise_chat_close(chat);
         return status;
     }
     *out = chat;
     return VISE_OK;
+}
+
+vise_status vise_chat_open(const char *folder, vise_chat **out, vise_error *err)
+{
+    return open_chat(folder, NULL, out, err);
+}
+
+vise_status vise_chat_open_config(const char *name, const char *config, vise_chat **out, vise_error *err)
+{
+    return open_chat(name, config, out, err);
 }
 
 void vise_chat_close(vise_chat *chat)

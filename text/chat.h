@@ -17,6 +17,9 @@ typedef struct vise_chat vise_chat;
 /* VISE_EUSAGE, saying what to do, for a folder without a chat template; VISE_EUNSUPPORTED for a template that asks
  * for what is not held (text/jinja.h). */
 VISE_MUST_USE vise_status vise_chat_open(const char *folder, vise_chat **out, vise_error *err);
+/* The same from the text of a tokenizer_config.json; name opens errors. */
+VISE_MUST_USE vise_status vise_chat_open_config(const char *name, const char *config, vise_chat **out,
+                                                vise_error *err);
 void vise_chat_close(vise_chat *chat);
 
 /* Appends the text of one line of a .jsonl: an object with "messages", and perhaps "tools", "documents" and

@@ -69,19 +69,21 @@ static vise_status add_ids(reader *r, const char *name, const cJSON *list, vise_
 /* A conversation: its tokens are those of its text, less a BOS that the template puts in front. */
 static vise_status add_messages(reader *r, const char *name, const cJSON *line, vise_error *err)
 {
-    const char *folder = r->tokenizer != NULL ? vise_tokenizer_folder(r->tokenizer) : NULL;
+    const char *folder = r->tokenizer != NULL ? vise_tokenizer_folder(r->tokenizer) : NULL, *whose = NULL;
+    const char *config = r->tokenizer != NULL ? vise_tokenizer_config(r->tokenizer, &whose) : NULL;
     int32_t bos = r->tokenizer != NULL ? vise_tokenizer_bos(r->tokenizer) : -1;
     vise_ids *ids = &r->stream->ids;
     size_t before = ids->count;
     vise_status status;
     vise_buf text;
 
-    if (folder == NULL)
+    if (folder == NULL && config == NULL)
         return VISE_FAIL(
             err, VISE_EUSAGE,
             "%s: messages need a tokenizer and its chat template beside the model; input_ids do not", name);
     if (r->chat == NULL)
-        VISE_TRY(vise_chat_open(folder, &r->chat, err));
+        VISE_TRY(folder != NULL ? vise_chat_open(folder, &r->chat, err)
+                                : vise_chat_open_config(whose, config, &r->chat, err));
     vise_buf_init(&text, VISE_CHAT_BYTES_MAX);
     status = vise_chat_render(r->chat, name, line, &text, err);
     if (status == VISE_OK)

@@ -160,6 +160,8 @@ void vise_tokenizer_close(vise_tokenizer *tokenizer)
     vise_free(tokenizer->is_added);
     vise_free(tokenizer->is_special);
     vise_free(tokenizer->folder);
+    vise_free(tokenizer->name);
+    vise_free(tokenizer->config);
     vise_free(tokenizer);
 }
 
@@ -456,6 +458,21 @@ int32_t vise_tokenizer_size(const vise_tokenizer *tokenizer)
 const char *vise_tokenizer_folder(const vise_tokenizer *tokenizer)
 {
     return tokenizer->folder;
+}
+
+vise_status vise_tokenizer_keep_config(vise_tokenizer *tokenizer, const char *name, const char *config, vise_error *err)
+{
+    vise_free(tokenizer->name);
+    vise_free(tokenizer->config);
+    tokenizer->name = tokenizer->config = NULL;
+    VISE_TRY(vise_strdup(name, &tokenizer->name, err));
+    return vise_strdup(config, &tokenizer->config, err);
+}
+
+const char *vise_tokenizer_config(const vise_tokenizer *tokenizer, const char **name)
+{
+    *name = tokenizer->name;
+    return tokenizer->config;
 }
 
 const char *vise_tokenizer_token(const vise_tokenizer *tokenizer, int32_t id)

@@ -34,6 +34,10 @@ VISE_MUST_USE vise_status vise_tokenizer_is_in(const char *folder, bool *found, 
 /* From the text of a tokenizer.json; name opens every error. */
 VISE_MUST_USE vise_status vise_tokenizer_from_text(const char *name, const char *text, size_t length,
                                                    vise_tokenizer **out, vise_error *err);
+/* Keeps what a tokenizer_config.json would say of a tokenizer from no folder: conversations use its chat template and
+ * its tokens. name opens their errors. */
+VISE_MUST_USE vise_status vise_tokenizer_keep_config(vise_tokenizer *tokenizer, const char *name, const char *config,
+                                                     vise_error *err);
 void vise_tokenizer_close(vise_tokenizer *tokenizer);
 
 /* Appends the ids of text, without the tokens that the post-processor adds. Thread-safe for one tokenizer. */
@@ -62,6 +66,8 @@ int32_t vise_tokenizer_bos(const vise_tokenizer *tokenizer);
 int32_t vise_tokenizer_size(const vise_tokenizer *tokenizer);
 /* Where it came from; NULL: from no folder. */
 const char *vise_tokenizer_folder(const vise_tokenizer *tokenizer);
+/* What was kept of it, and by which name; NULL: nothing. */
+const char *vise_tokenizer_config(const vise_tokenizer *tokenizer, const char **name);
 /* As in the vocabulary; NULL: none. */
 const char *vise_tokenizer_token(const vise_tokenizer *tokenizer, int32_t id);
 /* True if both have the same tokens under the same ids, else *id is the first that differs. */

@@ -70,6 +70,7 @@ typedef struct vise_text_scratch {
 
 struct vise_tokenizer {
     char *folder; /* NULL: made from a text */
+    char *name, *config; /* of such a one: where it is from, and its tokenizer_config.json; NULL: none */
     vise_vocab vocab;
     vise_model_kind kind;
     vise_bpe bpe;

@@ -67,16 +67,23 @@ vocabulary=../shared/tokenizers/gpt2
 if [ -d $vocabulary ]; then
     "${BUILD:-build/release}/tools/make_model" "$folder/words" --hidden 32 --ffn 64 --layers 1 --vocab 50257 --tied
     rm "$folder/words/tokenizer.json"
+    sed -i 's/_token_id": *[0-9]*/_token_id": 50256/g' "$folder/words/config.json"
     cp $vocabulary/vocab.json $vocabulary/merges.txt "$folder/words"
+    cat >"$folder/words/tokenizer_config.json" <<'END'
+{"tokenizer_class": "GPT2Tokenizer", "eos_token": "<|endoftext|>", "chat_template": "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }}{{ eos_token }}\n{% endfor %}"}
+END
+    echo '{"messages": [{"role": "user", "content": "Who was there?"}, {"role": "assistant", "content": "A fox, and nobody else."}]}' >"$folder/chat.jsonl"
     check "a model with a tokenizer" 0 '*' '*' convert "$folder/words" -o "$folder/words.gguf" -q
     for model in words words.gguf; do
         check "text through $model" 0 '"perplexity"' '*' eval "$folder/$model" --text examples/text/test.txt --length 64 --samples 2 --json -q
         grep -o '"after": [0-9.]*' "$folder/stdout" | head -n 1 >"$folder/$model.ppl"
         check "an importance matrix of $model" 0 '*' '*' imatrix "$folder/$model" --text examples/text/calib.txt --length 64 --samples 2 -o "$folder/$model.im" -q
+        check "messages through $model" 0 '"perplexity"' '*' eval "$folder/$model" --text "$folder/chat.jsonl" --length 16 --json -q
+        grep -o '"after": [0-9.]*' "$folder/stdout" | head -n 1 >>"$folder/$model.ppl"
         check "text from $model" 0 '*' '*' generate "$folder/$model" --prompt 'Once upon' --tokens 4 --json -q
         grep -o '"prompt_ids": *[^]]*' "$folder/stdout" >"$folder/$model.ids"
     done
-    expect "the file's tokenizer gives the same figure" cmp "$folder/words.ppl" "$folder/words.gguf.ppl"
+    expect "the file's tokenizer gives the same figures, through its chat template too" cmp "$folder/words.ppl" "$folder/words.gguf.ppl"
     expect "and the same ids" cmp "$folder/words.ids" "$folder/words.gguf.ids"
     check "calibration by it" 0 '*' '*' quant "$folder/words.gguf" -o "$folder/words-q" --scheme int4-g32 --calibration examples/text/calib.txt --length 64 --samples 2 -q
     expect "files of the tokenizer are written" test -e "$folder/words-q/tokenizer.json" -a -e "$folder/words-q/tokenizer_config.json"

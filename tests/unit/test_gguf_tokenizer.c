@@ -287,6 +287,8 @@ static void test_small(void **state)
         {SPM, {.eos = 0}, "ab", "1 7 5 "},              /* the score of the first beats that of ab */
         {SPM, {.eos = 0}, "b<x>A", "1 3 5 8 3 2 "},     /* a byte, and a token that was added */
         {SPM, {.add_bos = 1}, "ab", "7 5 "},
+        {SPM, {.eos = 0}, "a<x> b", "1 7 8 3 3 5 "},
+        {SPM, {.architecture = "phi3"}, "a<x> b", "1 7 8 3 5 "}, /* whose tokens take the space behind them */
         /* a byte that is none stands for itself */
         {SPM, {.tokens = {"<unk>", "<s>", "<0x-1>", MARK, "a", "b", "ab", MARK "a", "<x>", "y"}}, "A", "1 3 0 "},
         {BPE, {.eos = 0}, "ab ab<e>", "2 4 5 "},

@@ -148,10 +148,12 @@ static void put_facts(const vise_model *model, const char *path, vise_buf *out)
     vise_buf_addf(out, "%s: %s, %s parameters, %s\n", path,
                   model->model_type ? model->model_type : "unknown family",
                   count_text(parameters_of(model), parameters), vise_format_size(file_bytes(source), size));
-    vise_buf_addf(out, "  %zu tensors in %zu %sfile%s, layout %s%s\n", model->count, vise_source_files(source),
+    const vise_cache_type *cache = vise_layout_cache(source);
+    vise_buf_addf(out, "  %zu tensors in %zu %sfile%s, layout %s%s%s%s\n", model->count, vise_source_files(source),
                   strcmp(vise_source_format(source), "torch") == 0 ? "torch " : "",
                   vise_source_files(source) == 1 ? "" : "s", vise_store_layout(model->store)->name,
-                  vise_source_is_packed(source) ? ", packed" : "");
+                  vise_source_is_packed(source) ? ", packed" : "", cache ? ", key-value cache " : "",
+                  cache ? cache->name : "");
     if (!model->arch) {
         vise_buf_add_text(
             out, "  no architecture table: passes that need weights alone work, calibration does not\n");
@@ -273,6 +275,8 @@ static void put_json(const vise_model *model, const char *path, const vise_memor
     vise_json_put_bool(&to, model->arch != NULL);
     member_text(&to, "format", vise_source_format(source));
     member_text(&to, "layout", vise_store_layout(model->store)->name);
+    if (vise_layout_cache(source))
+        member_text(&to, "kv_cache", vise_layout_cache(source)->name);
     vise_json_key(&to, "packed");
     vise_json_put_bool(&to, vise_source_is_packed(source));
     member_count(&to, "parameters", parameters_of(model));

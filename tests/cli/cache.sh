@@ -16,6 +16,7 @@ kl() { "$VISE" eval "$1" --reference "$MODEL" --text examples/text/test.txt --sa
 cache "the cache alone" 0 "kv cache     int8-head, 320 B a token" "" "" --kv-scheme int8-head "${text[@]}"
 expect "keeps weights" sh -c "'$VISE' inspect '$out' | grep -q 'q_proj .* f32 '"
 expect "and has a scale for keys and for values of each layer" has 10 "$out/model.safetensors"
+check "inspect tells" 0 "layout compressed-tensors, key-value cache int8-head" "" inspect "$out"
 expect "costs accuracy" awk "BEGIN { exit !($(kl "$out") > 1e-5) }"
 expect "but not with --weights-only" awk "BEGIN { exit $(kl "$out" --weights-only) != 0 }"
 expect "the report tells" grep -q '"kv_cache": "int8-head"' "$out/report.json"

@@ -5,6 +5,7 @@
 
 Each MODEL, and one that is made at random, is written as FOLDER/<model>/<recipe>.
 """
+import json
 import os
 import sys
 
@@ -51,12 +52,37 @@ def write(source, folder):
             print(f"wrote {os.path.relpath(out, folder)}", flush=True)
 
 
+CACHES = {"fp8-e4m3-tensor": ("float", "tensor"), "fp8-e4m3-head": ("float", "attn_head"), "int8-tensor": ("int", "tensor"),
+          "int8-head": ("int", "attn_head")}
+
+
+def write_caches(folder):
+    """Scales of the key-value cache alone, in float32; of one layer: llm-compressor measures the others on the float model,
+    vise behind the quantized cache of those in front. The windows lie beside the source."""
+    source = os.path.join(folder, "source")
+    common.make_llama(source, seed=22, hidden_size=128, intermediate_size=256, num_hidden_layers=1)
+    rows = common.sample_rows(transformers.AutoModelForCausalLM.from_pretrained(source), 16, 64)
+    with open(os.path.join(source, "rows.jsonl"), "w") as file:
+        file.writelines(json.dumps({"input_ids": row}) + "\n" for row in rows.tolist())
+    data = torch.utils.data.DataLoader([{"input_ids": row, "attention_mask": torch.ones_like(row)} for row in rows])
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=Tokenizer(BPE()))
+    for name, (kind, strategy) in CACHES.items():
+        cache = {"num_bits": 8, "type": kind, "strategy": strategy, "dynamic": False, "symmetric": True,
+                 "observer": "static_minmax"}  # the default is a moving average
+        model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+        oneshot(model=model, recipe=QuantizationModifier(ignore=["lm_head"], targets=[], kv_cache_scheme=cache), dataset=data,
+                processor=tokenizer, num_calibration_samples=len(rows), max_seq_length=64)
+        model.save_pretrained(os.path.join(folder, name), save_compressed=True)
+        print(f"wrote {name}", flush=True)
+
+
 def main():
     folder, models = sys.argv[1], sys.argv[2:]
     made = os.path.join(folder, "made")
     common.make_llama(os.path.join(made, "source"), seed=21, dtype=torch.bfloat16, hidden_size=128, intermediate_size=256,
                       num_hidden_layers=2)
     write(os.path.join(made, "source"), made)
+    write_caches(os.path.join(folder, "cache"))
     for model in models:
         write(model, os.path.join(folder, os.path.basename(model.rstrip("/"))))
 

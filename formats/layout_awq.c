@@ -116,7 +116,7 @@ static vise_status awq_store(const vise_spelling *weight, int64_t row0, const vi
 /* ---- the config ---------------------------------------------------------------------------------------- */
 
 /* Its loaders leave a module alone when its name has one of these texts in it. */
-static vise_status put_left_alone(vise_json_writer *w, const vise_spelling *weights, size_t n, vise_error *err)
+static vise_status put_not_converted(vise_json_writer *w, const vise_spelling *weights, size_t n, vise_error *err)
 {
     vise_json_key(w, "modules_to_not_convert");
     vise_json_array(w);
@@ -130,7 +130,7 @@ static vise_status put_left_alone(vise_json_writer *w, const vise_spelling *weig
                     "%s stays as it is, but its name is part of %s, which is quantized: layout awq cannot "
                     "tell them apart; use layout gptq or compressed-tensors",
                     weights[i].module, weights[j].module);
-        vise_json_put_text(w, weights[i].module);
+        vise_put_left_alone(w, weights[i].module);
     }
     vise_json_array_end(w);
     return VISE_OK;
@@ -169,7 +169,7 @@ static vise_status awq_config(const vise_spelling *weights, size_t n, vise_buf *
     vise_json_put_bool(&w, true);
     vise_json_key(&w, "version");
     vise_json_put_text(&w, "gemm");
-    VISE_TRY(put_left_alone(&w, weights, n, err));
+    VISE_TRY(put_not_converted(&w, weights, n, err));
     vise_json_object_end(&w);
     return vise_buf_check(buf, "quantization_config", err);
 }

@@ -201,7 +201,7 @@ vise_status vise_ct_config(const vise_spelling *weights, size_t n, vise_buf *buf
     vise_json_array(&w);
     for (size_t i = 0; i < n; i++)
         if (weights[i].is_linear && !weights[i].scheme.type)
-            vise_json_put_text(&w, weights[i].module);
+            vise_put_left_alone(&w, weights[i].module);
     vise_json_array_end(&w);
     vise_json_key(&w, "config_groups");
     vise_json_object(&w);

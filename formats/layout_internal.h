@@ -93,6 +93,9 @@ VISE_MUST_USE vise_status vise_block_scales_load(const vise_source *source, size
  * as "language_model.model.X" or "model.X": configurations may tell it by either name. Empty for other names. */
 void vise_module_among_others(const char *module, char name[VISE_MODULE_TEXT]);
 
+/* A linear that stays as it is, on a list of such: GPT-NeoX's head is stored as embed_out, and called lm_head since
+ * version 5 of transformers, so that the list has both. */
+void vise_put_left_alone(vise_json_writer *w, const char *module);
 /* The list of linears that stay floats, for loaders that leave a module alone whose name begins or ends with an entry;
  * VISE_EUNSUPPORTED where that cannot tell them apart. */
 VISE_MUST_USE vise_status vise_put_skipped(vise_json_writer *w, const char *key, const vise_spelling *weights, size_t n,

@@ -287,6 +287,13 @@ void vise_module_among_others(const char *module, char name[VISE_MODULE_TEXT])
     }
 }
 
+void vise_put_left_alone(vise_json_writer *w, const char *module)
+{
+    vise_json_put_text(w, module);
+    if (strcmp(module, "embed_out") == 0)
+        vise_json_put_text(w, "lm_head");
+}
+
 vise_status vise_put_skipped(vise_json_writer *w, const char *key, const vise_spelling *weights, size_t n,
                              vise_error *err)
 {
@@ -304,7 +311,7 @@ vise_status vise_put_skipped(vise_json_writer *w, const char *key, const vise_sp
                     "%s stays as it is, but %s, which is quantized, begins or ends with that name: transformers cannot "
                     "tell them apart; quantize both, or neither, or use layout compressed-tensors",
                     left, weights[j].module);
-        vise_json_put_text(w, left);
+        vise_put_left_alone(w, left);
     }
     vise_json_array_end(w);
     return VISE_OK;

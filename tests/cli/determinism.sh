@@ -88,10 +88,15 @@ gptq_group_aware quant $MODEL --method gptq --scheme int4-g4 --actorder group-aw
 gptq_updated_aware quant $MODEL --method gptq --scheme int4-g4 --actorder group-aware --range updated ${calibration[*]}
 gptq_asymmetric quant $MODEL --method gptq --scheme int4-g32 --otherwise int8-channel --asymmetric 0.5 --residual 0.5 ${calibration[*]}
 gptq_mse quant $MODEL --method gptq --scheme int4-g4 --clip mse ${calibration[*]}
+awq quant $MODEL --method awq --scheme int4-g4-asym ${calibration[*]}
+awq_channel quant $MODEL --method awq --scheme int8-channel+int8-token ${calibration[*]}
+smooth quant $MODEL --method gptq --scheme int4-g4 --smooth 0.5 ${calibration[*]}
+smooth_static quant $MODEL --method rtn --scheme int8-channel+int8-tensor --smooth 0.75 ${calibration[*]}
 made_gptq quant IN/made --include model.layers.0.* --method gptq --scheme int4-g128 ${calibration[*]}
 made_gptq_q4_k quant IN/made --include model.layers.0.*_proj --exclude *down_proj --method gptq --scheme q4_k ${calibration[*]}
 made_gptq_q4_0 quant IN/made --include model.layers.0.* --method gptq --scheme q4_0 --range original ${calibration[*]}
 gptq_updated_q4_0 quant $MODEL --include *_proj --exclude *down_proj --method gptq --scheme q4_0 ${calibration[*]}
+gptq_updated_iq4_nl quant $MODEL --method gptq --scheme iq4_nl --otherwise float ${calibration[*]}
 gptq_packed quant IN/packed --method gptq --scheme int3-g4 --max-shard-size 100KB ${calibration[*]}
 demo run examples/demo.json"
 
@@ -136,18 +141,21 @@ close() { awk -v a="$1" -v b="$2" -v f="$3" 'BEGIN { d = a - b; if (d < 0) d = -
 # A solver whose sums differ in the last bits may round a weight the other way, then those that take up its error, then what
 # every linear behind them sees. Measured: 3 % of the codes of a small model, 8 % of one of random weights, 0.4 % of perplexity (as
 # much as another draw of the calibration windows). A wrong kernel changes most codes and multiplies perplexity.
-runs=$(grep -E '^(wanda|sparsegpt|gptq|made)' <<<"$calibrated")
+runs=$(grep -E '^(wanda|sparsegpt|gptq|made|awq|smooth)' <<<"$calibrated")
 base=${levels[0]}
 for level in "${levels[@]}"; do
     VISE_CPU=$level make_all "$folder/$level" --threads 2
     [ "$level" = "$base" ] && continue
     while read -r name rest; do
-        # ranges follow the errors: the scales differ, not only codes
-        [[ $name == gptq_updated* || $name == gptq_asymmetric ]] && continue
+        case $name in
+        gptq_updated* | gptq_asymmetric) continue ;; # ranges follow the errors: the scales differ, not only codes
+        awq* | smooth*) continue ;;                 # so do those of channels, by what was measured
+        esac
         expect "$base and $level: 85 % of the weights of $name" \
             "$tools/check_pattern" "$folder/$base/$name" same "$folder/$level/$name" 0.85
     done <<<"$runs"
-    for name in gptq gptq_packed gptq_updated gptq_updated_aware gptq_updated_q4_0 gptq_asymmetric wanda_pattern; do
+    for name in gptq gptq_packed gptq_updated gptq_updated_aware gptq_updated_q4_0 gptq_updated_iq4_nl gptq_asymmetric awq \
+        awq_channel smooth smooth_static wanda_pattern; do
         a=$(ppl "$folder/$base/$name") b=$(ppl "$folder/$level/$name")
         expect "$base and $level: perplexity of $name, $a and $b" close "$a" "$b" 0.02
     done

@@ -87,6 +87,11 @@ walk "GGUF" $((5 * step)) quant "$MODEL" --scheme q8_0 --otherwise float
 walk "packed" $((2 * step)) convert "$MODEL" --dtype bf16 --pack --max-shard-size 150KB
 walk "calibrated" $((4 * step)) run "$folder/calibrated.json"
 walk "calibrated and packed" $((4 * step)) run "$folder/packed.json"
+text=(--calibration examples/text/calib.txt --samples 4 --length 64)
+walk "scaled channels" $((12 * step)) quant "$MODEL" --scheme int4-g4 --method awq "${text[@]}" --max-shard-size 100KB
+walk "smoothed, inputs with static scales" $((12 * step)) quant "$MODEL" --scheme int8-channel+int8-tensor --smooth 0.5 \
+    --method rtn "${text[@]}" --max-shard-size 100KB
+walk "GGUF, calibrated" $((12 * step)) quant "$MODEL" --scheme q4_0-mix --method gptq "${text[@]}"
 "$VISE" convert "$MODEL" -o "$folder/old" --dtype f16 -q
 old=$(sums "$folder/old")
 walk "replacing" $((2 * step)) quant "$MODEL" --scheme int8 --max-shard-size 100KB

@@ -31,7 +31,8 @@ def ids_file(model, n, length):
 def quantized(source, rows, scheme, method, calibration, *more, expect=None):
     folder = path("quantized")
     static = scheme.endswith("+int8-tensor")
-    options = ["--calibration", calibration, "--samples", "24", "--length", "96"] if method == "gptq" or static else []
+    needs_text = method in ("gptq", "awq") or static or "--smooth" in more
+    options = ["--calibration", calibration, "--samples", "24", "--length", "96"] if needs_text else []
     vise("quant", source, "-o", folder, "--scheme", scheme, "--method", method, *options, *more, "--force")
     return compare(folder, rows, expect, static)
 
@@ -70,6 +71,18 @@ def one_model(name, folder, calibration, schemes, more=()):
             check(f"compressed-tensors {name} {scheme} {method}", quantized, folder, rows, scheme, method, calibration,
                   *more)
     return rows, calibration
+
+
+SMOOTH = ("--smooth", "0.5")
+METHODS = [("int4-g32", "awq"), ("int4-g32-asym", "awq"), ("int3-g128-asym", "hqq"), ("int2-g32", "hqq"),
+           ("int4-channel-asym", "hqq"), ("int4-g32", "gptq", *SMOOTH), ("int8-channel+int8-token", "rtn", *SMOOTH),
+           ("int8-channel+int8-token", "awq")]
+
+
+def other_methods(name, folder, rows, calibration, methods):
+    for scheme, method, *more in methods:
+        check(f"compressed-tensors {name} {scheme} {' '.join((method, *more))}", quantized, folder, rows, scheme, method,
+              calibration, *more)
 
 
 def fixture():
@@ -124,18 +137,21 @@ check("compressed-tensors file of llm-compressor", fixture)
 # One layer: where codes of activations flip, the flip stays at its position.
 one = path("one-layer")
 make_llama(one, seed=11, hidden_size=128, intermediate_size=256, num_hidden_layers=1)
-one_model("one layer", one, None, ["int8-channel+int8-token", "int8-channel+int8-tensor"])
+rows, calibration = one_model("one layer", one, None, ["int8-channel+int8-token", "int8-channel+int8-tensor"])
+other_methods("one layer", one, rows, calibration, [("int8-channel+int8-tensor", "rtn", *SMOOTH)])
 
 untied = path("untied")
 make_llama(untied, seed=12, hidden_size=128, intermediate_size=256, num_hidden_layers=2)
 rows, calibration = one_model("untied", untied, None, SCHEMES)
 everything_else(untied, rows, calibration)
+other_methods("untied", untied, rows, calibration, METHODS)
 
 biased = path("biased")
 make_llama(biased, seed=13, hidden_size=128, intermediate_size=256, num_hidden_layers=2, attention_bias=True, mlp_bias=True,
            tie_word_embeddings=True, dtype=torch.bfloat16)
-one_model("biases, tied, bfloat16", biased, None, ["int4-g32", "int2-g32-asym", "int8-channel+int8-token",
+rows, calibration = one_model("biases, tied, bfloat16", biased, None, ["int4-g32", "int2-g32-asym", "int8-channel+int8-token",
                                                 "int8-channel+int8-tensor"])
+other_methods("biases, tied, bfloat16", biased, rows, calibration, METHODS[:1] + METHODS[5:7])
 
 half = path("half")
 make_llama(half, seed=14, hidden_size=128, intermediate_size=256, num_hidden_layers=2, dtype=torch.float16)

@@ -11,6 +11,7 @@ import transformers
 
 TYPES = ["q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "tq1_0",
          "tq2_0", "mxfp4", "q4_k_m"]
+FED = ["q8_0", "q4_0", "q5_1", "q2_k", "q3_k", "q4_k", "q6_k", "iq4_nl", "iq4_xs", "q4_k_m"]  # by --method gptq
 SIZES = dict(vocab_size=96, hidden_size=256, intermediate_size=512, num_hidden_layers=2, num_attention_heads=8,
              num_key_value_heads=4)
 
@@ -27,8 +28,8 @@ NAMES = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.
          "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
 
 
-def same_values(scheme, model):
-    vise("quant", model, "-o", path("q.gguf"), "--scheme", scheme, "--force")
+def same_values(scheme, model, *method):
+    vise("quant", model, "-o", path("q.gguf"), "--scheme", scheme, *method, "--force")
     vise("convert", path("q.gguf"), "-o", path("back"), "--dequantize", "--dtype", "f32", "--force")
     ours = load_file(os.path.join(path("back"), "model.safetensors"))
     tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(path("q.gguf")).tensors}
@@ -43,9 +44,9 @@ def same_values(scheme, model):
     return worst <= 1e-6, f"{count} matrices, off by {worst:.0e} at most"
 
 
-def same_logits(scheme, model, rows):
+def same_logits(scheme, model, rows, *method):
     folder = path("loads-" + scheme)
-    kind = ["convert", model, "--dtype", "f16"] if scheme == "f16" else ["quant", model, "--scheme", scheme]
+    kind = ["convert", model, "--dtype", "f16"] if scheme == "f16" else ["quant", model, "--scheme", scheme, *method]
     vise(*kind, "-o", folder, "--layout", "gguf", "--force")
     config = transformers.AutoConfig.from_pretrained(folder)
     loaded, info = transformers.LlamaForCausalLM.from_pretrained(
@@ -63,6 +64,15 @@ def main():
         check(f"gguf decodes {scheme}", same_values, scheme, path("model"))
     for scheme in ("f16", "q8_0", "q4_k_m"):
         check(f"transformers loads {scheme}", same_logits, scheme, path("model"), rows)
+    with open(path("rows.jsonl"), "w") as file:
+        file.writelines(f'{{"input_ids": {row}}}\n' for row in sample_rows(model, 8, 64, seed=5).tolist())
+    text = ["--calibration", path("rows.jsonl"), "--samples", "8", "--length", "64"]
+    gptq = ["--method", "gptq", *text]
+    for scheme in FED:
+        check(f"gguf decodes {scheme} gptq", same_values, scheme, path("model"), *gptq)
+    for scheme in ("q4_0", "q2_k"):
+        check(f"transformers loads {scheme} gptq", same_logits, scheme, path("model"), rows, *gptq)
+    check("transformers loads q5_k gptq, smoothed", same_logits, "q5_k", path("model"), rows, *gptq, "--smooth", "0.5")
     finish()
 
 

@@ -76,10 +76,11 @@ def values(codes, zeros, scales, g_idx):
 UNPACK = {"gptq": (unpack_gptq, 1), "gptq-v2": (unpack_gptq, 2), "awq": (unpack_awq, 0)}
 
 
-def unpacked(source, scheme, layout):
+def unpacked(source, scheme, layout, method="rtn"):
     bits = int(scheme[3])
     unpack, version = UNPACK[layout]
-    vise("quant", source, "-o", path("q"), "--scheme", scheme, "--layout", layout, "--force")
+    text = [] if method in ("rtn", "hqq") else ["--calibration", path("rows.jsonl"), "--samples", "8", "--length", "64"]
+    vise("quant", source, "-o", path("q"), "--scheme", scheme, "--layout", layout, "--method", method, *text, "--force")
     vise("convert", path("q"), "-o", path("ct"), "--layout", "compressed-tensors", "--force")
     vise("convert", path("q"), "-o", path("f"), "--dequantize", "--dtype", "f32", "--force")
     tensors, compressed, plain = stored(path("q")), stored(path("ct")), stored(path("f"))
@@ -139,6 +140,13 @@ for layout, schemes in {"gptq": ("int2-g32", "int3-g32", "int4-g32", "int4-g128"
                         "awq": ("int4-g32-asym", "int4-g128-asym", "int4-g64")}.items():
     for scheme in schemes:
         check(f"{layout} {scheme} unpacked", unpacked, model, scheme, layout)
+with open(path("rows.jsonl"), "w") as file:
+    file.writelines(f'{{"input_ids": {row}}}\n' for row in
+                    torch.randint(3, 96, (8, 64), generator=torch.Generator().manual_seed(3)).tolist())
+for layout, scheme, method in (("awq", "int4-g32-asym", "awq"), ("awq", "int4-g128", "awq"), ("awq", "int4-g32-asym", "hqq"),
+                               ("awq", "int4-g32-asym", "gptq"), ("gptq", "int4-g32", "awq"), ("gptq", "int3-g32", "hqq"),
+                               ("gptq-v2", "int2-g32-asym", "gptq")):
+    check(f"{layout} {scheme} {method} unpacked", unpacked, model, scheme, layout, method)
 check("gptq and all the others, int4-g32-asym", around, model, "int4-g32-asym",
       ("gptq", "awq", "compressed-tensors", "gptq-v2"))
 check("gptq and all the others, int4-g128", around, model, "int4-g128", ("gptq", "gptq-v2", "compressed-tensors"))

@@ -5,8 +5,8 @@
 #
 #   tests/interop/run.sh [CHECK...]     check_logits, check_architectures, check_generate, check_compressed, check_gptq,
 #                                       check_gguf, check_gguf_read, check_gguf_tokenizer, check_bnb, check_floats,
-#                                       check_rotation, check_placement, check_safetensors, check_torch, check_solver,
-#                                       check_protocols, check_chat, check_tasks, tokenizer_ids
+#                                       check_rotation, check_scale, check_placement, check_safetensors, check_torch,
+#                                       check_solver, check_protocols, check_chat, check_tasks, tokenizer_ids
 set -u
 cd "$(dirname "$0")/../.." || exit 2
 . tests/interop/venv.sh
@@ -15,7 +15,7 @@ export VISE=${VISE:-build/vise} BUILD=${BUILD:-build/release} HF_HUB_OFFLINE=1 P
 checks=("$@")
 [ $# -gt 0 ] || checks=(check_safetensors check_torch check_logits check_architectures check_generate check_compressed
                         check_gptq check_gguf check_gguf_read check_gguf_tokenizer check_bnb check_floats check_rotation
-                        check_placement check_solver check_protocols check_chat check_tasks tokenizer_ids)
+                        check_scale check_placement check_solver check_protocols check_chat check_tasks tokenizer_ids)
 venv build/venv tests/interop/requirements.txt || { echo "interop: no virtual environment" >&2; exit 1; }
 
 passed=0 failed=0 skipped=0

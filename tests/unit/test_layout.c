@@ -260,6 +260,26 @@ static void test_config_text(void **state)
     vise_buf_deinit(&text);
 }
 
+/* GPT-NeoX's head, by both of its names. */
+static void test_head_names(void **state)
+{
+    (void)state;
+    static const char *const rows[][2] = {{"compressed-tensors", "int4-g32"},
+                                          {"awq", "int4-g32"},
+                                          {"bitsandbytes", "nf4"},
+                                          {"fp8", "fp8-e4m3-128x128"}};
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+        vise_spelling weights[] = {{.module = "a", .dtype = VISE_DTYPE_BF16, .is_linear = true},
+                                   {.module = "embed_out", .dtype = VISE_DTYPE_BF16, .is_linear = true}};
+        vise_buf text;
+        vise_buf_init(&text, 1 << 20);
+        OK(vise_scheme_parse(rows[r][1], &weights[0].scheme, &help_error));
+        OK(vise_layout_find(rows[r][0])->config(weights, 2, &text, &help_error));
+        assert_non_null(strstr(text.data, ":[\"embed_out\",\"lm_head\"]"));
+        vise_buf_deinit(&text);
+    }
+}
+
 /* ---- reading ---------------------------------------------------------------------------------- */
 
 static const struct {
@@ -514,8 +534,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_scheme),    cmocka_unit_test(test_golden_words),
         cmocka_unit_test(test_old_zero_points), cmocka_unit_test(test_spell_refuses),
-        cmocka_unit_test(test_config_text),     cmocka_unit_test(test_patterns),
-        cmocka_unit_test(test_bad_configs),     cmocka_unit_test(test_int_quantized),
+        cmocka_unit_test(test_config_text),     cmocka_unit_test(test_head_names),
+        cmocka_unit_test(test_patterns),        cmocka_unit_test(test_bad_configs),
+        cmocka_unit_test(test_int_quantized),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -143,8 +143,23 @@ vise_status vise_gptq_v2_config(const vise_spelling *weights, size_t n, vise_buf
 
 /* ---- recognised ---------------------------------------------------------------------------------------- */
 
+/* auto-round tells its packing by a name of its own: "auto_round" alone stores zero points as they are. */
+static bool is_plain_auto_round(const cJSON *config)
+{
+    return vise_config_is_method(config, "auto_round") &&
+           strcmp(vise_config_text(config, "packing_format"), "auto_round") == 0 &&
+           strcmp(vise_config_text(config, "data_type"), "int") == 0;
+}
+
+static bool is_gptq(const cJSON *config)
+{
+    return vise_config_is_method(config, "gptq") || is_plain_auto_round(config);
+}
+
 static const char *checkpoint_format(const cJSON *config)
 {
+    if (!vise_starts_with(vise_config_text(config, "quant_method"), "gptq"))
+        return is_plain_auto_round(config) ? "gptq_v2" : "gptq";
     const char *format = vise_config_text(config, "checkpoint_format");
     return *format                               ? format
            : *vise_config_text(config, "format") ? vise_config_text(config, "format")
@@ -154,13 +169,13 @@ static const char *checkpoint_format(const cJSON *config)
 bool vise_gptq_v2_recognise(const vise_source *source)
 {
     const cJSON *config = vise_quantization_config(source);
-    return vise_config_is_method(config, "gptq") && strcmp(checkpoint_format(config), "gptq_v2") == 0;
+    return is_gptq(config) && strcmp(checkpoint_format(config), "gptq_v2") == 0;
 }
 
 bool vise_gptq_v1_recognise(const vise_source *source)
 {
     const cJSON *config = vise_quantization_config(source);
-    return vise_config_is_method(config, "gptq") && strcmp(checkpoint_format(config), "gptq_v2") != 0;
+    return is_gptq(config) && strcmp(checkpoint_format(config), "gptq_v2") != 0;
 }
 
 /* ---- found --------------------------------------------------------------------------------------------- */
@@ -264,8 +279,6 @@ static vise_status scan(const vise_source *source, vise_arena *arena, vise_found
     const char *path = vise_source_config_path(source), *format = checkpoint_format(config);
     int64_t bits = 4;
     VISE_TRY(vise_json_int(path, config, "bits", true, 1, 64, &bits, err));
-    if (!vise_starts_with(vise_config_text(config, "quant_method"), "gptq"))
-        format = "gptq"; /* auto-round says its packing elsewhere */
     if (strcmp(format, "gptq") != 0 && strcmp(format, "gptq_v2") != 0)
         return VISE_FAIL(
             err, VISE_EUNSUPPORTED,

@@ -233,11 +233,22 @@ static void test_zero_of_zero(void **state)
 #define AWQ(more)                                                                                            \
     "{\"quantization_config\": {\"quant_method\": \"awq\", \"bits\": 4, \"group_size\": 32" more "}}"
 
-/* A zero point of 0 in version 1, as a subtraction of whole words leaves it. */
+#define AUTO_ROUND(packing, type)                                                                            \
+    "{\"quantization_config\": {\"quant_method\": \"auto-round\", \"packing_format\": \"" packing                \
+    "\", \"data_type\": \"" type "\", \"bits\": 4, \"group_size\": 32, \"sym\": false}}"
+
+/* A zero point of 0 in version 1, as a subtraction of whole words leaves it; and auto-round's packings. */
 static void test_borrowed_zero(void **state)
 {
     (void)state;
-    static const uint8_t wanted[8] = {0, 8, 15, 1, 0, 0, 2, 3};
+    static const struct {
+        const char *config, *layout;
+        uint8_t zeros[8];
+    } rows[] = {
+        {CONFIG(", \"sym\": false"), "gptq", {0, 8, 15, 1, 0, 0, 2, 3}},
+        {AUTO_ROUND("auto_round:auto_gptq", "int"), "gptq", {0, 8, 15, 1, 0, 0, 2, 3}},
+        {AUTO_ROUND("auto_round", "int"), "gptq-v2", {15, 6, 14, 0, 15, 14, 0, 2}},
+    };
     static uint32_t qweight[4 * 8], qzeros[] = {0x20ef0e6f};
     static uint16_t scales[8];
     for (int i = 0; i < 8; i++)
@@ -253,13 +264,17 @@ static void test_borrowed_zero(void **state)
     float values[8 * 32];
     OK(vise_pool_new(0, &pool, &help_error));
     help_safetensors(folder, "model.safetensors", NULL, tensors, 3);
-    help_write_text(folder, "config.json", CONFIG(", \"sym\": false"));
-    OK(vise_store_open(folder, &store, &help_error));
-    assert_string_equal(vise_store_layout(store)->name, "gptq");
-    OK(vise_store_read_f32(store, 0, 0, 8, values, pool, &help_error));
-    for (int i = 0; i < 8 * 32; i++)
-        assert_int_equal((int)values[i], -wanted[i / 32]);
-    vise_store_close(store);
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+        help_write_text(folder, "config.json", rows[r].config);
+        OK(vise_store_open(folder, &store, &help_error));
+        assert_string_equal(vise_store_layout(store)->name, rows[r].layout);
+        OK(vise_store_read_f32(store, 0, 0, 8, values, pool, &help_error));
+        for (int i = 0; i < 8 * 32; i++)
+            assert_int_equal((int)values[i], -rows[r].zeros[i / 32]);
+        vise_store_close(store);
+    }
+    help_write_text(folder, "config.json", AUTO_ROUND("auto_round", "mx_fp"));
+    FAILS(VISE_EUNSUPPORTED, "auto-round", vise_store_open(folder, &store, &help_error));
     help_write_text(folder, "config.json", CONFIG(", \"sym\": true")); /* which it is not */
     OK(vise_store_open(folder, &store, &help_error));
     FAILS(VISE_EFORMAT, "symmetric", vise_store_read_f32(store, 0, 0, 8, values, pool, &help_error));

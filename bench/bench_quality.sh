@@ -3,7 +3,8 @@
 # the rise of mean NLL over four calibrations, KL divergence, top-1 agreement, and the rise that peers reached by the same
 # protocol: windows of <|bos|> + 255 tokens, calibration on 128 consecutive windows that begin at window 0, 128, 256, 384,
 # evaluation on the first 256 windows of the validation text; linears of the blocks only, scales in bf16. Peers:
-# llm-compressor 0.14; AutoRound 0.16 with 200 iterations, which learns by gradients.
+# llm-compressor 0.14; GPTQModel 7.7; AutoRound 0.16 with 200 iterations, which learns by gradients. Rows peer-... run the
+# latter two here, when they are asked for and make interop-peers has made their virtual environments (bench/peers/quantize.py).
 #
 #   bench/bench_quality.sh [ROW ...]      rows whose names begin so (default: all)
 #                                         SHARED=FOLDER, VISE=PROGRAM, SKIPS="0 128"
@@ -63,12 +64,42 @@ wanda-50|llm-compressor 0.0303|prune --sparsity 0.5 --method wanda
 wanda-2:4|llm-compressor 0.0901|prune --pattern 2:4 --method wanda
 sparsegpt-50|llm-compressor 0.0210|prune --sparsity 0.5 --method sparsegpt
 sparsegpt-2:4|llm-compressor 0.0572|prune --pattern 2:4 --method sparsegpt
+peer-gptqmodel-int4-g128||peer gptq int4-g128
+peer-gptqmodel-int3-g128||peer gptq int3-g128
+peer-gptqmodel-int2-g32||peer gptq int2-g32
+peer-gptqmodel-int2-g32-asym||peer gptq int2-g32-asym
+peer-gptaq-int4-g128||peer gptaq int4-g128
+peer-gptaq-int3-g128||peer gptaq int3-g128
+peer-gptaq-int2-g32||peer gptaq int2-g32
+peer-gptaq-int2-g32-asym||peer gptaq int2-g32-asym
+peer-autoround-int4-g128||peer autoround int4-g128
+peer-autoround-int3-g128||peer autoround int3-g128
+peer-autoround-int2-g32||peer autoround int2-g32
+peer-autoround-int2-g32-asym||peer autoround int2-g32-asym
 ROWS
 }
 
-measured() { # bits, NLL before and after, KL divergence, top-1 agreement
+peer_python() { # the interpreter of METHOD's virtual environment
+    case $1 in autoround) echo "$PWD/build/venv-autoround/bin/python" ;; *) echo "$PWD/build/venv-gptqmodel/bin/python" ;; esac
+}
+
+peer() { # METHOD SCHEME SKIP: leaves the model in $work/out, and the bits of a weight with its scale and zero point
+    rm -rf "$work/out" "$work/peer"
+    local python top=$PWD # it leaves logs where it runs
+    python=$(peer_python "$1")
+    (cd "$work" && "$python" "$top/bench/peers/quantize.py" "$1" "$(realpath "$top/$model")" \
+        "$(realpath "$top/$books/calib.txt")" "$3" 128 "$2" "$PWD/peer") >"$work/peer.log" 2>&1 || { tail -n 3 "$work/peer.log" >&2; return 1; }
+    mv "$(dirname "$(find "$work/peer" -name config.json | head -n 1)")" "$work/out"
+    awk -v scheme="$2" 'BEGIN { split(scheme, part, "-"); bits = substr(part[1], 4); group = substr(part[2], 2)
+        printf "%.3f ", bits + (16 + (part[3] == "asym" ? bits : 0)) / group }'
+}
+
+bits() { # of a weight that our run has quantized
     awk -F '[:,]' '/"bytes_before"/ && !before { before = $2 } /"bytes_after"/ && !after { after = $2 }
         END { printf "%.3f ", before ? 16 * after / before : 16 }' "$work/out/report.json"
+}
+
+measured() { # NLL before and after, KL divergence, top-1 agreement
     "$vise" eval "$work/out" --reference "$model" --text "$books/valid.txt" --length 256 --samples 256 --json --quiet |
         awk -F '[:,]' '/"perplexity"/ { inside = 1 } inside && /"before"/ { before = log($2) }
             inside && /"after"/ { after = log($2); inside = 0 }
@@ -90,13 +121,23 @@ echo "| method and scheme | bits | rise of NLL, mean [lowest - highest] | KL | t
 echo "|---|---|---|---|---|---|"
 rows | while IFS='|' read -r name peers arguments; do
     chosen "$name" "$@" || continue
+    case $name in peer-*) [ $# -gt 0 ] || continue ;; esac
     read -r pass rest <<<"$arguments"
     skips=${SKIPS:-0 128 256 384}
     case $name in rtn-* | hqq-* | magnitude-*) skips=0 ;; esac
+    if [ "$pass" = peer ] && [ ! -x "$(peer_python "${rest% *}")" ]; then
+        echo "$name: skipped, no $(peer_python "${rest% *}"); make interop-peers makes it" >&2
+        continue
+    fi
     for skip in $skips; do
         # shellcheck disable=SC2086
-        "$vise" "$pass" "$model" $rest -o "$work/out" --force --quiet --calibration "$books/calib.txt" --length 256 \
-            --samples 128 --windows first --skip "$skip" 2>/dev/null
+        if [ "$pass" = peer ]; then
+            peer $rest "$skip"
+        else
+            "$vise" "$pass" "$model" $rest -o "$work/out" --force --quiet --calibration "$books/calib.txt" --length 256 \
+                --samples 128 --windows first --skip "$skip" 2>/dev/null
+            bits
+        fi
         measured
     done | awk -v name="$name" -v peers="$peers" '
         { r = $3 - $2; bits = $1; s += r; kl += $4; top += $5

@@ -197,7 +197,9 @@ def fine_grained(source, rows, scheme):
 
 def theirs(folder):
     rows = torch.randint(3, 60, (4, 48), generator=torch.Generator().manual_seed(2))
-    return loaded(folder, rows, 7)
+    groups = config_of(folder)["quantization_config"]["config_groups"].values()
+    static = any((group.get("input_activations") or {}).get("dynamic") is False for group in groups)
+    return loaded(folder, rows, 7, static)
 
 
 WEIGHTS = ["fp8-e4m3-tensor", "fp8-e4m3-channel", "fp8-e4m3-g32", "fp8-e4m3-128x128", "fp8-e4m3-48x96", "mxfp8", "mxfp4",

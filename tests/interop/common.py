@@ -155,3 +155,14 @@ def make_llama(folder, seed=0, dtype=torch.float32, max_shard_size="5GB", **conf
     model = model.to(dtype)
     model.save_pretrained(folder, max_shard_size=max_shard_size)
     return model.float().eval()
+
+
+def source_for_peers(folder):
+    """What other quantizers are given: a folder with a model, and a tokenizer that they ask for and never use; and rows of
+    ids to calibrate with."""
+    from tokenizers import Tokenizer, models
+    source = os.path.join(folder, "source")
+    model = make_llama(source, seed=21, dtype=torch.bfloat16, hidden_size=128, intermediate_size=256, num_hidden_layers=2)
+    words = Tokenizer(models.WordLevel({f"t{i}": i for i in range(model.config.vocab_size)}, unk_token="t0"))
+    transformers.PreTrainedTokenizerFast(tokenizer_object=words, bos_token="t1", eos_token="t2", pad_token="t2").save_pretrained(source)
+    return source, sample_rows(model, 16, 64, seed=3)

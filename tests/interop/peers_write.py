@@ -3,7 +3,8 @@
 
     build/venv-lc/bin/python tests/interop/peers_write.py FOLDER [MODEL...]
 
-Each MODEL, and one that is made at random, is written as FOLDER/<model>/<recipe>.
+Each MODEL, and one that is made at random, is written as FOLDER/<model>/<recipe>, in schemes of integers; those of floats
+as FOLDER-floats/<scheme>, of one layer, for check_floats.py.
 """
 import json
 import os
@@ -27,26 +28,45 @@ def integers(bits, symmetric=True, group=None, activations=None):
     return {"config_groups": {"group_0": {"targets": ["Linear"], "weights": weights, "input_activations": activations}}}
 
 
-PRESET = {name.lower(): {"scheme": name, "targets": "Linear"} for name in ("W4A16", "W8A16", "W8A8", "W4A16_ASYM")}
+PRESET = {name.lower(): {"scheme": name, "targets": "Linear"} for name in ("W4A16", "W8A16", "W8A8", "W4A8", "W4A16_ASYM")}
 SCHEMES = {**PRESET, "int4-g32": integers(4, group=32), "int4-channel-asym": integers(4, False), "int3-g32": integers(3, group=32),
            "int3-g128-asym": integers(3, False, 128), "int2-g32": integers(2, group=32), "int2-g32-asym": integers(2, False, 32)}
+
+
+FLOATS = ("FP8", "FP8_DYNAMIC", "FP8_BLOCK", "W4AFP8", "MXFP8A16", "MXFP8", "MXFP4A16", "MXFP4", "NVFP4A16", "NVFP4")
+
+
+def calibration(source):
+    model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype="auto")
+    rows = common.sample_rows(model.float(), 16, 64)
+    data = torch.utils.data.DataLoader([{"input_ids": row, "attention_mask": torch.ones_like(row)} for row in rows])
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=Tokenizer(BPE()))  # asked for, never used
+    return {"dataset": data, "processor": tokenizer, "num_calibration_samples": len(rows), "max_seq_length": 64}
+
+
+def write_floats(folder):
+    source = os.path.join(folder, "source")
+    common.make_llama(source, seed=23, dtype=torch.bfloat16, hidden_size=128, intermediate_size=256, num_hidden_layers=1)
+    for scheme in FLOATS:
+        model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype="auto")
+        oneshot(model=model, recipe=QuantizationModifier(ignore=["lm_head"], scheme=scheme, targets="Linear"),
+                **calibration(source))
+        model.save_pretrained(os.path.join(folder, scheme.lower()), save_compressed=True)
+        print(f"wrote {scheme}", flush=True)
 
 
 def write(source, folder):
     model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype="auto")
     widths = {n: m.in_features for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
-    rows = common.sample_rows(model.float(), 16, 64)
-    data = torch.utils.data.DataLoader([{"input_ids": row, "attention_mask": torch.ones_like(row)} for row in rows])
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=Tokenizer(BPE()))  # asked for, never used
+    text = calibration(source)
     for name, scheme in SCHEMES.items():
-        group = 32 if "g32" in name else 128 if "g128" in name or "a16" in name else 1
+        group = 32 if "g32" in name else 128 if "g128" in name or name.startswith("w4") or "a16" in name else 1
         ignore = ["lm_head"] + [module for module, width in widths.items() if width % group != 0]
         if len(ignore) >= len(widths):
             continue
         for kind, modifier in (("rtn", QuantizationModifier), ("gptq", GPTQModifier)):
             model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype="auto")
-            options = {} if kind == "rtn" else {"dataset": data, "processor": tokenizer, "num_calibration_samples": len(rows), "max_seq_length": 64}
-            oneshot(model=model, recipe=modifier(ignore=ignore, **scheme), **options)
+            oneshot(model=model, recipe=modifier(ignore=ignore, **scheme), **({} if kind == "rtn" else text))
             out = os.path.join(folder, f"{name}-{kind}")
             model.save_pretrained(out, save_compressed=True)
             print(f"wrote {os.path.relpath(out, folder)}", flush=True)
@@ -83,6 +103,7 @@ def main():
                       num_hidden_layers=2)
     write(os.path.join(made, "source"), made)
     write_caches(os.path.join(folder, "cache"))
+    write_floats(folder + "-floats")
     for model in models:
         write(model, os.path.join(folder, os.path.basename(model.rstrip("/"))))
 

@@ -173,6 +173,13 @@ static bool has_flat_expert(const vise_plan *plan, size_t index, const vise_sche
     return is_in(plan, "bitsandbytes") && is_expert(&plan->model->bound[index]) && scheme->type != NULL;
 }
 
+static bool is_read_by_the_model(const vise_plan *plan, size_t index, const vise_scheme *scheme, char *detail)
+{
+    (void)detail;
+    return is_in(plan, "compressed-tensors") && scheme->type != NULL && plan->model->bound[index].layer >= 0 &&
+           plan->model->model_type != NULL && strcmp(plan->model->model_type, "falcon") == 0;
+}
+
 static const struct rule {
     const char *name;
     unsigned runtimes;
@@ -199,6 +206,9 @@ static const struct rule {
     {"flat experts", TRANSFORMERS, true, has_flat_expert,
      "bitsandbytes does not know experts, which are no linears there",
      "exclude them, or use layout compressed-tensors"},
+    {"Falcon", TRANSFORMERS, true, is_read_by_the_model,
+     "its Falcon multiplies by weights itself, where compressed-tensors decodes them in linears it knows",
+     "use layout gguf, or --target vllm"},
     {"bits", VLLM, false, is_few_bits, "versions before 2026 load 4 and 8 bits alone",
      "use 4 or 8 bits for older ones"},
     {"block rows", TRANSFORMERS, false, has_cut_blocks,

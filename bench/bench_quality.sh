@@ -55,6 +55,33 @@ gptaq-int3-g128|AutoRound 0.0064|quant --scheme int3-g128 --method gptq --asymme
 gptaq-int2-g32|AutoRound 0.0321|quant --scheme int2-g32 --method gptq --asymmetric 1
 gptaq-int2-g32-asym|AutoRound 0.0285|quant --scheme int2-g32-asym --method gptq --asymmetric 1
 gptaq-residual-int2-g32|AutoRound 0.0321|quant --scheme int2-g32 --method gptq --asymmetric 1 --residual 1
+group-aware-int3-g128||quant --scheme int3-g128 --method gptq --actorder group-aware
+group-aware-updated-int3-g128||quant --scheme int3-g128 --method gptq --actorder group-aware --range updated
+awq-int4-g128||quant --scheme int4-g128 --method awq
+awq-int3-g128||quant --scheme int3-g128 --method awq
+target-2.5||quant --scheme int4-g32 --method gptq --target-bits 2.5
+target-3.25||quant --scheme int4-g32 --method gptq --target-bits 3.25
+target-3.5||quant --scheme int4-g32 --method gptq --target-bits 3.5
+target-4.25||quant --scheme int4-g32 --method gptq --target-bits 4.25
+rtn-int8-channel+int8-token||quant --scheme int8-channel+int8-token --method rtn
+static-int8||quant --scheme int8-channel+int8-tensor --method rtn
+static-int8-rotated||quant --scheme int8-channel+int8-tensor --method rtn --rotate r1+r2
+static-int8-smooth||quant --scheme int8-channel+int8-tensor --method rtn --smooth 0.75
+static-int8-rotated-smooth||quant --scheme int8-channel+int8-tensor --method rtn --rotate r1+r2 --smooth 0.75
+rtn-q8_0||quant --scheme q8_0 --method rtn
+rtn-q6_k||quant --scheme q6_k --method rtn
+rtn-q5_k||quant --scheme q5_k --method rtn
+rtn-q4_k||quant --scheme q4_k --method rtn
+rtn-q4_0||quant --scheme q4_0 --method rtn
+rtn-iq4_xs||quant --scheme iq4_xs --method rtn
+rtn-q3_k||quant --scheme q3_k --method rtn
+rtn-q2_k||quant --scheme q2_k --method rtn
+gptq-q4_k||quant --scheme q4_k --method gptq
+gptq-q4_0||quant --scheme q4_0 --method gptq
+gptq-iq4_xs||quant --scheme iq4_xs --method gptq
+gptq-q3_k||quant --scheme q3_k --method gptq
+gptq-q2_k||quant --scheme q2_k --method gptq
+gptaq-q2_k||quant --scheme q2_k --method gptq --asymmetric 1
 cache-fp8-e4m3-tensor||quant --kv-scheme fp8-e4m3-tensor
 cache-fp8-e4m3-head||quant --kv-scheme fp8-e4m3-head
 cache-int8-tensor||quant --kv-scheme int8-tensor

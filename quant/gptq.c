@@ -61,8 +61,6 @@ typedef struct gptq_job {
     int64_t padded;
     vise_uniform_grid grid; /* the same, as the projector takes it */
     vise_uniform_projector projector;
-    float *row_scratch; /* [workers][cols] */
-    bool inverse;       /* permute_rows: back into place */
 } gptq_job;
 
 /* ---- grids ------------------------------------------------------------------------------------------------------- */
@@ -210,24 +208,38 @@ static vise_status find_order(const vise_quant_config *config, const float *gram
     return order_columns(gram, d, whole ? wants->unit : 1, BY_SUM, order, pool, err);
 }
 
-void vise_gptq_permute(float *row, int64_t cols, const int32_t *order, bool back, float *scratch)
-{
-    memcpy(scratch, row, (size_t)cols * sizeof(float));
-    for (int64_t j = 0; j < cols; j++)
-        row[back ? order[j] : j] = scratch[back ? j : order[j]];
-}
+typedef struct permute_job {
+    float *values; /* [rows, cols] */
+    int64_t rows, cols;
+    const int32_t *order;
+    float *row_scratch;
+    bool back;
+} permute_job;
 
-/* Columns of rows [index * GPTQ_TILE_ROWS, ...) into solving order, or back. */
 static vise_status permute_rows(void *context, size_t index, int worker, vise_error *err)
 {
     (void)err;
-    gptq_job *job = context;
-    float *row_copy = job->row_scratch + (int64_t)worker * job->cols;
-    int64_t row0 = (int64_t)index * GPTQ_TILE_ROWS;
-    int64_t end = row0 + GPTQ_TILE_ROWS < job->rows ? row0 + GPTQ_TILE_ROWS : job->rows;
-    for (int64_t row = row0; row < end; row++)
-        vise_gptq_permute(job->weight->values + row * job->cols, job->cols, job->order, job->inverse, row_copy);
+    const permute_job *job = context;
+    float *copy = job->row_scratch + (int64_t)worker * job->cols;
+    const int64_t row0 = (int64_t)index * GPTQ_TILE_ROWS;
+    const int64_t end = row0 + GPTQ_TILE_ROWS < job->rows ? row0 + GPTQ_TILE_ROWS : job->rows;
+    for (int64_t i = row0; i < end; i++) {
+        float *row = job->values + i * job->cols;
+        memcpy(copy, row, (size_t)job->cols * sizeof(float));
+        for (int64_t j = 0; j < job->cols; j++)
+            row[job->back ? job->order[j] : j] = copy[job->back ? j : job->order[j]];
+    }
     return VISE_OK;
+}
+
+vise_status vise_gptq_permute(vise_pass_run *run, const vise_gptq_input *input, float *values, int64_t rows,
+                              int64_t cols, bool back, vise_error *err)
+{
+    permute_job job = {values, rows, cols, input->order, input->row_scratch, back};
+    if (input->order == NULL)
+        return VISE_OK;
+    return vise_parallel(run->workers, (size_t)((rows + GPTQ_TILE_ROWS - 1) / GPTQ_TILE_ROWS), permute_rows, &job,
+                         err);
 }
 
 static vise_status encode_rows(void *context, size_t index, int worker, vise_error *err)
@@ -235,15 +247,9 @@ static vise_status encode_rows(void *context, size_t index, int worker, vise_err
     (void)worker;
     (void)err;
     const gptq_job *job = context;
-    vise_qweight tile = *job->weight->q;
-    int64_t row0 = (int64_t)index * GPTQ_TILE_ROWS;
-    tile.rows = row0 + GPTQ_TILE_ROWS < job->rows ? GPTQ_TILE_ROWS : job->rows - row0;
-    tile.codes += row0 * tile.cols;
-    if (tile.scheme.granularity != VISE_PER_TENSOR) {
-        tile.scales += row0 * tile.groups;
-        if (tile.zeros != NULL)
-            tile.zeros += row0 * tile.groups;
-    }
+    const int64_t row0 = (int64_t)index * GPTQ_TILE_ROWS;
+    const int64_t rows = row0 + GPTQ_TILE_ROWS < job->rows ? GPTQ_TILE_ROWS : job->rows - row0;
+    vise_qweight tile = vise_qweight_rows(job->weight->q, row0, rows);
     float *values = job->weight->values + row0 * job->cols;
     /* The values are on the grid already; encoding them finds their codes, decoding fixes the last bit. */
     vise_encode_on_grid(values, &tile);
@@ -341,12 +347,10 @@ static vise_status correct_upstream(vise_pass_run *run, const vise_weight *weigh
         VISE_TRY(matrix->gemm_nn(run->backend, rows, d, d, values, d, input->cross, d, 0.0f, a, d, err));
         for (int64_t i = 0; i < rows * d; i++)
             a[i] = alpha * a[i] + (input->residual != NULL ? beta * input->residual[row0 * d + i] : 0.0f);
-        for (int64_t i = 0; input->order != NULL && i < rows; i++)
-            vise_gptq_permute(a + i * d, d, input->order, false, input->row_scratch);
+        VISE_TRY(vise_gptq_permute(run, input, a, rows, d, false, err));
         VISE_TRY(matrix->gemm_nt(run->backend, rows, d, d, a, d, input->u, d, 0.0f, b, d, err));
         VISE_TRY(matrix->gemm_nn(run->backend, rows, d, d, b, d, input->u, d, 0.0f, a, d, err));
-        for (int64_t i = 0; input->order != NULL && i < rows; i++)
-            vise_gptq_permute(a + i * d, d, input->order, true, input->row_scratch);
+        VISE_TRY(vise_gptq_permute(run, input, a, rows, d, true, err));
         for (int64_t i = 0; i < rows * d; i++)
             values[i] += a[i];
     }
@@ -369,8 +373,7 @@ vise_status vise_gptq_solve(vise_pass_run *run, vise_weight *weight, const vise_
                     .weight = weight,
                     .rows = weight->rows,
                     .cols = weight->cols,
-                    .order = order,
-                    .row_scratch = input->row_scratch};
+                    .order = order,};
     job.groups = weight->q->groups;
     job.group = job.cols / job.groups;
     job.padded = (job.rows + LANES - 1) / LANES * LANES;
@@ -398,8 +401,7 @@ vise_status vise_gptq_solve(vise_pass_run *run, vise_weight *weight, const vise_
         VISE_TRY_TO(done, vise_parallel(run->workers, tiles, fit_rows, &job, err));
     if (sweeps)
         memcpy(input->original, weight->values, (size_t)(job.rows * job.cols) * sizeof(float));
-    if (order != NULL)
-        VISE_TRY_TO(done, vise_parallel(run->workers, tiles, permute_rows, &job, err));
+    VISE_TRY_TO(done, vise_gptq_permute(run, input, weight->values, job.rows, job.cols, false, err));
     vise_solve problem = {.rows = job.rows,
                           .cols = job.cols,
                           .w = weight->values,
@@ -416,9 +418,7 @@ vise_status vise_gptq_solve(vise_pass_run *run, vise_weight *weight, const vise_
     }
     double loss = 0.0;
     VISE_TRY_TO(done, run->backend->factor->solve_columns(run->backend, &problem, &loss, err));
-    job.inverse = true;
-    if (order != NULL)
-        VISE_TRY_TO(done, vise_parallel(run->workers, tiles, permute_rows, &job, err));
+    VISE_TRY_TO(done, vise_gptq_permute(run, input, weight->values, job.rows, job.cols, true, err));
     if (sweeps)
         VISE_TRY_TO(done, refine(run, &job, input->original, input->whole, &loss, err));
     weight->loss = loss / input->tokens;

@@ -44,8 +44,9 @@ VISE_MUST_USE vise_status vise_gptq_solve(vise_pass_run *run, vise_weight *weigh
                                           vise_error *err);
 /* True if blocks take their scales from the weights as updated so far. */
 bool vise_gptq_updates_blocks(const vise_quant_config *config);
-/* One row of cols values into solving order, or back; scratch [cols]. */
-void vise_gptq_permute(float *row, int64_t cols, const int32_t *order, bool back, float *scratch);
+/* Columns of values [rows, cols] into the input's solving order, or back. */
+VISE_MUST_USE vise_status vise_gptq_permute(vise_pass_run *run, const vise_gptq_input *input, float *values,
+                                            int64_t rows, int64_t cols, bool back, vise_error *err);
 /* Pool bytes of both for a weight. */
 uint64_t vise_gptq_bytes(const vise_pass_run *run, const vise_logical *tensor, const vise_scheme *scheme);
 

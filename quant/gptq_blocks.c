@@ -34,8 +34,6 @@ typedef struct block_job {
     /* Grids transposed, so that the lanes of a tile lie together: [cols / run][padded]. The greatest scale stands for
      * an empty grid: it rounds everything to -offset. */
     float *scale, *offset;
-    float *row_scratch; /* [workers][cols] */
-    bool inverse;       /* permute_rows: back into place */
 } block_job;
 
 bool vise_gptq_holds_blocks(const vise_gguf_type *type)
@@ -175,19 +173,6 @@ static vise_status store_rows(void *context, size_t index, int worker, vise_erro
 
 /* ---- a weight ---------------------------------------------------------------------------------------------------- */
 
-/* Columns of rows [index * GPTQ_TILE_ROWS, ...) into solving order, or back. */
-static vise_status permute_rows(void *context, size_t index, int worker, vise_error *err)
-{
-    (void)err;
-    block_job *job = context;
-    const int64_t row0 = (int64_t)index * GPTQ_TILE_ROWS;
-    const int64_t end = row0 + GPTQ_TILE_ROWS < job->rows ? row0 + GPTQ_TILE_ROWS : job->rows;
-    for (int64_t row = row0; row < end; row++)
-        vise_gptq_permute(job->weight->values + row * job->cols, job->cols, job->order, job->inverse,
-                          job->row_scratch + (int64_t)worker * job->cols);
-    return VISE_OK;
-}
-
 static vise_status descend(vise_pass_run *run, block_job *job, const vise_gptq_input *input, int sweeps, double *loss,
                            vise_error *err)
 {
@@ -215,8 +200,7 @@ static void open_job(block_job *job, vise_weight *weight, const vise_gptq_input 
                        .padded = (weight->rows + LANES - 1) / LANES * LANES,
                        .row_bytes = vise_gguf_row_bytes(type, weight->cols),
                        .order = input->order,
-                       .importance = input->importance,
-                       .row_scratch = input->row_scratch};
+                       .importance = input->importance};
     const uint8_t none[BLOCK_MAX] = {0};
     type->grid(none, &job->shape);
     for (int i = 0; job->shape.point != NULL && i + 1 < job->shape.levels; i++)
@@ -244,8 +228,7 @@ vise_status vise_gptq_solve_blocks(vise_pass_run *run, vise_weight *weight, cons
         VISE_TRY_TO(done, vise_parallel(run->workers, tiles, fit_rows, &job, err));
     if (sweeps > 0)
         memcpy(input->original, weight->values, (size_t)(job.rows * job.cols) * sizeof(float));
-    if (job.order != NULL)
-        VISE_TRY_TO(done, vise_parallel(run->workers, tiles, permute_rows, &job, err));
+    VISE_TRY_TO(done, vise_gptq_permute(run, input, weight->values, job.rows, job.cols, false, err));
     const vise_solve problem = {.rows = job.rows,
                                 .cols = job.cols,
                                 .w = weight->values,
@@ -259,9 +242,7 @@ vise_status vise_gptq_solve_blocks(vise_pass_run *run, vise_weight *weight, cons
                                 .context = &job};
     double loss = 0.0;
     VISE_TRY_TO(done, run->backend->factor->solve_columns(run->backend, &problem, &loss, err));
-    job.inverse = true;
-    if (job.order != NULL)
-        VISE_TRY_TO(done, vise_parallel(run->workers, tiles, permute_rows, &job, err));
+    VISE_TRY_TO(done, vise_gptq_permute(run, input, weight->values, job.rows, job.cols, true, err));
     if (sweeps > 0)
         VISE_TRY_TO(done, descend(run, &job, input, sweeps, &loss, err));
     weight->loss = loss / input->tokens;

@@ -121,3 +121,17 @@ void help_safetensors(const char *folder, const char *name, const char *metadata
     vise_buf_deinit(&file);
     free(rows);
 }
+
+static vise_status read_memory(const void *context, uint64_t offset, void *bytes, size_t n, vise_error *err)
+{
+    const help_memory *memory = context;
+    (void)err;
+    assert_true(offset <= memory->n && n <= memory->n - offset); /* readers never ask beyond the file */
+    memcpy(bytes, memory->bytes + offset, n);
+    return VISE_OK;
+}
+
+vise_st_input help_input(const help_memory *memory, const char *name)
+{
+    return (vise_st_input){name, memory->n, read_memory, memory};
+}

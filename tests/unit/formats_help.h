@@ -10,6 +10,7 @@
 
 #include "core/err.h"
 #include "core/mem.h"
+#include "formats/safetensors.h"
 #include "tensor/dtype.h"
 
 /* Fails the test with the message of the error. */
@@ -30,6 +31,13 @@ void help_write(const char *folder, const char *name, const void *bytes, size_t 
 void help_write_text(const char *folder, const char *name, const char *text);
 /* The whole file, NUL-terminated; free it with vise_free. */
 char *help_read(const char *path, size_t *n);
+
+/* Bytes as a file of that name. */
+typedef struct help_memory {
+    const char *bytes;
+    size_t n;
+} help_memory;
+vise_st_input help_input(const help_memory *memory, const char *name);
 
 typedef struct help_tensor {
     const char *name;

@@ -106,24 +106,10 @@ static void small_file(vise_buf *buf)
         vise_buf_add_char(buf, (char)i);
 }
 
-typedef struct memory {
-    const char *bytes;
-    size_t n;
-} memory;
-
-static vise_status read_at(const void *context, uint64_t offset, void *bytes, size_t n, vise_error *err)
-{
-    const memory *file = context;
-    (void)err;
-    assert_true(offset <= file->n && n <= file->n - offset);
-    memcpy(bytes, file->bytes + offset, n);
-    return VISE_OK;
-}
-
 static vise_status parse(const char *bytes, size_t n, vise_arena *arena, vise_gguf *gguf)
 {
-    memory file = {bytes, n};
-    vise_st_input input = {"m.gguf", n, read_at, &file};
+    help_memory file = {bytes, n};
+    vise_st_input input = help_input(&file, "m.gguf");
     help_error = (vise_error){0};
     return vise_gguf_parse(&input, arena, gguf, &help_error);
 }

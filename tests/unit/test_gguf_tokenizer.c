@@ -22,20 +22,6 @@
 
 /* ---- metadata in memory ---------------------------------------------------------------------------------- */
 
-typedef struct memory {
-    const char *bytes;
-    size_t n;
-} memory;
-
-static vise_status read_at(const void *context, uint64_t offset, void *bytes, size_t n, vise_error *err)
-{
-    const memory *file = context;
-    (void)err;
-    assert_true(offset <= file->n && n <= file->n - offset);
-    memcpy(bytes, file->bytes + offset, n);
-    return VISE_OK;
-}
-
 /* What the metadata become; texts are freed by the caller. */
 typedef struct made {
     vise_buf tokenizer, config;
@@ -44,8 +30,8 @@ typedef struct made {
 
 static vise_status make(const char *bytes, size_t n, made *out, vise_error *err)
 {
-    const memory file = {bytes, n};
-    const vise_st_input input = {"m.gguf", n, read_at, &file};
+    const help_memory file = {bytes, n};
+    const vise_st_input input = help_input(&file, "m.gguf");
     vise_arena *arena = NULL;
     vise_gguf gguf;
     vise_buf_init(&out->tokenizer, (size_t)64 << 20);

@@ -252,7 +252,7 @@ static void make_archive(help_zip *zip, const char *pickle, size_t n, const char
 static vise_status parse(const help_zip *zip, vise_arena **arena, vise_torch *torch)
 {
     help_memory memory = {zip->buf.data, zip->buf.length};
-    vise_st_input input = help_input(&memory);
+    vise_st_input input = help_input(&memory, "test.pt");
     OK(vise_arena_new(arena, &help_error));
     return vise_torch_parse(&input, *arena, torch, &help_error);
 }
@@ -374,7 +374,7 @@ static void test_legacies(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof legacies / sizeof *legacies; i++) {
         help_memory memory = {legacies[i].pickle, legacies[i].n};
-        vise_st_input input = help_input(&memory);
+        vise_st_input input = help_input(&memory, "test.pt");
         vise_arena *arena;
         vise_torch torch;
         print_message("  %s\n", legacies[i].what);

@@ -8,7 +8,7 @@
 static vise_status parse(const char *bytes, size_t n, vise_arena **arena, vise_zip *zip)
 {
     help_memory memory = {bytes, n};
-    vise_st_input input = help_input(&memory);
+    vise_st_input input = help_input(&memory, "test.pt");
     OK(vise_arena_new(arena, &help_error));
     return vise_zip_parse(&input, *arena, zip, &help_error);
 }
@@ -49,7 +49,7 @@ static void test_archives(void **state)
         assert_int_equal(entry->offset % 64, 0);
         assert_memory_equal(made.buf.data + entry->offset, "0123456789", 10);
         help_memory memory = {made.buf.data, made.buf.length};
-        vise_st_input input = help_input(&memory);
+        vise_st_input input = help_input(&memory, "test.pt");
         OK(vise_zip_check_stored(&input, &zip, &help_error));
         OK(vise_zip_read(&input, entry, 10, &bytes, &help_error));
         assert_string_equal(bytes, "0123456789");
@@ -198,7 +198,7 @@ static void test_whole(void **state)
     made.buf.data[8] = made.buf.data[directory + 10] = 8;
     OK(parse(made.buf.data, made.buf.length, &arena, &zip));
     help_memory memory = {made.buf.data, made.buf.length};
-    vise_st_input input = help_input(&memory);
+    vise_st_input input = help_input(&memory, "test.pt");
     char *bytes;
     FAILS(VISE_EUNSUPPORTED, "is compressed", vise_zip_check_stored(&input, &zip, &help_error));
     FAILS(VISE_EUNSUPPORTED, "zip -0 -r",

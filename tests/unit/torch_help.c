@@ -5,20 +5,6 @@
 #include "formats/zip.h"
 #include "tests/unit/formats_help.h"
 
-static vise_status read_memory(const void *context, uint64_t offset, void *bytes, size_t n, vise_error *err)
-{
-    const help_memory *memory = context;
-    (void)err;
-    assert_true(offset <= memory->n && n <= memory->n - offset); /* readers never ask beyond the file */
-    memcpy(bytes, memory->bytes + offset, n);
-    return VISE_OK;
-}
-
-vise_st_input help_input(const help_memory *memory)
-{
-    return (vise_st_input){"test.pt", memory->n, read_memory, memory};
-}
-
 void help_put(vise_buf *buf, uint64_t value, int bytes)
 {
     for (int i = 0; i < bytes; i++)

@@ -7,14 +7,6 @@
 #include <stdint.h>
 
 #include "core/buf.h"
-#include "formats/safetensors.h"
-
-/* Bytes as a file. */
-typedef struct help_memory {
-    const char *bytes;
-    size_t n;
-} help_memory;
-vise_st_input help_input(const help_memory *memory);
 
 /* An archive as torch writes it, entry by entry: stored, sizes behind the data. */
 typedef struct help_zip {

@@ -189,25 +189,23 @@ static vise_status compare(comparison *c, const vise_eval_options *options, vise
                            vise_error *err)
 {
     vise_eval_run *runs[2];
+    vise_eval_options own[2];
     size_t n_runs = 0, step = 0;
     double done = 0.0, total = 0.0, sum = 0.0;
     void *memory = NULL;
 
     for (int side = 0; side < 2; side++) {
-        vise_eval_options own = *options;
         if (!c->side[side]->model)
             continue;
-        own.windows = c->side[side]->rows->sets;
-        own.sets = c->side[side]->rows->count;
-        total += vise_eval_operations(c->side[side]->model, &own);
+        own[side] = *options;
+        own[side].windows = c->side[side]->rows->sets;
+        own[side].sets = c->side[side]->rows->count;
+        total += vise_eval_operations(c->side[side]->model, &own[side]);
     }
     for (int side = 0; side < 2; side++) {
-        vise_eval_options own = *options;
         if (!c->side[side]->model)
             continue;
-        own.windows = c->side[side]->rows->sets;
-        own.sets = c->side[side]->rows->count;
-        VISE_TRY(vise_eval_run_blocks(&c->run[side], c->side[side]->model, &own, &done, total, err));
+        VISE_TRY(vise_eval_run_blocks(&c->run[side], c->side[side]->model, &own[side], &done, total, err));
         runs[n_runs++] = &c->run[side];
     }
     if (n_runs < 2) {

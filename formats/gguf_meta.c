@@ -62,11 +62,17 @@ vise_status vise_gguf_family_of_source(const vise_source *source, const vise_ggu
     return VISE_OK;
 }
 
+const cJSON *vise_gguf_text_config(const vise_source *source)
+{
+    const cJSON *config = vise_source_config(source), *text = cJSON_GetObjectItemCaseSensitive(config, "text_config");
+    return cJSON_IsObject(text) ? text : config;
+}
+
 /* ---- the network --------------------------------------------------------------------------------------- */
 
 typedef struct describing {
     const vise_source *source;
-    const cJSON *config;
+    const cJSON *config; /* of the text */
     const char *path;
     const vise_gguf_family *family;
     const vise_gguf_facts *facts;
@@ -130,6 +136,20 @@ static void put_rope_scaling(describing *d)
     put_rope_number(d, rope, "attention_factor", "attn_factor", "rope.scaling.yarn_attn_factor");
     put_rope_number(d, rope, "beta_fast", NULL, "rope.scaling.yarn_beta_fast");
     put_rope_number(d, rope, "beta_slow", NULL, "rope.scaling.yarn_beta_slow");
+}
+
+/* How many frequencies turn by the time, the height and the width of what stands at a position; four numbers. */
+static void put_rope_sections(describing *d)
+{
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(rope_of(d->config), "mrope_section");
+    int32_t sections[4] = {0};
+    if (!cJSON_IsArray(list))
+        return;
+    for (int i = 0; i < 4; i++) {
+        const cJSON *n = cJSON_GetArrayItem(list, i);
+        sections[i] = cJSON_IsNumber(n) ? n->valueint : 0;
+    }
+    vise_gguf_put_array(d->values, key_of(d, "rope.dimension_sections"), VISE_GGUF_KIND_I32, 4, sections);
 }
 
 /* The pooling of sentence-transformers: modules.json names the folder of its own configuration. */
@@ -294,6 +314,9 @@ static vise_status put_key(describing *d, vise_gguf_key key, vise_error *err)
     case VISE_GGUF_KEY_ROPE_SCALING:
         put_rope_scaling(d);
         return VISE_OK;
+    case VISE_GGUF_KEY_ROPE_SECTIONS:
+        put_rope_sections(d);
+        return VISE_OK;
     case VISE_GGUF_KEY_FILE_TYPE:
         vise_gguf_put_u32(d->values, FILE_TYPE_KEY, d->facts->file_type);
         return VISE_OK;
@@ -354,7 +377,7 @@ vise_status vise_gguf_describe(const vise_source *source, const vise_gguf_family
         return vise_buf_check(&values->bytes, "GGUF metadata", err);
     }
     describing d = {.source = source,
-                    .config = vise_source_config(source),
+                    .config = vise_gguf_text_config(source),
                     .path = vise_source_config_path(source),
                     .family = family,
                     .facts = facts,

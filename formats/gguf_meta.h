@@ -33,8 +33,12 @@ typedef struct vise_gguf_piece {
 
 /* What the folder's tokenizer files say that is not read here. */
 typedef struct vise_gguf_tokenizer {
-    const vise_gguf_piece *pieces; /* of tokenizer.model; NULL: there is none */
+    const vise_gguf_piece *pieces; /* of sentencepiece's model; NULL: there is none */
     size_t n_pieces;
+    bool unigram;                  /* the model is one of unigrams, and its normalizer does what follows */
+    bool space_prefix, one_space;  /* puts a space in front of texts; leaves one of several */
+    const char *charsmap;          /* [charsmap_bytes] its compiled map of characters */
+    size_t charsmap_bytes;
     const char *ids_sha256; /* of the ids of the converter's test text, as Python prints a list; NULL: unknown */
 } vise_gguf_tokenizer;
 
@@ -60,6 +64,9 @@ typedef struct vise_gguf_facts {
 VISE_MUST_USE vise_status vise_gguf_family_of_source(const vise_source *source,
                                                      const vise_gguf_family **family, vise_error *err);
 
+/* What config.json says of the text: "text_config" of a model of several parts, else the whole. */
+const cJSON *vise_gguf_text_config(const vise_source *source);
+
 /* Appends every value. A folder without a tokenizer gives a file without one, with a warning. */
 VISE_MUST_USE vise_status vise_gguf_describe(const vise_source *source, const vise_gguf_family *family,
                                              const vise_gguf_facts *facts, vise_gguf_values *values,
@@ -83,11 +90,29 @@ VISE_MUST_USE vise_status vise_gguf_describe_vocab(const vise_source *source, co
  * tokenizer.model beside it, which the vocabulary is then filled up from. */
 VISE_MUST_USE vise_status vise_gguf_count_tokens(const vise_source *source, int64_t *n, vise_error *err);
 
+/* Tokens with types, and with scores if asked; one whose text is NULL is a hole among the ids. */
+VISE_MUST_USE vise_status vise_gguf_put_pieces(const vise_gguf_piece *pieces, size_t n, bool scores,
+                                               vise_gguf_values *values, vise_error *err);
+
+/* gguf_unigram.c: tokens and normalizer of a tokenizer of unigrams, *n of them. */
+typedef struct vise_gguf_unigram {
+    const vise_gguf_tokenizer *facts;
+    const cJSON *tokenizer; /* tokenizer.json; NULL: none */
+    const cJSON *config;    /* tokenizer_config.json; NULL: none */
+    const char *path;       /* for messages */
+    size_t vocab;           /* rows of the embedding */
+    uint32_t types;         /* of tokens, in the network's sense */
+} vise_gguf_unigram;
+bool vise_gguf_is_unigram(const vise_gguf_unigram *files);
+VISE_MUST_USE vise_status vise_gguf_put_unigram(const vise_gguf_unigram *files, vise_arena *arena, size_t *n,
+                                                vise_gguf_values *values, vise_error *err);
+
 /* gguf_special.c: special tokens, as the files of the tokenizer name them. */
 typedef struct vise_gguf_special {
     const cJSON *tokenizer; /* tokenizer.json; NULL: none */
     const cJSON *config;    /* tokenizer_config.json; NULL: none */
     const cJSON *model;     /* config.json */
+    const cJSON *text;      /* what of it describes the text */
     const char *folder;
     int64_t n_vocab;        /* ids beyond are left out; 0: no bound */
     bool no_bos;            /* texts get none, whatever the files say */

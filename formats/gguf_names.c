@@ -215,13 +215,14 @@ static const vise_gguf_module distilbert_modules[] = {
 
 #define K(name) VISE_GGUF_KEY_##name
 #define COMMON                                                                                               \
-    K(BLOCKS), K(CONTEXT), K(EMBEDDING), K(FFN), K(HEADS), K(KV_HEADS), K(ROPE_SCALING), K(ROPE_BASE),       \
-        K(ROPE_BASE_LOCAL), K(RMS_EPS), K(EXPERTS), K(EXPERTS_USED)
+    K(BLOCKS), K(CONTEXT), K(EMBEDDING), K(FFN), K(HEADS), K(KV_HEADS), K(ROPE_SCALING), K(ROPE_SECTIONS),   \
+        K(ROPE_BASE), K(ROPE_BASE_LOCAL), K(RMS_EPS), K(EXPERTS), K(EXPERTS_USED)
 
 static const vise_gguf_key llama_keys[] = {COMMON, K(HEAD_DIM), K(FILE_TYPE), K(VOCAB), K(ROPE_DIM), K(END)};
 static const vise_gguf_key mixtral_keys[] = {COMMON,   K(HEAD_DIM_STORED), K(FILE_TYPE),
                                              K(VOCAB), K(ROPE_DIM),        K(END)};
 static const vise_gguf_key qwen2_keys[] = {COMMON, K(HEAD_DIM_STORED), K(FILE_TYPE), K(POOLING), K(END)};
+static const vise_gguf_key qwen2_vl_keys[] = {COMMON, K(HEAD_DIM_STORED), K(FILE_TYPE), K(END)};
 static const vise_gguf_key qwen3_keys[] = {COMMON, K(HEAD_DIM), K(FILE_TYPE), K(POOLING), K(END)};
 static const vise_gguf_key qwen2_moe_keys[] = {COMMON,        K(HEAD_DIM_STORED), K(FILE_TYPE),
                                                K(EXPERT_FFN), K(SHARED_FFN),      K(END)};
@@ -281,6 +282,16 @@ static const vise_gguf_family families[] = {
      .keys = mixtral_keys,
      .vocab = VISE_GGUF_VOCAB_LLAMA,
      .rope_freqs = true},
+    {.architecture = "mistral3",
+     .model_type = "mistral3",
+     .class_name = "Mistral3ForConditionalGeneration",
+     .prefix = "model.",
+     .within = true,
+     MODULES(llama_modules),
+     .dropped = {"vision_tower.", "multi_modal_projector."},
+     .keys = llama_keys,
+     .vocab = VISE_GGUF_VOCAB_LLAMA,
+     .rope_freqs = true},
     {.architecture = "smollm3",
      .model_type = "smollm3",
      .readable = true,
@@ -297,6 +308,26 @@ static const vise_gguf_family families[] = {
      .keys = qwen2_keys,
      .vocab = VISE_GGUF_VOCAB_PIECES,
      .readable = true},
+    {.architecture = "qwen2vl",
+     .model_type = "qwen2_vl",
+     .class_name = "Qwen2VLForConditionalGeneration",
+     .has_qkv_bias = true,
+     .prefix = "model.",
+     .within = true,
+     MODULES(qwen_modules),
+     .dropped = {"visual."},
+     .keys = qwen2_vl_keys,
+     .vocab = VISE_GGUF_VOCAB_PIECES},
+    {.architecture = "qwen2vl",
+     .model_type = "qwen2_5_vl",
+     .class_name = "Qwen2_5_VLForConditionalGeneration",
+     .has_qkv_bias = true,
+     .prefix = "model.",
+     .within = true,
+     MODULES(qwen_modules),
+     .dropped = {"visual."},
+     .keys = qwen2_vl_keys,
+     .vocab = VISE_GGUF_VOCAB_PIECES},
     {.architecture = "qwen3",
      .model_type = "qwen3",
      .class_name = "Qwen3ForCausalLM",
@@ -349,6 +380,15 @@ static const vise_gguf_family families[] = {
      MODULES(gemma2_modules),
      .keys = gemma3_keys,
      .vocab = VISE_GGUF_VOCAB_GEMMA},
+    {.architecture = "gemma3",
+     .model_type = "gemma3",
+     .class_name = "Gemma3ForConditionalGeneration",
+     .prefix = "model.",
+     .within = true,
+     MODULES(gemma2_modules),
+     .dropped = {"vision_tower.", "multi_modal_projector."},
+     .keys = gemma3_keys,
+     .vocab = VISE_GGUF_VOCAB_GEMMA},
     {.architecture = "gpt2",
      .model_type = "gpt2",
      .readable = true,
@@ -397,7 +437,7 @@ static const vise_gguf_family families[] = {
      .class_name = "BertModel",
      .prefix = "bert.",
      MODULES(bert_modules),
-     .dropped = {"pooler.dense.", "cls.predictions.", "cls.seq_relationship.", "embeddings.position_ids"},
+     .dropped = {"pooler.dense.", "cls.predictions.", "cls.seq_relationship."},
      .keys = bert_keys,
      .vocab = VISE_GGUF_VOCAB_WORDS},
     {.architecture = "bert",
@@ -405,9 +445,17 @@ static const vise_gguf_family families[] = {
      .class_name = "RobertaModel",
      .prefix = "roberta.",
      MODULES(roberta_modules),
-     .dropped = {"pooler.dense.", "lm_head.", "embeddings.position_ids"},
+     .dropped = {"pooler.dense.", "lm_head."},
      .keys = bert_keys,
      .vocab = VISE_GGUF_VOCAB_ROBERTA},
+    {.architecture = "bert",
+     .model_type = "xlm-roberta",
+     .class_name = "XLMRobertaModel",
+     .prefix = "roberta.",
+     MODULES(roberta_modules),
+     .dropped = {"pooler.dense.", "lm_head."},
+     .keys = bert_keys,
+     .vocab = VISE_GGUF_VOCAB_UNIGRAM},
     {.architecture = "bert",
      .model_type = "distilbert",
      .readable = true,
@@ -508,7 +556,7 @@ const vise_gguf_module *vise_gguf_name_to_hf(const vise_gguf_family *family, con
 static bool is_buffer(const char *name)
 {
     static const char *const ends[] = {".attn.bias", ".attn.masked_bias", ".attention.bias",
-                                       ".attention.masked_bias", ".rotary_emb.inv_freq"};
+                                       ".attention.masked_bias", ".rotary_emb.inv_freq", "embeddings.position_ids"};
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
         if (vise_ends_with(name, ends[i]))
             return true;
@@ -518,15 +566,23 @@ static bool is_buffer(const char *name)
 vise_gguf_named vise_gguf_name_from_hf(const vise_gguf_family *family, const char *hf,
                                        char name[VISE_GGUF_MODULE_MAX])
 {
+    static const char within[] = "language_model.";
     vise_gguf_named found = {.layer = -1, .expert = -1};
+    char inside[VISE_GGUF_MODULE_MAX];
+    const char *mark = family->within ? strstr(hf, within) : NULL;
+    if (mark != NULL) {
+        snprintf(inside, sizeof inside, "%.*s%s", (int)(mark - hf), hf, mark + sizeof within - 1);
+        hf = inside;
+    }
     const size_t prefix = family->prefix != NULL ? strlen(family->prefix) : 0;
     const bool has_prefix = prefix > 0 && strncmp(hf, family->prefix, prefix) == 0;
     const char *behind = has_prefix ? hf + prefix : hf, *suffix = strrchr(hf, '.');
-    const size_t n_dropped = sizeof family->dropped / sizeof *family->dropped;
-    for (size_t i = 0; i < n_dropped && family->dropped[i] != NULL; i++)
-        found.dropped = found.dropped || vise_starts_with(behind, family->dropped[i]);
-    found.dropped = found.dropped || is_buffer(hf);
-    if (found.dropped || suffix == NULL || (strcmp(suffix, ".weight") != 0 && strcmp(suffix, ".bias") != 0))
+    for (size_t i = 0; i < VISE_GGUF_DROPPED && family->dropped[i] != NULL; i++)
+        if (found.dropped == NULL && vise_starts_with(behind, family->dropped[i]))
+            found.dropped = family->dropped[i];
+    if (is_buffer(hf))
+        found.dropped = "";
+    if (found.dropped != NULL || suffix == NULL || (strcmp(suffix, ".weight") != 0 && strcmp(suffix, ".bias") != 0))
         return found;
     for (size_t i = 0; i < family->n_modules && found.module == NULL; i++) {
         const vise_gguf_module *module = &family->modules[i];

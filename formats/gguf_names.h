@@ -43,6 +43,7 @@ typedef enum vise_gguf_key {
     VISE_GGUF_KEY_HEADS,
     VISE_GGUF_KEY_KV_HEADS,
     VISE_GGUF_KEY_ROPE_SCALING, /* type, factor and what belongs to them */
+    VISE_GGUF_KEY_ROPE_SECTIONS, /* of positions in time, height, width */
     VISE_GGUF_KEY_ROPE_BASE,
     VISE_GGUF_KEY_ROPE_BASE_LOCAL,
     VISE_GGUF_KEY_RMS_EPS,
@@ -76,17 +77,21 @@ typedef enum vise_gguf_vocab {
     VISE_GGUF_VOCAB_PHI3,   /* tokenizer.model with the tokens of tokenizer.json */
     VISE_GGUF_VOCAB_BYTES,  /* BPE over bytes */
     VISE_GGUF_VOCAB_WORDS,  /* WordPiece */
-    VISE_GGUF_VOCAB_ROBERTA /* BPE over bytes; types of tokens are counted */
+    VISE_GGUF_VOCAB_ROBERTA, /* BPE over bytes; types of tokens are counted */
+    VISE_GGUF_VOCAB_UNIGRAM  /* sentencepiece's unigrams: sentencepiece.bpe.model, else tokenizer.json */
 } vise_gguf_vocab;
+
+enum { VISE_GGUF_DROPPED = 4 };
 
 typedef struct vise_gguf_family {
     const char *architecture; /* general.architecture */
     const char *model_type;   /* config.json */
     const char *class_name;   /* its "architectures" */
     const char *prefix;       /* of the names, which a file may lack: "bert."; NULL: none */
+    bool within;              /* "language_model." in a name says that it is of a model of text among others */
     const vise_gguf_module *modules;
     size_t n_modules;
-    const char *dropped[6]; /* how names begin, behind the prefix, of what llama.cpp does not want */
+    const char *dropped[VISE_GGUF_DROPPED]; /* how names begin, behind the prefix, of what llama.cpp does not want */
     const vise_gguf_key *keys;
     vise_gguf_vocab vocab;
     /* A tensor that files of it have, and others of the architecture have not; or that it alone lacks. NULL: none. */
@@ -108,7 +113,9 @@ const vise_gguf_family *vise_gguf_family_of_model(const char *model_type);
 typedef struct vise_gguf_named {
     const vise_gguf_module *module; /* NULL: none, or dropped */
     int layer, expert;              /* -1: none */
-    bool dropped;                   /* the model's tensor has no place in the file */
+    /* The model's tensor has no place in the file: how its name begins, one of the family's; "" for what code makes
+     * and old files hold. NULL: it is not dropped. */
+    const char *dropped;
 } vise_gguf_named;
 
 /* The other name of a tensor ("MODULE.weight" or "MODULE.bias"), written to name; its module, or NULL

@@ -213,6 +213,8 @@ static void put_ids(const special *s, vise_gguf_values *values)
                 continue;
             snprintf(key, sizeof key, "%s_token_id", roles[r]);
             const cJSON *stored = cJSON_GetObjectItemCaseSensitive(s->files->model, key);
+            if (stored == NULL || cJSON_IsNull(stored))
+                stored = cJSON_GetObjectItemCaseSensitive(s->files->text, key);
             if (from_config && cJSON_IsNumber(stored) && stored->valuedouble == (double)stored->valueint)
                 id = stored->valueint;
             else if (!from_config && s->files->config != NULL && s->tokens[r].text != NULL)

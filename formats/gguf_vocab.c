@@ -4,6 +4,7 @@
  *   "llama"   sentencepiece's BPE: scores and types, no merges. From tokenizer.model; or from a tokenizer.json with
  *             byte fallback, whose scores are all -1000, as the converter gives them
  *   "gpt2"    BPE over bytes: types and merges; `pre` names the regular expression that cuts words
+ *   "t5"      sentencepiece's unigrams (gguf_unigram.c)
  *   "bert"    WordPiece: "##ing" becomes "ing", what begins a word gets a mark in front
  *   "none"    anything else: the model loads, its user brings token ids */
 #include <limits.h>
@@ -23,12 +24,7 @@
 
 enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE = 6 };
 
-typedef struct token {
-    const char *text; /* NULL: a hole among the ids */
-    size_t length;
-    float score;
-    int32_t type;
-} token;
+typedef vise_gguf_piece token; /* text NULL: a hole among the ids */
 
 typedef struct vocab {
     const vise_source *source;
@@ -198,32 +194,38 @@ static vise_status plain_spaces(token *t, vise_arena *arena, vise_error *err)
     return VISE_OK;
 }
 
-static vise_status put_tokens(const vocab *v, bool scores, vise_error *err)
+vise_status vise_gguf_put_pieces(const vise_gguf_piece *pieces, size_t n, bool scores, vise_gguf_values *values,
+                                 vise_error *err)
 {
     void *types_block, *scores_block;
-    VISE_TRY(vise_calloc(v->n + 1, sizeof(int32_t), &types_block, err));
-    vise_status status = vise_calloc(v->n + 1, sizeof(float), &scores_block, err);
+    VISE_TRY(vise_calloc(n + 1, sizeof(int32_t), &types_block, err));
+    vise_status status = vise_calloc(n + 1, sizeof(float), &scores_block, err);
     if (status != VISE_OK) {
         vise_free(types_block);
         return status;
     }
     int32_t *types = types_block;
     float *levels = scores_block;
-    vise_gguf_put_array(v->values, "tokenizer.ggml.tokens", VISE_GGUF_KIND_TEXT, v->n, NULL);
-    for (size_t i = 0; i < v->n; i++) {
-        const token *t = &v->tokens[i];
+    vise_gguf_put_array(values, "tokenizer.ggml.tokens", VISE_GGUF_KIND_TEXT, n, NULL);
+    for (size_t i = 0; i < n; i++) {
+        const vise_gguf_piece *t = &pieces[i];
         char hole[32];
         const int length = snprintf(hole, sizeof hole, "[PAD%zu]", i);
-        vise_gguf_add_text(v->values, t->text ? t->text : hole, t->text ? t->length : (size_t)length);
+        vise_gguf_add_text(values, t->text ? t->text : hole, t->text ? t->length : (size_t)length);
         types[i] = t->text ? t->type : UNUSED;
         levels[i] = t->text ? t->score : -10000.0f;
     }
     if (scores)
-        vise_gguf_put_array(v->values, "tokenizer.ggml.scores", VISE_GGUF_KIND_F32, v->n, levels);
-    vise_gguf_put_array(v->values, "tokenizer.ggml.token_type", VISE_GGUF_KIND_I32, v->n, types);
+        vise_gguf_put_array(values, "tokenizer.ggml.scores", VISE_GGUF_KIND_F32, n, levels);
+    vise_gguf_put_array(values, "tokenizer.ggml.token_type", VISE_GGUF_KIND_I32, n, types);
     vise_free(scores_block);
     vise_free(types_block);
     return VISE_OK;
+}
+
+static vise_status put_tokens(const vocab *v, bool scores, vise_error *err)
+{
+    return vise_gguf_put_pieces(v->tokens, v->n, scores, v->values, err);
 }
 
 static vise_status size_tokens(vocab *v, size_t n, vise_error *err)
@@ -238,15 +240,18 @@ static vise_status size_tokens(vocab *v, size_t n, vise_error *err)
     return VISE_OK;
 }
 
-static void put_count_of_types(const vocab *v)
+/* Of tokens, as encoders embed them. */
+static uint32_t count_of_types(const vocab *v)
 {
-    int64_t types = 1;
     const cJSON *said = cJSON_GetObjectItemCaseSensitive(vise_source_config(v->source), "type_vocab_size");
     if (cJSON_IsNumber(said))
-        types = said->valueint;
-    else if (strcmp(v->family->model_type, "distilbert") != 0)
-        types = 2;
-    vise_gguf_put_u32(v->values, "tokenizer.ggml.token_type_count", (uint32_t)types);
+        return (uint32_t)said->valueint;
+    return strcmp(v->family->model_type, "distilbert") != 0 ? 2 : 1;
+}
+
+static void put_count_of_types(const vocab *v)
+{
+    vise_gguf_put_u32(v->values, "tokenizer.ggml.token_type_count", count_of_types(v));
 }
 
 static vise_status put_special(const vocab *v, int64_t n_vocab, vise_error *err)
@@ -255,6 +260,7 @@ static vise_status put_special(const vocab *v, int64_t n_vocab, vise_error *err)
         .tokenizer = v->tokenizer,
         .config = v->config,
         .model = vise_source_config(v->source),
+        .text = vise_gguf_text_config(v->source),
         .folder = vise_source_path(v->source),
         .n_vocab = n_vocab,
         .no_bos = v->family->vocab == VISE_GGUF_VOCAB_LLAMA && v->facts->network.vocab == 49152,
@@ -357,7 +363,7 @@ static vise_status describe_bytes(vocab *v, vise_arena *arena, vise_error *err)
     VISE_TRY(put_tokens(v, false, err));
     VISE_TRY(put_merges(v, err));
     VISE_TRY(put_special(v, 0, err));
-    if (v->family->vocab == VISE_GGUF_VOCAB_ROBERTA)
+    if (v->family->vocab == VISE_GGUF_VOCAB_ROBERTA || v->family->vocab == VISE_GGUF_VOCAB_UNIGRAM)
         put_count_of_types(v);
     return VISE_OK;
 }
@@ -533,6 +539,17 @@ static vise_status describe(vocab *v, vise_arena *arena, vise_error *err)
         vise_gguf_put_bool(v->values, "tokenizer.ggml.add_space_prefix", cJSON_IsTrue(space));
     if (may_have_pieces && !bytes_first && v->facts->tokenizer.pieces != NULL)
         return describe_pieces(v, arena, err);
+    const vise_gguf_unigram unigram = {.facts = &v->facts->tokenizer,
+                                       .tokenizer = v->tokenizer,
+                                       .config = v->config,
+                                       .path = v->path != NULL ? v->path : vise_source_path(v->source),
+                                       .vocab = (size_t)v->facts->network.vocab,
+                                       .types = count_of_types(v)};
+    if (kind == VISE_GGUF_VOCAB_UNIGRAM && vise_gguf_is_unigram(&unigram)) {
+        size_t n;
+        VISE_TRY(vise_gguf_put_unigram(&unigram, arena, &n, v->values, err));
+        return put_special(v, (int64_t)n, err);
+    }
     if (over_bytes)
         return describe_bytes(v, arena, err);
     if (fallback)
@@ -545,6 +562,8 @@ static vise_status describe(vocab *v, vise_arena *arena, vise_error *err)
         vise_warn("%s: GGUF has no name for such a tokenizer; the vocabulary is left out", v->path);
     vise_gguf_put_text(v->values, "tokenizer.ggml.model", "none");
     put_size(v);
+    if (kind == VISE_GGUF_VOCAB_WORDS || kind == VISE_GGUF_VOCAB_ROBERTA || kind == VISE_GGUF_VOCAB_UNIGRAM)
+        put_count_of_types(v); /* llama.cpp loads no encoder without */
     return VISE_OK;
 }
 

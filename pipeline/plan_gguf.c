@@ -1,6 +1,7 @@
 #include "pipeline/plan_gguf.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/event.h"
@@ -29,24 +30,26 @@ static const vise_gguf_type *type_of(const vise_planned *planned)
 
 /* ---- names --------------------------------------------------------------------------------------------- */
 
-/* BERT's classifier is llama.cpp's if its labels have names, and else a layer in front of none. */
+/* BERT's classifier is llama.cpp's if its labels have names, and else a layer in front of none. Of those of other
+ * encoders llama.cpp then wants a single row. */
 static vise_status name_classifier(const vise_plan *plan, char name[VISE_GGUF_MODULE_MAX], vise_error *err)
 {
     const char **labels;
     size_t n;
-    if (strcmp(plan->gguf->family->model_type, "bert") != 0 || strncmp(name, "cls.output.", 11) != 0)
+    if (strncmp(name, "cls.output.", 11) != 0)
         return VISE_OK;
     VISE_TRY(vise_gguf_labels(vise_store_source(plan->model->store), &labels, &n, err));
     vise_free(labels);
     if (n == 0 && strcmp(name, "cls.output.weight") == 0)
-        vise_warn("%s: its two labels have no names, and llama.cpp then takes no classifier; name them in id2label",
+        vise_warn("%s: its two labels have no names, and llama.cpp then takes no classifier of two; name them in "
+                  "id2label",
                   vise_source_config_path(vise_store_source(plan->model->store)));
-    if (n == 0)
+    if (n == 0 && strcmp(plan->gguf->family->model_type, "bert") == 0)
         memmove(name + 4, name + 11, strlen(name + 11) + 1);
     return VISE_OK;
 }
 
-static vise_status find_place(vise_plan *plan, size_t index, size_t *dropped, vise_error *err)
+static vise_status find_place(vise_plan *plan, size_t index, vise_error *err)
 {
     struct vise_plan_gguf *gguf = plan->gguf;
     const vise_logical *tensor = plan->planned[index].bound->tensor;
@@ -61,9 +64,8 @@ static vise_status find_place(vise_plan *plan, size_t index, size_t *dropped, vi
     if (gguf->family == NULL)
         return VISE_OK;
     p->named = vise_gguf_name_from_hf(gguf->family, tensor->name, name);
-    if (p->named.dropped) {
+    if (p->named.dropped != NULL) {
         p->name = NULL;
-        *dropped += tensor->ndim > 1;
         return VISE_OK;
     }
     if (p->named.module == NULL && !gguf->from_gguf)
@@ -158,7 +160,7 @@ static void count_parameters(const vise_plan *plan, vise_gguf_facts *facts)
 static vise_status cut_rows(vise_plan *plan, vise_error *err)
 {
     int64_t tokens = 0;
-    if (strcmp(plan->gguf->family->model_type, "gemma3_text") == 0)
+    if (strcmp(plan->gguf->family->architecture, "gemma3") == 0)
         VISE_TRY(vise_gguf_count_tokens(vise_store_source(plan->model->store), &tokens, err));
     for (size_t i = 0; i < plan->count; i++) {
         place *p = &plan->gguf->places[i];
@@ -175,7 +177,7 @@ static vise_status cut_rows(vise_plan *plan, vise_error *err)
 }
 
 /* What of a model the file can tell and llama.cpp computes otherwise, or not at all; NULL: nothing that is known. */
-static const char *strange_part(const vise_model *model, const char *type)
+static const char *strange_part(const vise_model *model, const vise_gguf_network *network, const char *type)
 {
     const vise_config *config = &model->config;
     bool sparse = false, dense = false;
@@ -195,6 +197,8 @@ static const char *strange_part(const vise_model *model, const char *type)
         return "GPT-2 with another activation or another scale of attention";
     if (strcmp(type, "gpt_neox") == 0 && model->tied)
         return "GPT-NeoX whose head is the embedding";
+    if (strcmp(type, "gemma3") == 0 && network->logit_cap > config->logit_cap)
+        return "the soft cap of logits, of which the class with images has none,";
     if (strncmp(type, "gemma", 5) == 0 && config->attention_bias)
         return "Gemma with biases";
     const double scale = config->attention_scale * sqrt((double)config->head_dim);
@@ -205,19 +209,37 @@ static const char *strange_part(const vise_model *model, const char *type)
     return NULL;
 }
 
-static void warn_of_strange(const vise_plan *plan, size_t dropped)
+/* The pooler of a model without a head is no loss: nothing is computed with it. */
+static void warn_of_dropped(const vise_plan *plan)
+{
+    const vise_gguf_family *family = plan->gguf->family;
+    char parts[160] = "";
+    size_t n = 0, length = 0;
+    for (size_t d = 0; d < VISE_GGUF_DROPPED && family->dropped[d] != NULL; d++) {
+        size_t found = 0;
+        for (size_t i = 0; i < plan->count; i++)
+            found += plan->gguf->places[i].named.dropped == family->dropped[d];
+        if (found > 0 && length < sizeof parts)
+            length += (size_t)snprintf(parts + length, sizeof parts - length, "%s%s*", n > 0 ? ", " : "",
+                                       family->dropped[d]);
+        n += found;
+    }
+    if (n > 0 && plan->model->of != NULL && plan->model->of->head != VISE_HEAD_NONE)
+        vise_warn("%s: %zu tensors have no place in llama.cpp's %s and are left out: %s%s",
+                  vise_source_path(vise_store_source(plan->model->store)), n, family->architecture, parts,
+                  family->within ? "; llama.cpp has what sees images in a file of its own (mmproj)" : "");
+}
+
+static void warn_of_strange(const vise_plan *plan, const vise_gguf_network *network)
 {
     const char *path = vise_source_path(vise_store_source(plan->model->store));
-    const char *part = strange_part(plan->model, plan->gguf->family->model_type);
-    if (dropped > 0 && plan->model->of != NULL && plan->model->of->head == VISE_HEAD_LM)
-        vise_warn("%s: %zu matrices of the head have no place in llama.cpp's %s and are left out", path, dropped,
-                  plan->gguf->family->architecture);
+    const char *part = strange_part(plan->model, network, plan->gguf->family->model_type);
     if (part != NULL)
         vise_warn("%s: llama.cpp does not compute %s as transformers does; the file holds the model all the same", path,
                   part);
 }
 
-static vise_status describe(vise_plan *plan, size_t dropped, vise_error *err)
+static vise_status describe(vise_plan *plan, vise_error *err)
 {
     const vise_source *source = vise_store_source(plan->model->store);
     struct vise_plan_gguf *gguf = plan->gguf;
@@ -236,15 +258,15 @@ static vise_status describe(vise_plan *plan, size_t dropped, vise_error *err)
     VISE_TRY(vise_plan_gguf_extras(plan->model, gguf->family, plan->arena, gguf->extras, &facts.network, err));
     VISE_TRY(cut_rows(plan, err));
     count_parameters(plan, &facts);
-    warn_of_strange(plan, dropped);
-    VISE_TRY(vise_plan_gguf_tokenizer(source, plan->arena, &facts.tokenizer, err));
+    warn_of_dropped(plan);
+    warn_of_strange(plan, &facts.network);
+    VISE_TRY(vise_plan_gguf_tokenizer(source, gguf->family, plan->arena, &facts.tokenizer, err));
     return vise_gguf_describe(source, gguf->family, &facts, &gguf->values, err);
 }
 
 vise_status vise_plan_gguf(vise_plan *plan, vise_error *err)
 {
     const vise_source *source = vise_store_source(plan->model->store);
-    size_t dropped = 0;
     void *block;
     if (plan->output.pack)
         return VISE_FAIL(err, VISE_EUNSUPPORTED, "layout gguf has no packed form; leave out --pack");
@@ -256,9 +278,9 @@ vise_status vise_plan_gguf(vise_plan *plan, vise_error *err)
     gguf->places = block;
     VISE_TRY(vise_gguf_family_of_source(source, &gguf->family, err));
     for (size_t i = 0; i < plan->count; i++)
-        VISE_TRY(find_place(plan, i, &dropped, err));
+        VISE_TRY(find_place(plan, i, err));
     VISE_TRY(choose_types(plan, err));
-    return describe(plan, dropped, err);
+    return describe(plan, err);
 }
 
 const vise_gguf_values *vise_plan_gguf_values(const vise_plan *plan)

@@ -25,8 +25,9 @@ enum { VISE_GGUF_EXTRAS = 2 };
 VISE_MUST_USE vise_status vise_plan_gguf_extras(const vise_model *model, const vise_gguf_family *family,
                                                 vise_arena *arena, vise_gguf_extra extras[VISE_GGUF_EXTRAS],
                                                 vise_gguf_network *network, vise_error *err);
-/* Pieces of tokenizer.model and the hash of the test text's ids, both in the arena. */
-VISE_MUST_USE vise_status vise_plan_gguf_tokenizer(const vise_source *source, vise_arena *arena,
-                                                   vise_gguf_tokenizer *tokenizer, vise_error *err);
+/* Pieces of sentencepiece's model and the hash of the test text's ids, both in the arena. */
+VISE_MUST_USE vise_status vise_plan_gguf_tokenizer(const vise_source *source, const vise_gguf_family *family,
+                                                   vise_arena *arena, vise_gguf_tokenizer *tokenizer,
+                                                   vise_error *err);
 
 #endif

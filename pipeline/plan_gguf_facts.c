@@ -43,11 +43,19 @@ static int64_t context_of(const vise_model *model, const cJSON *json)
     return config->max_positions;
 }
 
+/* Gemma 3 with images does not cap, but the key is told all the same. */
+static double logit_cap_of(const vise_model *model, const cJSON *json)
+{
+    const cJSON *said = cJSON_GetObjectItemCaseSensitive(json, "final_logit_softcapping");
+    return strcmp(model->model_type, "gemma3") == 0 && cJSON_IsNumber(said) ? said->valuedouble
+                                                                          : model->config.logit_cap;
+}
+
 void vise_plan_gguf_network(const vise_model *model, vise_gguf_network *network)
 {
     enum { PHI3_CONTEXT = 4096 };
     const vise_config *config = &model->config;
-    const cJSON *json = vise_source_config(vise_store_source(model->store));
+    const cJSON *json = vise_gguf_text_config(vise_store_source(model->store));
     const int64_t width = config->rotary > 0 ? config->rotary : config->head_dim;
     const int64_t said = int_of(json, "original_max_position_embeddings", PHI3_CONTEXT);
     *network = (vise_gguf_network){
@@ -68,9 +76,9 @@ void vise_plan_gguf_network(const vise_model *model, vise_gguf_network *network)
         .original_context = int_of(rope_of(json), "original_max_position_embeddings", said),
         .eps = config->norm_eps,
         .theta = config->position == VISE_POSITION_ROTARY ? config->rope.theta : 0.0,
-        .local_theta = strcmp(model->model_type, "gemma3_text") == 0 ? config->local_rope.theta : 0.0,
+        .local_theta = strncmp(model->model_type, "gemma3", 6) == 0 ? config->local_rope.theta : 0.0,
         .attention_cap = config->attention_cap,
-        .logit_cap = config->logit_cap,
+        .logit_cap = logit_cap_of(model, json),
         .parallel = config->residual == VISE_RESIDUAL_PARALLEL,
     };
 }
@@ -160,6 +168,27 @@ static bool read_piece(const vise_protobuf_field *message, vise_gguf_piece *piec
            vise_utf8_valid(piece->text, piece->length, NULL) == piece->length;
 }
 
+/* Which kind of model it is, and what its normalizer does. */
+static void read_specs(const vise_protobuf_field *message, vise_gguf_tokenizer *tokenizer)
+{
+    enum { TRAINER = 2 };
+    vise_protobuf fields = vise_protobuf_of(message->bytes, message->length);
+    vise_protobuf_field field;
+    while (vise_protobuf_next(&fields, &field)) {
+        if (message->number == TRAINER) {
+            if (field.number == 3 && field.wire == 0)
+                tokenizer->unigram = field.value == 1;
+        } else if (field.number == 2 && field.wire == 2) {
+            tokenizer->charsmap = field.bytes;
+            tokenizer->charsmap_bytes = field.length;
+        } else if (field.number == 3 && field.wire == 0) {
+            tokenizer->space_prefix = field.value != 0;
+        } else if (field.number == 4 && field.wire == 0) {
+            tokenizer->one_space = field.value != 0;
+        }
+    }
+}
+
 static vise_status read_pieces(const char *path, vise_arena *arena, vise_gguf_tokenizer *tokenizer, vise_error *err)
 {
     char *bytes;
@@ -177,15 +206,16 @@ static vise_status read_pieces(const char *path, vise_arena *arena, vise_gguf_to
         n += field.number == 1 && field.wire == 2;
     VISE_TRY(vise_arena_take(arena, (n + 1) * sizeof(vise_gguf_piece), &block, err));
     vise_gguf_piece *pieces = block;
+    tokenizer->unigram = tokenizer->space_prefix = tokenizer->one_space = true; /* unless they say otherwise */
     vise_protobuf fields = vise_protobuf_of(bytes, length);
-    for (size_t i = 0; i < n && vise_protobuf_next(&fields, &field);) {
+    for (size_t i = 0; vise_protobuf_next(&fields, &field);) {
+        if ((field.number == 2 || field.number == 3) && field.wire == 2)
+            read_specs(&field, tokenizer);
         if (field.number != 1 || field.wire != 2)
             continue;
         if (!read_piece(&field, &pieces[i++]))
             return VISE_FAIL(err, VISE_EFORMAT, "%s: piece %zu has no valid text, score or type", path, i - 1);
     }
-    while (vise_protobuf_next(&fields, &field))
-        continue;
     if (fields.broken || n == 0)
         return VISE_FAIL(err, VISE_EFORMAT, "%s: not a sentencepiece model (the protocol buffer is broken)", path);
     tokenizer->pieces = pieces;
@@ -218,14 +248,15 @@ static vise_status hash_ids(const vise_source *source, vise_arena *arena, vise_g
     return status;
 }
 
-vise_status vise_plan_gguf_tokenizer(const vise_source *source, vise_arena *arena, vise_gguf_tokenizer *tokenizer,
-                                     vise_error *err)
+vise_status vise_plan_gguf_tokenizer(const vise_source *source, const vise_gguf_family *family, vise_arena *arena,
+                                     vise_gguf_tokenizer *tokenizer, vise_error *err)
 {
+    const char *name = family->vocab == VISE_GGUF_VOCAB_UNIGRAM ? "sentencepiece.bpe.model" : "tokenizer.model";
     char *path;
     *tokenizer = (vise_gguf_tokenizer){0};
     if (!vise_source_is_folder(source) || vise_source_gguf(source) != NULL)
         return VISE_OK;
-    VISE_TRY(vise_path_join(vise_source_path(source), "tokenizer.model", &path, err));
+    VISE_TRY(vise_path_join(vise_source_path(source), name, &path, err));
     vise_status status = vise_path_exists(path) ? read_pieces(path, arena, tokenizer, err) : VISE_OK;
     vise_free(path);
     VISE_TRY(status);

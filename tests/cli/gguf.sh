@@ -26,6 +26,29 @@ else
     echo "skip $test_name: no $shared/golden/gguf-converted"
 fi
 
+# A text model among others: its part of config.json, its names; what sees images is told of and left out.
+# with_tensor FILE NAME OUT: a safetensors file with one more, tiny tensor
+with_tensor() {
+    local n size header i
+    n=$(od -An -tu8 -N8 "$1" | tr -d ' ')
+    size=$(($(wc -c <"$1") - 8 - n))
+    header=$(tail -c +9 "$1" | head -c "$n")
+    header="{\"$2\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[$size,$((size + 4))]},${header#\{}"
+    for i in 0 8 16 24 32 40 48 56; do printf "\\x$(printf %02x $((${#header} >> i & 255)))"; done >"$3"
+    printf %s "$header" >>"$3"
+    tail -c +$((9 + n)) "$1" >>"$3"
+    printf '\0\0\0\0' >>"$3"
+}
+mkdir "$folder/images"
+sed 's/"model_type": *"llama"/"model_type": "mistral"/; s/"rope_scaling": *null,*//' "$MODEL/config.json" >"$folder/text.json"
+sed -i '1s/{/{"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 2, 3]},/' "$folder/text.json"
+echo "{\"model_type\": \"mistral3\", \"architectures\": [\"Mistral3ForConditionalGeneration\"], \"text_config\": $(cat "$folder/text.json")}" >"$folder/images/config.json"
+with_tensor "$MODEL/model.safetensors" vision_tower.probe "$folder/images/model.safetensors"
+check "a text model among others" 0 '*' "1 tensors have no place in llama.cpp's mistral3 and are left out: vision_tower" convert "$folder/images" -o "$folder/images.gguf" -q
+expect "has its own architecture" grep -qa 'mistral3.block_count' "$folder/images.gguf"
+expect "and sections of its positions" grep -qa 'mistral3.rope.dimension_sections' "$folder/images.gguf"
+expect "and the text's tensors alone" test "$(grep -oa 'blk[.][0-9]*[.][a-z_]*.weight' "$folder/images.gguf" | sort | sha256sum)" = "$(grep -oa 'blk[.][0-9]*[.][a-z_]*.weight' "$folder/a.gguf" | sort | sha256sum)"
+
 # Types and mixtures. Rows of 64 are no whole super blocks: the mixture falls back, a type is refused.
 check "q8_0 goes to a GGUF file" 0 '*' '*' quant "$MODEL" -o "$folder/q8.gguf" --scheme q8_0 --include '*_proj' --otherwise float -q
 check "which says so" 0 'q8_0' '' inspect "$folder/q8.gguf"

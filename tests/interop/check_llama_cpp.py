@@ -18,6 +18,7 @@ import os
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 SOURCES, BUILD, MAIN = sys.argv[1:4]
@@ -29,6 +30,7 @@ import torch
 import transformers
 import check_architectures as families
 import gguf
+import sentencepiece
 from conversion import ModelBase, get_model_class
 
 logging.disable(logging.CRITICAL)
@@ -60,14 +62,18 @@ def no_vocab(self):
     self._set_vocab_none()
     if "vocab_size" not in "".join(self.gguf_writer.kv_data[0]):
         self.gguf_writer.add_vocab_size(self.hparams["vocab_size"])
+    if self.model_arch == gguf.MODEL_ARCH.BERT:
+        self.gguf_writer.add_token_type_count(self.hparams.get("type_vocab_size", 1))
 
 
 def convert(folder, out, with_vocab):
     kind = get_model_class(patched_hparams(Path(folder))["architectures"][0])
-    if not with_vocab:
-        kind = type(kind.__name__, (kind,), {"model_arch": kind.model_arch, "set_vocab": no_vocab})
     with torch.inference_mode(), contextlib.redirect_stderr(io.StringIO()):
-        kind(Path(folder), gguf.LlamaFileType.MOSTLY_F16, Path(out), eager=True).write()
+        model = kind(Path(folder), gguf.LlamaFileType.MOSTLY_F16, Path(out), eager=True)
+        writer = getattr(model, "impl", model)  # Mistral 3's has another one do the work
+        if not with_vocab:
+            writer.set_vocab = types.MethodType(no_vocab, writer)
+        model.write()
 
 
 def difference(theirs, ours):
@@ -94,7 +100,8 @@ def same_as_converter(folder, with_vocab):
 
 
 # What the converter cannot do: vise does, and what it gives is held by the logits or read back.
-MORE = {"qwen2_moe": dict(norm_topk_prob=False), "gemma2": dict(query_pre_attn_scalar=16)}  # as real models have it
+MORE = {"qwen2_moe": dict(norm_topk_prob=False), "gemma2": dict(query_pre_attn_scalar=16),
+        "gemma3": dict(query_pre_attn_scalar=16, sliding_window=LENGTH)}  # as real models have it
 families.MODELS = [(family, prefix, suffix, variants + ([dict(variants[0], **MORE[family])] if family in MORE else []))
                    for family, prefix, suffix, variants in families.MODELS]
 FAILS = {("gemma3_text", 1): "soft caps of attention", ("gpt2", 1): "the width of the MLP is not said",
@@ -104,9 +111,6 @@ FAILS = {("gemma3_text", 1): "soft caps of attention", ("gpt2", 1): "the width o
          ("gemma2", 2): "soft caps of null", **{key: "layers without experts" for key in (
              ("qwen2_moe", 1), ("qwen2_moe", 2), ("qwen3_moe", 1), ("qwen3_moe", 2), ("qwen3_moe", 3))}}
 UNKNOWN = {"gpt_neo", "opt"}  # to llama.cpp
-LEFT = {"xlm-roberta": "vise writes no GGUF of this family", "qwen2_vl": "vise writes no GGUF of this family",
-        "qwen2_5_vl": "vise writes no GGUF of this family", "gemma3": "the converter asks for a tokenizer",
-        "mistral3": "the converter asks for a tokenizer"}
 
 
 def is_known(architecture):
@@ -120,7 +124,7 @@ def model_folder(family, prefix, suffix, number, options):
     folder = path(f"{family}-{suffix or 'LM'}-{number}")
     if not os.path.isdir(folder):
         families.make(family, prefix, suffix, options).save_pretrained(folder)
-        if family == "gemma3_text":  # the converter reads the number of tokens from it
+        if family.startswith("gemma3"):  # the converter reads the number of tokens from it
             with open(os.path.join(folder, "tokenizer.json"), "w") as file:
                 json.dump({"model": {"type": "none", "vocab": {f"t{i}": i for i in range(110)}}, "added_tokens": []}, file)
     return folder
@@ -132,8 +136,8 @@ def check_converter():
             if family in UNKNOWN or prefix + suffix == "RobertaForMaskedLM":
                 continue
             name = f"converter {prefix + suffix} {number}"
-            if family in LEFT or not is_known(prefix + suffix):
-                skip(name, LEFT.get(family, "the converter does not know it"))
+            if not is_known(prefix + suffix):
+                skip(name, "the converter does not know it")
                 continue
             folder = model_folder(family, prefix, suffix, number, options)
             if (family, number) in FAILS:
@@ -188,6 +192,28 @@ def words(folder):
                 "unk_token": "[UNK]", "pad_token": "[PAD]", "mask_token": "[MASK]"})
 
 
+def unigrams(folder):
+    """XLM-RoBERTa's: fairseq's ids over a model of sentencepiece."""
+    if not os.path.exists(path("unigrams.model")):
+        sentencepiece.SentencePieceTrainer.train(input=CALIBRATION, model_prefix=path("unigrams"), vocab_size=600,
+                                                 model_type="unigram", normalization_rule_name="nmt_nfkc", minloglevel=2)
+    shutil.copy(path("unigrams.model"), os.path.join(folder, "sentencepiece.bpe.model"))
+    write_json(folder, "tokenizer_config.json",
+               {"tokenizer_class": "XLMRobertaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>",
+                "pad_token": "<pad>", "cls_token": "<s>", "sep_token": "</s>",
+                "mask_token": {"__type": "AddedToken", "content": "<mask>", "lstrip": True, "special": True}})
+
+
+def unigrams_json(folder):
+    unigrams(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["<x>"])
+    tokenizer.save_pretrained(folder)
+    os.unlink(os.path.join(folder, "sentencepiece.bpe.model"))
+    with open(os.path.join(folder, "tokenizer_config.json")) as file:
+        write_json(folder, "tokenizer_config.json", {**json.load(file), "clean_up_tokenization_spaces": True})
+
+
 # family, suffix, name of the folder (which tells of the model, too), tokens, tokenizer
 VOCABULARIES = [
     ("gpt2", "GPT2LMHeadModel", "", "gpt2-tiny-124M-v1.5", 50257, gpt2_files),
@@ -204,10 +230,18 @@ VOCABULARIES = [
     ("bert", "Bert", "ForSequenceClassification", "bert-x", 30522, words),
     ("distilbert", "DistilBert", "Model", "distilbert-base-uncased", 30522, words),
     ("roberta", "Roberta", "Model", "roberta-base", 50300, gpt2_json),
+    ("xlm-roberta", "XLMRoberta", "Model", "xlm-roberta-base", 602, unigrams),
+    ("xlm-roberta", "XLMRoberta", "ForSequenceClassification", "bge-reranker-v2-m3", 640, unigrams_json),
+    ("qwen2_vl", "Qwen2VL", families.WITH_IMAGES, "Qwen2-VL-2B-Instruct", 50300, gpt2_json),
+    ("mistral3", "Mistral3", families.WITH_IMAGES, "Mistral-Small-3.1-24B-Instruct-2503", 32100, pieces),
+    ("gemma3", "Gemma3", families.WITH_IMAGES, "gemma-3-4b-it", 32100, pieces),
     ("bloom", "Bloom", "ForCausalLM", "bloom-7b1", 50300, gpt2_json),
     ("falcon", "Falcon", "ForCausalLM", "falcon-40b", 50300, gpt2_json),
     ("gpt_neox", "GPTNeoX", "ForCausalLM", "pythia-70m", 50304, gpt2_json),
 ]
+
+
+ENCODERS = ("bert", "roberta", "xlm-roberta", "distilbert")
 
 
 def vocabulary_options(family, name, tokens):
@@ -217,8 +251,8 @@ def vocabulary_options(family, name, tokens):
         options |= dict(hidden_size=512, num_attention_heads=4, rope_parameters={
             "rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
             "original_max_position_embeddings": 64})
-    if family == "bert":
-        options |= dict(num_labels=3)
+    if family in ("bert", "xlm-roberta"):
+        options |= dict(num_labels=3 if family == "bert" else 1)
     if family == "phi3":
         options |= dict(original_max_position_embeddings=32, **families.LONGROPE)
     return options
@@ -237,6 +271,18 @@ def same_tokens(folder, tokenizer):
     return got == expected, f"{len(got)} tokens" if got == expected else f"{got[:12]}..., expected {expected[:12]}..."
 
 
+def same_hidden(folder):
+    """What an encoder makes of every token, beside transformers."""
+    ids = torch.randint(5, 110, (1, LENGTH), generator=torch.Generator().manual_seed(7))
+    vise("convert", folder, "-o", path("ours.gguf"), "--dtype", "f32", "--force")
+    model = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    with torch.no_grad():
+        expected = model(ids).last_hidden_state[0]
+    got = llama_values("hidden", path("ours.gguf"), ids[0].tolist(), expected.shape[1])
+    off = ((got - expected).abs().max() / expected.abs().max()).item()
+    return off < 1e-3, f"off by {off:.1e} of the largest"
+
+
 def check_vocabularies():
     if not os.path.isdir(TOKENIZERS):
         skip("converter with tokenizers", f"no {TOKENIZERS}")
@@ -250,8 +296,10 @@ def check_vocabularies():
         families.BASE[family] = base
         write(folder)
         check(f"converter with tokenizer, {name}", same_as_converter, folder, True)
-        if write is not pieces and "finetuned" not in name:
+        if write not in (pieces, unigrams) and "finetuned" not in name:  # unigrams: the converter adds no <s>
             check(f"ids of llama.cpp, {name}", same_tokens, folder, transformers.AutoTokenizer.from_pretrained(folder))
+        if family in ENCODERS:
+            check(f"hidden states of llama.cpp, {name}", same_hidden, folder)
     for name in ("llama-stories260K", "llama-books"):
         folder = os.path.join(MODELS, name)
         if os.path.isdir(folder):
@@ -264,11 +312,15 @@ def check_vocabularies():
 # ---- logits ----------------------------------------------------------------------------------------------------------
 
 
-def llama_logits(file, ids, vocab):
-    run = subprocess.run([MAIN, file, "logits", path("logits.bin"), *map(str, ids)], capture_output=True, text=True)
+def llama_values(kind, file, ids, width):
+    run = subprocess.run([MAIN, file, kind, path("values.bin"), *map(str, ids)], capture_output=True, text=True)
     if run.returncode != 0:
         raise RuntimeError(f"llama.cpp does not run {file}: {run.stderr.strip()[-300:]}")
-    return torch.from_numpy(numpy.fromfile(path("logits.bin"), dtype=numpy.float32).reshape(len(ids), vocab).copy())
+    return torch.from_numpy(numpy.fromfile(path("values.bin"), dtype=numpy.float32).reshape(len(ids), width).copy())
+
+
+def llama_logits(file, ids, vocab):
+    return llama_values("logits", file, ids, vocab)
 
 
 def same_logits(folder, model):
@@ -288,13 +340,15 @@ def gguf_vocab(file):
 # Variants that llama.cpp computes as transformers does; vise warns of the others that it knows.
 COMPUTED = {"llama": (0, 1, 2, 3, 4, 5), "mistral": (1,), "qwen2": (0,), "qwen3": (0,), "smollm3": (0,), "phi3": (0, 4),
             "gemma": (0,), "gemma2": (3,), "gpt2": (0,), "gpt_neox": (0,), "bloom": (0, 2), "falcon": (3,),
-            "mixtral": (0,), "qwen2_moe": (3,), "qwen3_moe": (0,)}
+            "mixtral": (0,), "qwen2_moe": (3,), "qwen3_moe": (0,), "gemma3": (2,), "mistral3": (0,), "qwen2_vl": (0, 1),
+            "qwen2_5_vl": (0,)}
 
 
 def check_logits():
     for family, prefix, suffix, variants in families.MODELS:
-        for number in COMPUTED.get(family, ()) if suffix in ("ForCausalLM", "") else ():
+        for number in COMPUTED.get(family, ()) if suffix in ("ForCausalLM", "", families.WITH_IMAGES) else ():
             folder = model_folder(family, prefix, suffix, number, variants[number])
+            Path(folder, "tokenizer.json").unlink(missing_ok=True)  # all rows of the embedding
             model = getattr(transformers, prefix + suffix).from_pretrained(folder, dtype=torch.float32,
                                                                            attn_implementation="eager").eval()
             check(f"logits of llama.cpp, {prefix + suffix} {number}", same_logits, folder, model)

@@ -220,7 +220,7 @@ $(B)/bench_%: $(B)/bench/bench_%.o $(bench_help_obj) $(LIB)
 benches: $(benches)
 
 ## bench-*: build and run bench/bench_*.sh or bench/bench_*.c, for example make bench-rtn
-bench-%: FORCE $(VISE) benches
+bench-%: FORCE $(VISE) benches $(tools)
 	@name=$$(printf '%s' '$*' | tr - _); \
 	if [ -f bench/bench_$$name.sh ]; then VISE=$(VISE) BUILD=$(B) bash bench/bench_$$name.sh $(ARGS); \
 	elif [ -x $(B)/bench_$$name ]; then $(B)/bench_$$name $(ARGS); \

@@ -1,9 +1,10 @@
 /* GPTQ (Frantar et al. 2022, arXiv:2210.17323): columns are rounded one after the other, and the error of
  * each is made up for by those that follow, weighted by the inverse Gram matrix of the linear's input.
  *
- *   H = X^T X + damp * mean(diag) * I          X: the calibration inputs [tokens, cols]; linears with one
- * input share H U upper with H^-1 = U^T U                  compute/backend.h, inverse_factor q_j =
- * round(w_j);  w_k -= (w_j - q_j) / U_jj * U_jk  for k > j       compute/solve.h
+ *   H = X^T X + damp * mean(diag) * I           X: calibration inputs [tokens, cols]; linears with one input share H
+ *   U upper with H^-1 = U^T U                   compute/backend.h, inverse_factor
+ *   q_j = round(w_j)                            column by column, compute/solve.h
+ *   w_k -= (w_j - q_j) / U_jj * U_jk            for k > j
  *
  * Grids are fixed before the first column from the original weights, with scales as they will be stored
  * (--range original). "static" activation order solves columns by falling diag(H) but leaves groups and

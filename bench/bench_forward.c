@@ -11,10 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bench/machine.h"
+#include "bench/whole_process.h"
 #include "compute/backend.h"
 #include "model/forward.h"
 
@@ -38,10 +38,6 @@ static const workload workloads[] = {
     {"books", "one block, hidden 512, ffn 1024, 8 heads of which 4 key-value", 64, 256, 3, true},
 };
 
-typedef struct timing {
-    double wall, cpu; /* seconds; cpu of all threads */
-} timing;
-
 typedef struct machine {
     vise_workers *workers;
     vise_pool *pool;
@@ -49,29 +45,6 @@ typedef struct machine {
     int threads;
     double peak; /* operations a second of one core */
 } machine;
-
-static timing now(void)
-{
-    struct timespec wall, cpu;
-    clock_gettime(CLOCK_MONOTONIC, &wall);
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
-    return (timing){(double)wall.tv_sec + 1e-9 * (double)wall.tv_nsec, (double)cpu.tv_sec + 1e-9 * (double)cpu.tv_nsec};
-}
-
-static void keep_best(timing *best, timing start)
-{
-    timing end = now();
-    best->wall = fmin(best->wall, end.wall - start.wall);
-    best->cpu = fmin(best->cpu, end.cpu - start.cpu);
-}
-
-static void must(vise_status status, const vise_error *err)
-{
-    if (status == VISE_OK)
-        return;
-    fprintf(stderr, "bench_forward: %s\n", err->message);
-    exit((int)status);
-}
 
 /* ---- products ------------------------------------------------------------------------------------------------ */
 

@@ -14,9 +14,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "bench/whole_process.h"
 #include "compute/backend.h"
 #include "compute/project.h"
 #include "core/cpu.h"
@@ -31,36 +31,6 @@ typedef struct matrices {
     float *u, *q;
     float *scale, *zero; /* [cols / GROUP][rows, rounded up] */
 } matrices;
-
-typedef struct timing {
-    double wall, cpu; /* seconds; cpu of all threads */
-} timing;
-
-static timing now(void)
-{
-    struct timespec wall;
-    struct timespec cpu;
-    clock_gettime(CLOCK_MONOTONIC, &wall);
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
-    return (timing){(double)wall.tv_sec + 1e-9 * (double)wall.tv_nsec,
-                    (double)cpu.tv_sec + 1e-9 * (double)cpu.tv_nsec};
-}
-
-/* Keeps the best of several tries, wall and processor time each. */
-static void keep_best(timing *best, timing start)
-{
-    timing end = now();
-    best->wall = fmin(best->wall, end.wall - start.wall);
-    best->cpu = fmin(best->cpu, end.cpu - start.cpu);
-}
-
-static void must(vise_status status, const vise_error *err)
-{
-    if (status == VISE_OK)
-        return;
-    fprintf(stderr, "bench_gptq: %s\n", err->message);
-    exit((int)status);
-}
 
 static float *floats(int64_t n)
 {

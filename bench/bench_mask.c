@@ -54,17 +54,6 @@ static void select_only(job *j)
         exit(1);
 }
 
-static double mega_rate(void (*work)(job *), job *j)
-{
-    double best = 0.0;
-    for (int i = 0; i < ROUNDS; i++) {
-        double start = seconds();
-        work(j);
-        keep_best(&best, start);
-    }
-    return (double)j->rows * (double)j->cols / best / 1e6;
-}
-
 static void run_peer(int64_t rows, int64_t cols, double rates[2])
 {
     char arguments[64], line[256];
@@ -123,7 +112,7 @@ int main(int argc, char **argv)
         vise_cpu_force((vise_cpu_level)level);
         for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
             j.pattern = kinds[k].pattern;
-            double ours = mega_rate(prune, &j), alone = mega_rate(select_only, &j),
+            double ours = mega_rate(prune, &j, n, ROUNDS), alone = mega_rate(select_only, &j, n, ROUNDS),
                    beside = peer[kinds[k].peer];
             printf("  %-6s %-9s %20.0f %20.0f %12.0f %7.0f%%", vise_cpu_level_name((vise_cpu_level)level),
                    kinds[k].name, ours, alone, floor_rate, 100.0 * ours / floor_rate);

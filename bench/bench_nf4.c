@@ -59,17 +59,6 @@ static void decode(job *j)
     }
 }
 
-static double mega_rate(void (*work)(job *), job *j)
-{
-    double best = 0.0;
-    for (int i = 0; i < ROUNDS; i++) {
-        double start = seconds();
-        work(j);
-        keep_best(&best, start);
-    }
-    return (double)j->rows * (double)j->cols / best / 1e6;
-}
-
 /* Prints the peer's lines; fills its rates, 0 where there is none. */
 static void run_peer(int64_t rows, int64_t cols, double rates[4])
 {
@@ -131,7 +120,7 @@ int main(int argc, char **argv)
             j.dtype = cases[c].dtype;
             vise_from_f32(j.dtype, values, source, n);
             const double bits = (double)vise_dtype_of(j.dtype)->bits + 4 + (j.scheme.dq ? 8.125 : 32) / BLOCK;
-            const double floor_rate = rate / (bits / 8) / 1e6, ours = mega_rate(encode, &j);
+            const double floor_rate = rate / (bits / 8) / 1e6, ours = mega_rate(encode, &j, n, ROUNDS);
             printf("  %-6s %-4s %-8s %18.0f %12.0f %7.0f%%", vise_cpu_level_name((vise_cpu_level)level),
                    vise_dtype_of(j.dtype)->cli_name, cases[c].scheme, ours, floor_rate,
                    100.0 * ours / floor_rate);
@@ -139,7 +128,7 @@ int main(int argc, char **argv)
                 printf(" %8.1f", ours / peer[c]);
             else
                 printf(" %8s", "-");
-            printf(" %18.0f\n", mega_rate(decode, &j));
+            printf(" %18.0f\n", mega_rate(decode, &j, n, ROUNDS));
             vise_free(block);
         }
     }

@@ -83,17 +83,6 @@ static void unpack_decode(job *j)
     }
 }
 
-static double mega_rate(void (*work)(job *), job *j)
-{
-    double best = 0.0;
-    for (int i = 0; i < ROUNDS; i++) {
-        double start = seconds();
-        work(j);
-        keep_best(&best, start);
-    }
-    return (double)j->out.rows * (double)j->out.cols / best / 1e6;
-}
-
 /* Prints the peer's lines; returns its best rate, 0 without a peer. */
 static double run_peer(int64_t rows, int64_t cols)
 {
@@ -170,8 +159,8 @@ int main(int argc, char **argv)
                                       .zeros = scheme.asym ? zeros : NULL};
                 double bytes = (double)n * vise_dtype_of(dtypes[d])->bits / 8 +
                                (double)n * scheme.type->bits / 8 + (double)(rows * j.out.groups) * 4;
-                double floor_rate = (double)n / (bytes / rate) / 1e6, ours = mega_rate(fused, &j);
-                double chained = mega_rate(chain, &j);
+                double floor_rate = (double)n / (bytes / rate) / 1e6, ours = mega_rate(fused, &j, n, ROUNDS);
+                double chained = mega_rate(chain, &j, n, ROUNDS);
                 printf("  %-6s %-4s %-15s %18.0f %18.0f %12.0f %7.0f%%",
                        vise_cpu_level_name((vise_cpu_level)level), vise_dtype_of(dtypes[d])->cli_name,
                        schemes[s], ours, chained, floor_rate, 100.0 * ours / floor_rate);
@@ -179,7 +168,7 @@ int main(int argc, char **argv)
                     printf(" %8.1f", ours / peer);
                 else
                     printf(" %8s", "-");
-                printf(" %14.0f %14.0f\n", mega_rate(unpack, &j), mega_rate(unpack_decode, &j));
+                printf(" %14.0f %14.0f\n", mega_rate(unpack, &j, n, ROUNDS), mega_rate(unpack_decode, &j, n, ROUNDS));
             }
         }
     }

@@ -1,5 +1,5 @@
-/* What the benchmarks of single-threaded kernels share: the thread's clock, touched memory, the copy rate of
- * the machine (the floor), and the peer's lines. */
+/* What the benchmarks of single-threaded kernels share: the thread's clock, the rate of a kernel, touched memory, the
+ * copy rate of the machine (the floor), and the peer's lines. */
 #ifndef VISE_BENCH_SINGLE_THREAD_H
 #define VISE_BENCH_SINGLE_THREAD_H
 
@@ -24,6 +24,19 @@ static inline void keep_best(double *best, double start)
     double taken = seconds() - start;
     if (*best <= 0.0 || taken < *best)
         *best = taken;
+}
+
+/* Millions of weights a second, the best of some rounds. What a job is each benchmark says itself. */
+struct job;
+static inline double mega_rate(void (*work)(struct job *), struct job *j, size_t weights, int rounds)
+{
+    double best = 0.0;
+    for (int i = 0; i < rounds; i++) {
+        double start = seconds();
+        work(j);
+        keep_best(&best, start);
+    }
+    return (double)weights / best / 1e6;
 }
 
 /* Memory that is there: page faults are not what is timed. */

@@ -22,6 +22,25 @@ static int tear_down(void **state)
     return 0;
 }
 
+enum reader { CHOICES, LINES };
+
+/* Loads a file of the folder by one of the readers, and lets go of what it made. */
+static vise_status load(enum reader reader, const char *file, vise_error *err)
+{
+    vise_choices choices;
+    vise_lines lines;
+    if (reader == CHOICES) {
+        const vise_status status = vise_choices_load(help_path(folder, file), &choices, err);
+        assert_true(status == VISE_OK || choices.rows == NULL);
+        vise_choices_deinit(&choices);
+        return status;
+    }
+    const vise_status status = vise_lines_load(help_path(folder, file), &lines, err);
+    assert_true(status == VISE_OK || lines.rows == NULL);
+    vise_lines_deinit(&lines);
+    return status;
+}
+
 /* ---- choices ----------------------------------------------------------------------------------------------------- */
 
 static void test_rows(void **state)
@@ -74,61 +93,6 @@ static void test_many_endings(void **state)
     }
 }
 
-static void test_choices_refused(void **state)
-{
-    static const struct {
-        const char *file, *text, *says;
-        vise_status status;
-    } cases[] = {
-        {"a.json", "", ".jsonl", VISE_EUSAGE},
-        {"a.jsonl", "", "no contexts", VISE_EUSAGE},
-        {"a.jsonl", "\n \n", "no contexts", VISE_EUSAGE},
-        {"a.jsonl", "[1]\n", "line 1: not a JSON object", VISE_EFORMAT},
-        {"a.jsonl", "\n{\"ctx\":\"a\",", "line 2", VISE_EFORMAT},
-        {"a.jsonl", "{\"endings\":[\"a\",\"b\"],\"label\":0}", "line 1: there is no ctx, context, query",
-         VISE_EFORMAT},
-        {"a.jsonl", "{\"ctx\":\"a\",\"label\":0}", "line 1: there is no endings or choices", VISE_EFORMAT},
-        {"a.jsonl", "{\"ctx\":\"a\",\"query\":\"b\",\"endings\":[\"a\",\"b\"],\"label\":0}", "mean the same",
-         VISE_EFORMAT},
-        {"a.jsonl", "{\"ctx\":\"a\",\"endings\":[\"a\",\"b\"],\"choices\":[\"a\",\"b\"],\"label\":0}",
-         "mean the same", VISE_EFORMAT},
-        {"a.jsonl", "{\"ctx\":7,\"endings\":[\"a\",\"b\"],\"label\":0}", "the context is no text",
-         VISE_EFORMAT},
-        {"a.jsonl", "{\"ctx\":\"a\",\"endings\":\"b\",\"label\":0}", "the endings are no list", VISE_EFORMAT},
-        {"a.jsonl", "{\"ctx\":\"a\",\"endings\":[],\"label\":0}", "0 endings; there must be 2", VISE_EFORMAT},
-        {"a.jsonl", "{\"ctx\":\"a\",\"endings\":[\"b\"],\"label\":0}", "1 ending; there must be 2",
-         VISE_EFORMAT},
-        {"a.jsonl", "{\"ctx\":\"a\",\"endings\":[\"b\",3],\"label\":0}", "ending 1 is no text", VISE_EFORMAT},
-        {"a.jsonl", "{\"ctx\":\"a\",\"endings\":[\"\",\"b\"],\"label\":0}", "ending 0 is no text",
-         VISE_EFORMAT},
-        {"a.jsonl", "{\"ctx\":\"a\",\"endings\":[\"a\",\"b\"]}", "label", VISE_EFORMAT},
-        {"a.jsonl", "{\"ctx\":\"a\",\"endings\":[\"a\",\"b\"],\"label\":2}", "label", VISE_EFORMAT},
-        {"a.jsonl", "{\"ctx\":\"a\",\"endings\":[\"a\",\"b\"],\"label\":-1}", "label", VISE_EFORMAT},
-        {"a.jsonl", "{\"ctx\":\"a\",\"endings\":[\"a\",\"b\"],\"label\":0.5}", "label", VISE_EFORMAT},
-        {"a.jsonl", "{\"ctx\":\"a\",\"endings\":[\"a\",\"b\"],\"label\":\"2\"}",
-         "\"2\" is none of the endings 0 to 1", VISE_EFORMAT},
-        {"a.jsonl", "{\"ctx\":\"a\",\"endings\":[\"a\",\"b\"],\"label\":\"\"}", "is none of the endings",
-         VISE_EFORMAT},
-        {"a.jsonl", "{\"ctx\":\"a\",\"endings\":[\"a\",\"b\"],\"label\":\"B\"}", "is none of the endings",
-         VISE_EFORMAT},
-        {"a.jsonl", "{\"ctx\":\"a\",\"endings\":[\"a\",\"b\"],\"label\":\"99999999999999999999\"}",
-         "is none of the endings", VISE_EFORMAT},
-        {"a.jsonl", "{\"ctx\":\"a\\u0000\",\"endings\":[\"a\",\"b\"],\"label\":0}", "line 1", VISE_EFORMAT},
-        {"a.jsonl", "{\"ctx\":\"a\xff\",\"endings\":[\"a\",\"b\"],\"label\":0}", "byte 0xFF is not UTF-8",
-         VISE_EFORMAT},
-    };
-    vise_choices choices;
-
-    (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        help_write_text(folder, cases[i].file, cases[i].text);
-        FAILS(cases[i].status, cases[i].says,
-              vise_choices_load(help_path(folder, cases[i].file), &choices, &help_error));
-        assert_null(choices.rows);
-    }
-    FAILS(VISE_EFORMAT, "/nowhere/a.jsonl", vise_choices_load("/nowhere/a.jsonl", &choices, &help_error));
-}
-
 /* ---- lines ------------------------------------------------------------------------------------------------------- */
 
 static void test_lines(void **state)
@@ -157,56 +121,85 @@ static void test_lines(void **state)
     }
 }
 
-static void test_lines_refused(void **state)
+/* ---- both -------------------------------------------------------------------------------------------------------- */
+
+static void test_refused(void **state)
 {
     static const struct {
+        enum reader reader;
         const char *file, *text, *says;
         vise_status status;
     } cases[] = {
-        {"a.tsv", "x\n", ".txt (one to a line) or .jsonl", VISE_EUSAGE},
-        {"a.txt", "", "there are no texts", VISE_EUSAGE},
-        {"a.txt", "\n \r\n", "there are no texts", VISE_EUSAGE},
-        {"a.jsonl", "\n", "there are no texts", VISE_EUSAGE},
-        {"a.jsonl", "{\"text\":\"a\"}\n{\"txt\":\"a\"}\n", "line 2: there is no text, sentence or content",
+        {CHOICES, "a.json", "", ".jsonl", VISE_EUSAGE},
+        {CHOICES, "a.jsonl", "", "no contexts", VISE_EUSAGE},
+        {CHOICES, "a.jsonl", "\n \n", "no contexts", VISE_EUSAGE},
+        {CHOICES, "a.jsonl", "[1]\n", "line 1: not a JSON object", VISE_EFORMAT},
+        {CHOICES, "a.jsonl", "\n{\"ctx\":\"a\",", "line 2", VISE_EFORMAT},
+        {CHOICES, "a.jsonl", "{\"endings\":[\"a\",\"b\"],\"label\":0}", "line 1: there is no ctx, context, query",
          VISE_EFORMAT},
-        {"a.jsonl", "{\"text\":7}\n", "text", VISE_EFORMAT},
-        {"a.jsonl", "[\"a\"]\n", "line 1", VISE_EFORMAT},
-        {"a.jsonl", "{\"text\":\"a\"\n", "line 1", VISE_EFORMAT},
+        {CHOICES, "a.jsonl", "{\"ctx\":\"a\",\"label\":0}", "line 1: there is no endings or choices", VISE_EFORMAT},
+        {CHOICES, "a.jsonl", "{\"ctx\":\"a\",\"query\":\"b\",\"endings\":[\"a\",\"b\"],\"label\":0}", "mean the same",
+         VISE_EFORMAT},
+        {CHOICES, "a.jsonl", "{\"ctx\":\"a\",\"endings\":[\"a\",\"b\"],\"choices\":[\"a\",\"b\"],\"label\":0}",
+         "mean the same", VISE_EFORMAT},
+        {CHOICES, "a.jsonl", "{\"ctx\":7,\"endings\":[\"a\",\"b\"],\"label\":0}", "the context is no text",
+         VISE_EFORMAT},
+        {CHOICES, "a.jsonl", "{\"ctx\":\"a\",\"endings\":\"b\",\"label\":0}", "the endings are no list", VISE_EFORMAT},
+        {CHOICES, "a.jsonl", "{\"ctx\":\"a\",\"endings\":[],\"label\":0}", "0 endings; there must be 2", VISE_EFORMAT},
+        {CHOICES, "a.jsonl", "{\"ctx\":\"a\",\"endings\":[\"b\"],\"label\":0}", "1 ending; there must be 2",
+         VISE_EFORMAT},
+        {CHOICES, "a.jsonl", "{\"ctx\":\"a\",\"endings\":[\"b\",3],\"label\":0}", "ending 1 is no text", VISE_EFORMAT},
+        {CHOICES, "a.jsonl", "{\"ctx\":\"a\",\"endings\":[\"\",\"b\"],\"label\":0}", "ending 0 is no text",
+         VISE_EFORMAT},
+        {CHOICES, "a.jsonl", "{\"ctx\":\"a\",\"endings\":[\"a\",\"b\"]}", "label", VISE_EFORMAT},
+        {CHOICES, "a.jsonl", "{\"ctx\":\"a\",\"endings\":[\"a\",\"b\"],\"label\":2}", "label", VISE_EFORMAT},
+        {CHOICES, "a.jsonl", "{\"ctx\":\"a\",\"endings\":[\"a\",\"b\"],\"label\":-1}", "label", VISE_EFORMAT},
+        {CHOICES, "a.jsonl", "{\"ctx\":\"a\",\"endings\":[\"a\",\"b\"],\"label\":0.5}", "label", VISE_EFORMAT},
+        {CHOICES, "a.jsonl", "{\"ctx\":\"a\",\"endings\":[\"a\",\"b\"],\"label\":\"2\"}",
+         "\"2\" is none of the endings 0 to 1", VISE_EFORMAT},
+        {CHOICES, "a.jsonl", "{\"ctx\":\"a\",\"endings\":[\"a\",\"b\"],\"label\":\"\"}", "is none of the endings",
+         VISE_EFORMAT},
+        {CHOICES, "a.jsonl", "{\"ctx\":\"a\",\"endings\":[\"a\",\"b\"],\"label\":\"B\"}", "is none of the endings",
+         VISE_EFORMAT},
+        {CHOICES, "a.jsonl", "{\"ctx\":\"a\",\"endings\":[\"a\",\"b\"],\"label\":\"99999999999999999999\"}",
+         "is none of the endings", VISE_EFORMAT},
+        {CHOICES, "a.jsonl", "{\"ctx\":\"a\\u0000\",\"endings\":[\"a\",\"b\"],\"label\":0}", "line 1", VISE_EFORMAT},
+        {CHOICES, "a.jsonl", "{\"ctx\":\"a\xff\",\"endings\":[\"a\",\"b\"],\"label\":0}", "byte 0xFF is not UTF-8",
+         VISE_EFORMAT},
+        {LINES, "a.tsv", "x\n", ".txt (one to a line) or .jsonl", VISE_EUSAGE},
+        {LINES, "a.txt", "", "there are no texts", VISE_EUSAGE},
+        {LINES, "a.txt", "\n \r\n", "there are no texts", VISE_EUSAGE},
+        {LINES, "a.jsonl", "\n", "there are no texts", VISE_EUSAGE},
+        {LINES, "a.jsonl", "{\"text\":\"a\"}\n{\"txt\":\"a\"}\n", "line 2: there is no text, sentence or content",
+         VISE_EFORMAT},
+        {LINES, "a.jsonl", "{\"text\":7}\n", "text", VISE_EFORMAT},
+        {LINES, "a.jsonl", "[\"a\"]\n", "line 1", VISE_EFORMAT},
+        {LINES, "a.jsonl", "{\"text\":\"a\"\n", "line 1", VISE_EFORMAT},
     };
-    vise_lines lines;
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         help_write_text(folder, cases[i].file, cases[i].text);
-        FAILS(cases[i].status, cases[i].says,
-              vise_lines_load(help_path(folder, cases[i].file), &lines, &help_error));
-        assert_null(lines.rows);
+        FAILS(cases[i].status, cases[i].says, load(cases[i].reader, cases[i].file, &help_error));
     }
+    FAILS(VISE_EFORMAT, "nowhere.jsonl", load(CHOICES, "nowhere.jsonl", &help_error));
     help_write(folder, "n.txt", "a\nb\0c\n", 6);
-    FAILS(VISE_EFORMAT, "line 2: the text has a NUL",
-          vise_lines_load(help_path(folder, "n.txt"), &lines, &help_error));
+    FAILS(VISE_EFORMAT, "line 2: the text has a NUL", load(LINES, "n.txt", &help_error));
 }
-
-/* ---- both -------------------------------------------------------------------------------------------------------- */
 
 static void test_out_of_memory(void **state)
 {
     (void)state;
     help_write_text(folder, "m.jsonl",
                     "{\"ctx\":\"a\",\"text\":\"a\",\"endings\":[\"a\",\"b\"],\"label\":0}\n");
-    for (int reader = 0; reader < 2; reader++) {
+    for (enum reader reader = CHOICES; reader <= LINES; reader++) {
         vise_status status = VISE_ERESOURCE;
-        vise_choices choices = {0};
-        vise_lines lines = {0};
         for (uint64_t n = 1; status != VISE_OK; n++) {
             assert_true(n < 1000);
             vise_alloc_fail_after(n);
-            status = reader == 0 ? vise_choices_load(help_path(folder, "m.jsonl"), &choices, NULL)
-                                 : vise_lines_load(help_path(folder, "m.jsonl"), &lines, NULL);
+            status = load(reader, "m.jsonl", NULL);
             vise_alloc_fail_after(0);
             assert_true(status == VISE_OK || status == VISE_ERESOURCE);
-            vise_choices_deinit(&choices);
-            vise_lines_deinit(&lines);
         }
     }
 }
@@ -216,9 +209,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_many_endings),
-        cmocka_unit_test(test_choices_refused),
         cmocka_unit_test(test_lines),
-        cmocka_unit_test(test_lines_refused),
+        cmocka_unit_test(test_refused),
         cmocka_unit_test(test_out_of_memory),
     };
 

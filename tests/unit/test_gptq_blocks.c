@@ -11,6 +11,7 @@
 
 #include "core/rng.h"
 #include "quant/quant.h"
+#include "tests/unit/linear_help.h"
 
 enum { ROWS = 20, COLS = 512, TOKENS = 300, BYTES_MAX = ROWS * COLS * 2 };
 
@@ -56,33 +57,18 @@ static void test_grids_decode(void **state)
 /* ---- a linear ------------------------------------------------------------------------------------------ */
 
 typedef struct fixture {
-    vise_workers *workers;
-    vise_pool *pool;
-    vise_backend *backend;
-    vise_scheme scheme;
-    vise_planned planned;
-    vise_qweight q;
-    _Alignas(8) uint8_t codes[BYTES_MAX];
+    help_linear l;
     float original[ROWS * COLS], values[ROWS * COLS];
     uint8_t mask[ROWS * COLS / 8];
     float gram[COLS * COLS]; /* whole */
     double square_sum[COLS];
     float importance[COLS];
-    vise_input_stats stats;
-    vise_weight weight;
-    vise_quant_config quant;
-    vise_pass_run run;
 } fixture;
 
 static void open_fixture(fixture *f, const char *scheme, int threads)
 {
-    vise_error err = {0};
     vise_rng rng;
     memset(f, 0, sizeof *f);
-    assert_int_equal(vise_workers_new(threads, &f->workers, &err), VISE_OK);
-    assert_int_equal(vise_pool_new(0, &f->pool, &err), VISE_OK);
-    assert_int_equal(vise_backend_open("cpu", f->workers, &f->backend, &err), VISE_OK);
-    assert_int_equal(vise_scheme_parse(scheme, &f->scheme, &err), VISE_OK);
     vise_rng_init(&rng, 3, "weights");
     for (int i = 0; i < ROWS * COLS; i++)
         f->values[i] = (float)vise_rng_normal(&rng) * 0.05f;
@@ -101,42 +87,16 @@ static void open_fixture(fixture *f, const char *scheme, int threads)
         f->square_sum[i] = (double)f->gram[i * COLS + i];
         f->importance[i] = f->gram[i * COLS + i] / TOKENS;
     }
-    vise_qweight_carve(&f->q, &f->scheme, VISE_DTYPE_BF16, ROWS, COLS, f->codes);
-    f->planned = (vise_planned){.scheme = f->scheme, .dtype = VISE_DTYPE_BF16};
-    f->stats = (vise_input_stats){.width = COLS, .tokens = TOKENS, .square_sum = f->square_sum, .gram = f->gram};
-    f->weight = (vise_weight){
-        .plan = &f->planned, .rows = ROWS, .cols = COLS, .values = f->values, .q = &f->q, .loss = NAN, .damp = NAN};
-    f->quant = (vise_quant_config){.scheme = scheme,
-                                   .clip = "auto",
-                                   .sweeps = VISE_UNSET_INT,
-                                   .range = "auto",
-                                   .actorder = "static",
-                                   .damp = 0.05,
-                                   .target_bits = NAN,
-                                   .target_size = VISE_UNSET_SIZE};
-    f->run = (vise_pass_run){.config = &f->quant,
-                             .method = &vise_method_gptq,
-                             .threads = threads,
-                             .pool = f->pool,
-                             .workers = f->workers,
-                             .backend = f->backend};
-}
-
-static void close_fixture(fixture *f)
-{
-    vise_backend_close(f->backend);
-    vise_pool_free(f->pool);
-    vise_workers_free(f->workers);
+    help_linear_open(&f->l, scheme, VISE_DTYPE_BF16, f->values, ROWS, COLS, threads);
+    f->l.stats = (vise_input_stats){.width = COLS, .tokens = TOKENS, .square_sum = f->square_sum, .gram = f->gram};
+    f->l.quant.damp = 0.05;
 }
 
 static void run_group(fixture *f)
 {
-    vise_error err = {0};
-    vise_weight *weights[] = {&f->weight};
-    vise_group group = {.stats = &f->stats, .weights = weights, .count = 1};
-    assert_int_equal(vise_method_gptq.group(&f->run, &group, &err), VISE_OK);
-    assert_true(f->weight.quantized);
-    assert_null(f->weight.note);
+    help_linear_run(&f->l, &vise_method_gptq);
+    assert_true(f->l.weight.quantized);
+    assert_null(f->l.weight.note);
 }
 
 /* 1/2 tr(D H D^T) / tokens, damped as the solver sees it. */
@@ -150,7 +110,7 @@ static double loss_of(const fixture *f, const float *values)
         for (int j = 0; j < COLS; j++)
             d[j] = (double)f->original[r * COLS + j] - (double)values[r * COLS + j];
         for (int i = 0; i < COLS; i++) {
-            double row = d[i] * f->quant.damp * mean;
+            double row = d[i] * f->l.quant.damp * mean;
             for (int j = 0; j < COLS; j++)
                 row += (double)f->gram[i * COLS + j] * d[j];
             sum += 0.5 * d[i] * row;
@@ -178,16 +138,16 @@ static void test_below_rounding(void **state)
         }
         for (int row = 0; row < 3; row++) {
             memcpy(f->values, f->original, sizeof f->values);
-            f->quant.range = row == 1 ? "original" : "auto";
-            f->quant.actorder = row == 2 ? "none" : "static";
+            f->l.quant.range = row == 1 ? "original" : "auto";
+            f->l.quant.actorder = row == 2 ? "none" : "static";
             run_group(f);
-            vise_gguf_decode(type, f->q.codes, ROWS, COLS, values);
+            vise_gguf_decode(type, f->l.q.codes, ROWS, COLS, values);
             assert_memory_equal(values, f->values, ROWS * COLS * sizeof(float));
             const double loss = loss_of(f, values);
             assert_true(loss < 0.9 * least);
-            assert_true(fabs(f->weight.loss - loss) < 5e-3 * loss);
+            assert_true(fabs(f->l.weight.loss - loss) < 5e-3 * loss);
         }
-        close_fixture(f);
+        help_linear_close(&f->l);
     }
     test_free(values);
     test_free(blocks);
@@ -204,9 +164,9 @@ static void test_same_bytes_for_any_threads(void **state)
         open_fixture(g, some[t], 3);
         run_group(f);
         run_group(g);
-        assert_memory_equal(f->codes, g->codes, vise_qweight_bytes(&f->scheme, ROWS, COLS));
-        close_fixture(f);
-        close_fixture(g);
+        assert_memory_equal(f->l.codes, g->l.codes, vise_qweight_bytes(&f->l.scheme, ROWS, COLS));
+        help_linear_close(&f->l);
+        help_linear_close(&g->l);
     }
     test_free(g);
     test_free(f);
@@ -220,10 +180,10 @@ static void test_overflow_stays_in_its_block(void **state)
     open_fixture(f, "q4_0", 1);
     f->values[3] = 1e9f;
     run_group(f);
-    assert_int_equal(vise_gguf_first_bad(f->scheme.type->blocks, f->q.codes, 1), 0);
+    assert_int_equal(vise_gguf_first_bad(f->l.scheme.type->blocks, f->l.q.codes, 1), 0);
     for (int i = COLS; i < ROWS * COLS; i++)
         assert_true(isfinite(f->values[i]));
-    close_fixture(f);
+    help_linear_close(&f->l);
     test_free(f);
 }
 
@@ -234,11 +194,11 @@ static void test_pruned_weights_stay_zero(void **state)
     fixture *f = test_malloc(sizeof *f);
     open_fixture(f, "q4_0", 1);
     memset(f->mask, 0x5a, sizeof f->mask);
-    f->weight.mask = f->mask;
+    f->l.weight.mask = f->mask;
     run_group(f);
     for (int i = 0; i < ROWS * COLS; i++)
         assert_true((0x5a >> i % 8 & 1) != 0 || f->values[i] == 0.0f);
-    close_fixture(f);
+    help_linear_close(&f->l);
     test_free(f);
 }
 

@@ -12,37 +12,23 @@
 
 #include "core/rng.h"
 #include "quant/quant.h"
+#include "tests/unit/linear_help.h"
 
 enum { ROWS = 20, COLS = 64, TOKENS = 400, BYTES_MAX = ROWS * COLS * 8 };
 
 typedef struct fixture {
-    vise_workers *workers;
-    vise_pool *pool;
-    vise_backend *backend;
-    vise_scheme scheme;
-    vise_planned planned;
-    vise_qweight q;
-    _Alignas(8) uint8_t codes[BYTES_MAX];
+    help_linear l;
     float x[TOKENS][COLS], before[TOKENS][COLS]; /* inputs now, and in the model as it was */
     float residual[TOKENS][ROWS]; /* what the sum that outputs are added to lacks */
     float original[ROWS * COLS], values[ROWS * COLS];
     uint8_t mask[ROWS * COLS / 8];
     float gram[COLS * COLS], cross[COLS * COLS], lacks[ROWS * COLS];
-    vise_input_stats stats;
-    vise_weight weight;
-    vise_quant_config quant;
-    vise_pass_run run;
 } fixture;
 
 static void open_fixture(fixture *f, const char *scheme, double alpha, int threads)
 {
-    vise_error err = {0};
     vise_rng rng;
     memset(f, 0, sizeof *f);
-    assert_int_equal(vise_workers_new(threads, &f->workers, &err), VISE_OK);
-    assert_int_equal(vise_pool_new(0, &f->pool, &err), VISE_OK);
-    assert_int_equal(vise_backend_open("cpu", f->workers, &f->backend, &err), VISE_OK);
-    assert_int_equal(vise_scheme_parse(scheme, &f->scheme, &err), VISE_OK);
     vise_rng_init(&rng, 7, "asymmetric");
     for (int i = 0; i < ROWS * COLS; i++)
         f->original[i] = f->values[i] = (float)vise_rng_normal(&rng) * 0.05f;
@@ -68,47 +54,19 @@ static void open_fixture(fixture *f, const char *scheme, double alpha, int threa
                 f->gram[i * COLS + j] += j >= i ? f->x[t][i] * f->x[t][j] : 0.0f;
                 f->cross[i * COLS + j] += (f->before[t][i] - f->x[t][i]) * f->x[t][j];
             }
-    vise_qweight_carve(&f->q, &f->scheme, VISE_DTYPE_F32, ROWS, COLS, f->codes);
-    f->planned = (vise_planned){.scheme = f->scheme, .dtype = VISE_DTYPE_F32, .scale_dtype = VISE_DTYPE_F32};
-    f->stats = (vise_input_stats){.width = COLS, .tokens = TOKENS, .gram = f->gram};
-    f->stats.cross = alpha > 0.0 ? f->cross : NULL;
-    f->stats.residual = alpha > 0.0 ? f->lacks : NULL;
-    f->weight = (vise_weight){
-        .plan = &f->planned, .rows = ROWS, .cols = COLS, .values = f->values, .q = &f->q, .loss = NAN, .damp = NAN};
-    f->quant = (vise_quant_config){.scheme = scheme,
-                                   .clip = "auto",
-                                   .sweeps = VISE_UNSET_INT,
-                                   .range = "auto",
-                                   .actorder = "static",
-                                   .asymmetric = alpha,
-                                   .residual = alpha,
-                                   .damp = 0.01,
-                                   .target_bits = NAN,
-                                   .target_size = VISE_UNSET_SIZE};
-    f->run = (vise_pass_run){.config = &f->quant,
-                             .method = &vise_method_gptq,
-                             .needs = VISE_NEED_GRAM | (alpha > 0.0 ? VISE_NEED_CROSS : 0u),
-                             .threads = threads,
-                             .pool = f->pool,
-                             .workers = f->workers,
-                             .backend = f->backend};
-}
-
-static void close_fixture(fixture *f)
-{
-    vise_backend_close(f->backend);
-    vise_pool_free(f->pool);
-    vise_workers_free(f->workers);
+    help_linear_open(&f->l, scheme, VISE_DTYPE_F32, f->values, ROWS, COLS, threads);
+    f->l.stats = (vise_input_stats){.width = COLS, .tokens = TOKENS, .gram = f->gram};
+    f->l.stats.cross = alpha > 0.0 ? f->cross : NULL;
+    f->l.stats.residual = alpha > 0.0 ? f->lacks : NULL;
+    f->l.quant.asymmetric = f->l.quant.residual = alpha;
+    f->l.run.needs = VISE_NEED_GRAM | (alpha > 0.0 ? VISE_NEED_CROSS : 0u);
 }
 
 static void run_group(fixture *f)
 {
-    vise_error err = {0};
-    vise_weight *weights[] = {&f->weight};
-    vise_group group = {.stats = &f->stats, .weights = weights, .count = 1};
-    assert_int_equal(vise_method_gptq.group(&f->run, &group, &err), VISE_OK);
-    assert_true(f->weight.quantized);
-    assert_null(f->weight.note);
+    help_linear_run(&f->l, &vise_method_gptq);
+    assert_true(f->l.weight.quantized);
+    assert_null(f->l.weight.note);
 }
 
 /* ---- references in double ---------------------------------------------------------------------------------------- */
@@ -122,7 +80,7 @@ static void damped(const fixture *f, double *h)
     for (int i = 0; i < COLS; i++)
         for (int j = 0; j < COLS; j++)
             h[i * COLS + j] = (double)f->gram[i <= j ? i * COLS + j : j * COLS + i] +
-                              (i == j ? f->quant.damp * mean : 0.0);
+                              (i == j ? f->l.quant.damp * mean : 0.0);
 }
 
 /* inverse of h [n, n], in place, by Gauss and Jordan. */
@@ -149,10 +107,11 @@ static void best_row(const fixture *f, const double *inverse, const double *h, i
     const float *w = f->original + row * COLS;
     double aim[COLS] = {0};
     for (int t = 0; t < TOKENS; t++) {
-        double wanted = f->stats.residual != NULL ? f->quant.residual * (double)f->residual[t][row] : 0.0, now = 0.0;
+        const double beta = f->l.stats.residual != NULL ? f->l.quant.residual : 0.0;
+        double wanted = beta * (double)f->residual[t][row], now = 0.0;
         for (int j = 0; j < COLS; j++) {
             const double x = (double)f->x[t][j], before = (double)f->before[t][j];
-            wanted += (double)w[j] * (x + f->quant.asymmetric * (before - x));
+            wanted += (double)w[j] * (x + f->l.quant.asymmetric * (before - x));
             now += (double)w[j] * x;
         }
         for (int j = 0; j < COLS; j++)
@@ -186,7 +145,7 @@ static bool matches(const fixture *f, const double *h, const int *order, bool up
     float out[COLS];
     for (int p = 0; p < COLS; p++) {
         const int n = COLS - p, col = order[p], g = col / GROUP;
-        const double scale = (double)f->q.scales[row * (COLS / GROUP) + g];
+        const double scale = (double)f->l.q.scales[row * (COLS / GROUP) + g];
         const double steps = w[col] / scale;
         double code = rint(steps);
         if (updated && p % GROUP == 0) {
@@ -253,9 +212,9 @@ static void test_corrects_as_the_reference(void **state)
     int order[COLS];
     for (int round = 0; round < 4; round++) {
         open_fixture(f, "int4-g32", round & 1 ? 0.5 : 1.0, 2);
-        f->stats.residual = round & 2 ? f->lacks : NULL;
-        f->quant.residual = 0.75;
-        f->quant.clip = "none";
+        f->l.stats.residual = round & 2 ? f->lacks : NULL;
+        f->l.quant.residual = 0.75;
+        f->l.quant.clip = "none";
         find_order(f, "static", order);
         damped(f, h);
         memcpy(inverse, h, COLS * COLS * sizeof *h);
@@ -272,7 +231,7 @@ static void test_corrects_as_the_reference(void **state)
         }
         assert_true(compared >= ROWS / 2);
         assert_true(moved > 0.005); /* there was something to correct */
-        close_fixture(f);
+        help_linear_close(&f->l);
     }
     test_free(inverse);
     test_free(h);
@@ -292,9 +251,9 @@ static void test_orders_as_the_reference(void **state)
     int order[COLS];
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
         open_fixture(f, "int4-g32", 0.0, 2);
-        f->quant.actorder = rows[r].order;
-        f->quant.range = rows[r].range;
-        f->quant.clip = "none";
+        f->l.quant.actorder = rows[r].order;
+        f->l.quant.range = rows[r].range;
+        f->l.quant.clip = "none";
         find_order(f, rows[r].order, order);
         assert_true(strcmp(rows[r].order, "none") == 0 || order[0] != 0 || order[1] != 1);
         damped(f, h);
@@ -307,7 +266,7 @@ static void test_orders_as_the_reference(void **state)
             compared += matches(f, h, order, strcmp(rows[r].range, "updated") == 0, row, w);
         }
         assert_true(compared >= ROWS / 2);
-        close_fixture(f);
+        help_linear_close(&f->l);
     }
     test_free(h);
     test_free(f);
@@ -327,10 +286,10 @@ static void test_groups_of_several_sizes(void **state)
     uint8_t *codes[N];
     float *values[N];
     open_fixture(f, "int4-g32", 0.0, 2);
-    f->quant.actorder = "group-aware";
-    f->quant.range = "updated";
-    f->quant.clip = "none";
-    vise_group group = {.stats = &f->stats, .weights = weights, .count = N};
+    f->l.quant.actorder = "group-aware";
+    f->l.quant.range = "updated";
+    f->l.quant.clip = "none";
+    vise_group group = {.stats = &f->l.stats, .weights = weights, .count = N};
     for (int w = 0; w < N; w++) {
         vise_error err = {0};
         assert_int_equal(vise_scheme_parse(schemes[w], &scheme[w], &err), VISE_OK);
@@ -343,7 +302,7 @@ static void test_groups_of_several_sizes(void **state)
         weights[w] = &weight[w];
     }
     vise_error err = {0};
-    assert_int_equal(vise_method_gptq.group(&f->run, &group, &err), VISE_OK);
+    assert_int_equal(vise_method_gptq.group(&f->l.run, &group, &err), VISE_OK);
     for (int w = 0; w < N; w++) {
         float *decoded = test_malloc(sizeof f->original);
         double lost_by[2] = {0};
@@ -369,7 +328,7 @@ static void test_groups_of_several_sizes(void **state)
         test_free(values[w]);
         test_free(codes[w]);
     }
-    close_fixture(f);
+    help_linear_close(&f->l);
     test_free(f);
 }
 
@@ -408,18 +367,18 @@ static void test_outputs_come_nearer(void **state)
         double loss[3];
         for (int step = 0; step < 3; step++) {
             open_fixture(f, rows[r].scheme, 0.5 * step, 1);
-            f->quant.actorder = rows[r].order;
-            f->quant.range = rows[r].range;
-            f->quant.sweeps = rows[r].sweeps;
+            f->l.quant.actorder = rows[r].order;
+            f->l.quant.range = rows[r].range;
+            f->l.quant.sweeps = rows[r].sweeps;
             memset(f->mask, 0xF7, sizeof f->mask);
-            f->weight.mask = rows[r].pruned ? f->mask : NULL;
+            f->l.weight.mask = rows[r].pruned ? f->mask : NULL;
             for (int i = 0; rows[r].pruned && i < ROWS * COLS; i++)
                 f->values[i] = f->original[i] = i % 8 == 3 ? 0.0f : f->original[i];
             run_group(f);
             for (int i = 0; rows[r].pruned && i < ROWS * COLS; i++)
                 assert_true(i % 8 != 3 || f->values[i] == 0.0f);
             loss[step] = lost(f);
-            close_fixture(f);
+            help_linear_close(&f->l);
         }
         assert_true(loss[1] < 0.9 * loss[0]);
         assert_true(loss[2] < 0.9 * loss[1]);
@@ -437,10 +396,10 @@ static void test_same_bits_for_any_threads(void **state)
         open_fixture(many, schemes[s], 1.0, 3);
         run_group(one);
         run_group(many);
-        assert_memory_equal(one->codes, many->codes, vise_qweight_bytes(&one->scheme, ROWS, COLS));
+        assert_memory_equal(one->l.codes, many->l.codes, vise_qweight_bytes(&one->l.scheme, ROWS, COLS));
         assert_memory_equal(one->values, many->values, sizeof one->values);
-        close_fixture(one);
-        close_fixture(many);
+        help_linear_close(&one->l);
+        help_linear_close(&many->l);
     }
     test_free(many);
     test_free(one);
@@ -452,17 +411,8 @@ static void test_stays_within_its_promise(void **state)
     (void)state;
     fixture *f = test_malloc(sizeof *f);
     open_fixture(f, "int3-g32", 1.0, 2);
-    vise_logical tensor = {.rows = ROWS, .cols = COLS};
-    vise_bound bound = {.tensor = &tensor};
-    vise_model model = {.count = 1, .bound = &bound};
-    f->planned.bound = &bound;
-    f->planned.passes = 1;
-    f->run.model = &model;
-    f->run.planned = &f->planned;
-    const uint64_t promised = vise_method_gptq.group_bytes(&f->run);
-    run_group(f);
-    assert_true(vise_pool_peak(f->pool) <= promised + 64 * 9); /* the pool rounds each of its blocks up */
-    close_fixture(f);
+    help_linear_run_promised(&f->l, &vise_method_gptq);
+    help_linear_close(&f->l);
     test_free(f);
 }
 

@@ -13,28 +13,19 @@
 #include "core/rng.h"
 #include "prune/prune.h"
 #include "quant/quant.h"
+#include "tests/unit/linear_help.h"
 
 enum { ROWS = 40, COLS = 96, TOKENS = 400 };
 
 /* One linear with the statistics of its input. Inputs are correlated and some channels are loud, as in real
  * networks. */
 typedef struct fixture {
-    vise_workers *workers;
-    vise_pool *pool;
-    vise_backend *backend;
-    vise_scheme scheme;
-    vise_planned planned;
-    vise_qweight q;
-    void *block;
+    help_linear l;
     float original[ROWS * COLS], values[ROWS * COLS];
     uint8_t mask[ROWS * ((COLS + 7) / 8)];
     double h[COLS][COLS]; /* sum x x^T, whole */
     float gram[COLS * COLS];
     double square_sum[COLS];
-    vise_input_stats stats;
-    vise_weight weight;
-    vise_quant_config quant;
-    vise_pass_run run;
 } fixture;
 
 static void make_inputs(fixture *f, int dead)
@@ -61,55 +52,18 @@ static void make_inputs(fixture *f, int dead)
 
 static void open_fixture(fixture *f, const char *scheme, int threads, int dead)
 {
-    vise_error err = {0};
     memset(f, 0, sizeof *f);
-    assert_int_equal(vise_workers_new(threads, &f->workers, &err), VISE_OK);
-    assert_int_equal(vise_pool_new(0, &f->pool, &err), VISE_OK);
-    assert_int_equal(vise_backend_open("cpu", f->workers, &f->backend, &err), VISE_OK);
-    assert_int_equal(vise_scheme_parse(scheme, &f->scheme, &err), VISE_OK);
     vise_rng rng;
     vise_rng_init(&rng, 3, "weights");
     for (int i = 0; i < ROWS * COLS; i++)
         f->values[i] = (float)vise_rng_normal(&rng) * 0.05f;
     memcpy(f->original, f->values, sizeof f->values);
     make_inputs(f, dead);
-    f->block = test_calloc(1, vise_qweight_bytes(&f->scheme, ROWS, COLS));
-    vise_qweight_carve(&f->q, &f->scheme, VISE_DTYPE_BF16, ROWS, COLS, f->block);
-    f->planned = (vise_planned){.scheme = f->scheme, .dtype = VISE_DTYPE_BF16};
-    f->stats =
-        (vise_input_stats){.width = COLS, .tokens = TOKENS, .square_sum = f->square_sum, .gram = f->gram};
-    f->weight = (vise_weight){.plan = &f->planned,
-                              .rows = ROWS,
-                              .cols = COLS,
-                              .values = f->values,
-                              .q = &f->q,
-                              .loss = NAN,
-                              .damp = NAN};
-    f->quant = (vise_quant_config){
-        .scheme = scheme, .clip = "none", .sweeps = 0, .range = "original", .actorder = "static", .damp = 0.01,
-        .target_bits = NAN, .target_size = VISE_UNSET_SIZE};
-    f->run = (vise_pass_run){.config = &f->quant,
-                             .threads = threads,
-                             .pool = f->pool,
-                             .workers = f->workers,
-                             .backend = f->backend};
-}
-
-static void close_fixture(fixture *f)
-{
-    test_free(f->block);
-    vise_backend_close(f->backend);
-    vise_pool_free(f->pool);
-    vise_workers_free(f->workers);
-}
-
-static void run_group(fixture *f, const vise_method *method)
-{
-    vise_error err = {0};
-    vise_weight *weights[] = {&f->weight};
-    vise_group group = {.stats = &f->stats, .weights = weights, .count = 1};
-    f->run.method = method;
-    assert_int_equal(method->group(&f->run, &group, &err), VISE_OK);
+    help_linear_open(&f->l, scheme, VISE_DTYPE_BF16, f->values, ROWS, COLS, threads);
+    f->l.stats = (vise_input_stats){.width = COLS, .tokens = TOKENS, .square_sum = f->square_sum, .gram = f->gram};
+    f->l.quant.clip = "none";
+    f->l.quant.sweeps = 0;
+    f->l.quant.range = "original";
 }
 
 /* 1/2 tr(D H D^T) / tokens, in double, with the damping that the solver saw. */
@@ -133,10 +87,10 @@ static double rtn_error(const char *scheme)
 {
     fixture *f = test_malloc(sizeof *f);
     open_fixture(f, scheme, 1, -1);
-    vise_encode(f->values, VISE_CLIP_NONE, 0.0f, 0.0f, &f->q);
-    vise_decode(&f->q, f->values);
+    vise_encode(f->values, VISE_CLIP_NONE, 0.0f, 0.0f, &f->l.q);
+    vise_decode(&f->l.q, f->values);
     double error = output_error(f, 0.0);
-    close_fixture(f);
+    help_linear_close(&f->l);
     test_free(f);
     return error;
 }
@@ -145,11 +99,11 @@ static double rtn_error(const char *scheme)
 static void check_codes(const fixture *f)
 {
     float *decoded = test_calloc(ROWS * COLS, sizeof(float));
-    vise_decode_ref(&f->q, decoded);
+    vise_decode_ref(&f->l.q, decoded);
     for (int i = 0; i < ROWS * COLS; i++)
         assert_true(decoded[i] == f->values[i]);
-    for (int64_t i = 0; i < ROWS * f->q.groups && f->scheme.granularity != VISE_PER_TENSOR; i++)
-        assert_true(vise_round_to(VISE_DTYPE_BF16, f->q.scales[i]) == f->q.scales[i]);
+    for (int64_t i = 0; i < ROWS * f->l.q.groups && f->l.scheme.granularity != VISE_PER_TENSOR; i++)
+        assert_true(vise_round_to(VISE_DTYPE_BF16, f->l.q.scales[i]) == f->l.q.scales[i]);
     test_free(decoded);
 }
 
@@ -163,16 +117,16 @@ static void test_gptq_beats_rounding(void **state)
     fixture *f = test_malloc(sizeof *f);
     for (size_t s = 0; s < sizeof schemes / sizeof schemes[0]; s++) {
         open_fixture(f, schemes[s], 1, -1);
-        run_group(f, &vise_method_gptq);
-        assert_true(f->weight.quantized);
-        assert_null(f->weight.note);
-        assert_true(f->weight.damp == 0.01);
+        help_linear_run(&f->l, &vise_method_gptq);
+        assert_true(f->l.weight.quantized);
+        assert_null(f->l.weight.note);
+        assert_true(f->l.weight.damp == 0.01);
         check_codes(f);
         double error = output_error(f, 0.0), loss = output_error(f, 0.01);
         assert_true(error < 0.75 * rtn_error(schemes[s]));
-        assert_true(fabs(f->weight.loss - loss) <
+        assert_true(fabs(f->l.weight.loss - loss) <
                     2e-3 * loss); /* the solver's own sum is the quadratic form */
-        close_fixture(f);
+        help_linear_close(&f->l);
     }
     test_free(f);
 }
@@ -186,13 +140,13 @@ static void test_gptq_options(void **state)
     fixture *f = test_malloc(sizeof *f);
     for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
         open_fixture(f, "int3-g32-asym", 1, -1);
-        f->quant.range = rows[r].range;
-        f->quant.actorder = rows[r].actorder;
-        f->quant.clip = rows[r].clip;
-        run_group(f, &vise_method_gptq);
+        f->l.quant.range = rows[r].range;
+        f->l.quant.actorder = rows[r].actorder;
+        f->l.quant.clip = rows[r].clip;
+        help_linear_run(&f->l, &vise_method_gptq);
         check_codes(f);
         assert_true(output_error(f, 0.0) < rtn_error("int3-g32-asym"));
-        close_fixture(f);
+        help_linear_close(&f->l);
     }
     test_free(f);
 }
@@ -207,32 +161,32 @@ static void test_gptq_sweeps(void **state)
         double last = INFINITY;
         for (int sweeps = 0; sweeps <= 4; sweeps += 2) {
             open_fixture(f, schemes[s], 2, -1);
-            f->quant.sweeps = sweeps;
-            f->quant.clip = "signed";
-            run_group(f, &vise_method_gptq);
+            f->l.quant.sweeps = sweeps;
+            f->l.quant.clip = "signed";
+            help_linear_run(&f->l, &vise_method_gptq);
             check_codes(f);
             double error = output_error(f, 0.01);
-            assert_true(error < (sweeps == 2 ? 0.97 : 1.0) * last || f->scheme.granularity == VISE_PER_TENSOR);
+            assert_true(error < (sweeps == 2 ? 0.97 : 1.0) * last || f->l.scheme.granularity == VISE_PER_TENSOR);
             assert_true(error <= last);
-            assert_true(fabs(f->weight.loss - error) < 2e-3 * error);
+            assert_true(fabs(f->l.weight.loss - error) < 2e-3 * error);
             last = error;
-            close_fixture(f);
+            help_linear_close(&f->l);
         }
     }
     /* By default below 4 bits alone. */
     for (int bits = 3; bits <= 4; bits++) {
         const char *scheme = bits == 3 ? "int3-g32" : "int4-g32";
         open_fixture(f, scheme, 1, -1);
-        f->quant.sweeps = VISE_UNSET_INT;
-        f->quant.clip = "auto";
-        run_group(f, &vise_method_gptq);
+        f->l.quant.sweeps = VISE_UNSET_INT;
+        f->l.quant.clip = "auto";
+        help_linear_run(&f->l, &vise_method_gptq);
         double by_default = output_error(f, 0.0);
-        close_fixture(f);
+        help_linear_close(&f->l);
         open_fixture(f, scheme, 1, -1);
-        f->quant.clip = bits == 3 ? "none" : "signed"; /* 4 bits are searched, too, but not swept */
-        run_group(f, &vise_method_gptq);
+        f->l.quant.clip = bits == 3 ? "none" : "signed"; /* 4 bits are searched, too, but not swept */
+        help_linear_run(&f->l, &vise_method_gptq);
         assert_true(bits == 3 ? by_default < 0.97 * output_error(f, 0.0) : by_default == output_error(f, 0.0));
-        close_fixture(f);
+        help_linear_close(&f->l);
     }
     test_free(f);
 }
@@ -244,19 +198,19 @@ static void test_gptq_keeps_pruned_weights_at_zero(void **state)
     fixture *f = test_malloc(sizeof *f);
     for (size_t s = 0; s < 2; s++) {
         open_fixture(f, schemes[s], 1, -1);
-        f->quant.sweeps = 1;
+        f->l.quant.sweeps = 1;
         vise_mask_pattern(f->values, ROWS, COLS, (vise_pattern){2, 4}, f->mask);
         vise_mask_apply(f->mask, ROWS, COLS, f->values);
-        f->planned.masked = true;
-        f->weight.mask = f->mask;
-        run_group(f, &vise_method_gptq);
+        f->l.planned.masked = true;
+        f->l.weight.mask = f->mask;
+        help_linear_run(&f->l, &vise_method_gptq);
         check_codes(f);
         for (int r = 0; r < ROWS; r++)
             for (int c = 0; c < COLS; c++)
                 if (!vise_mask_get(f->mask, COLS, r, c))
                     assert_true(f->values[r * COLS + c] == 0.0f);
         assert_true(vise_pattern_holds((vise_pattern){2, 4}, f->values, ROWS, COLS));
-        close_fixture(f);
+        help_linear_close(&f->l);
     }
     test_free(f);
 }
@@ -266,14 +220,14 @@ static void test_gptq_rounds_dead_columns(void **state)
     (void)state;
     fixture *f = test_malloc(sizeof *f);
     open_fixture(f, "int4-g32", 1, 5);
-    run_group(f, &vise_method_gptq);
-    assert_null(f->weight.note);
+    help_linear_run(&f->l, &vise_method_gptq);
+    assert_null(f->l.weight.note);
     for (int r = 0; r < ROWS; r++) { /* nearest on its grid, not zeroed */
-        float scale = f->q.scales[r * f->q.groups];
+        float scale = f->l.q.scales[r * f->l.q.groups];
         float nearest = fminf(fmaxf(rintf(f->original[r * COLS + 5] / scale), -8.0f), 7.0f) * scale;
         assert_true(f->values[r * COLS + 5] == nearest);
     }
-    close_fixture(f);
+    help_linear_close(&f->l);
     test_free(f);
 }
 
@@ -285,25 +239,25 @@ static void test_gptq_damps_and_falls_back(void **state)
     for (int i = 0; i < COLS; i++) /* rank 1: not positive definite without damping */
         for (int j = 0; j < COLS; j++)
             f->gram[i * COLS + j] = j < i ? 0.0f : 1.0f;
-    f->quant.damp = 0.0;
-    run_group(f, &vise_method_gptq);
-    assert_true(f->weight.damp > 0.0);
-    assert_non_null(f->weight.note);
+    f->l.quant.damp = 0.0;
+    help_linear_run(&f->l, &vise_method_gptq);
+    assert_true(f->l.weight.damp > 0.0);
+    assert_non_null(f->l.weight.note);
     check_codes(f);
-    close_fixture(f);
+    help_linear_close(&f->l);
 
     open_fixture(f, "int4-g32", 1, -1);
     for (int i = 0; i < COLS; i++) /* no damping up to 1 mends this */
         for (int j = i; j < COLS; j++)
             f->gram[i * COLS + j] = i == j ? 1.0f : 9.0f;
-    run_group(f, &vise_method_gptq);
-    assert_non_null(f->weight.note);
-    assert_true(f->weight.quantized);
+    help_linear_run(&f->l, &vise_method_gptq);
+    assert_non_null(f->l.weight.note);
+    assert_true(f->l.weight.quantized);
     check_codes(f);
-    vise_encode(f->original, VISE_CLIP_NONE, 0.0f, 0.0f, &f->q);
-    vise_decode(&f->q, f->original);
+    vise_encode(f->original, VISE_CLIP_NONE, 0.0f, 0.0f, &f->l.q);
+    vise_decode(&f->l.q, f->original);
     assert_memory_equal(f->original, f->values, sizeof f->values);
-    close_fixture(f);
+    help_linear_close(&f->l);
     test_free(f);
 }
 
@@ -313,11 +267,11 @@ static void test_gptq_holds_zeros(void **state)
     fixture *f = test_malloc(sizeof *f);
     open_fixture(f, "int4-g32", 1, -1);
     memset(f->values, 0, sizeof f->values);
-    run_group(f, &vise_method_gptq);
+    help_linear_run(&f->l, &vise_method_gptq);
     check_codes(f);
     for (int i = 0; i < ROWS * COLS; i++)
         assert_true(f->values[i] == 0.0f);
-    close_fixture(f);
+    help_linear_close(&f->l);
     test_free(f);
 }
 
@@ -328,13 +282,13 @@ static void test_gptq_same_bits_for_any_threads(void **state)
     for (int threads = 2; threads <= 3; threads++) {
         open_fixture(one, "int3-g32", 1, -1);
         open_fixture(many, "int3-g32", threads, -1);
-        one->quant.sweeps = many->quant.sweeps = 2;
-        run_group(one, &vise_method_gptq);
-        run_group(many, &vise_method_gptq);
-        assert_memory_equal(one->q.codes, many->q.codes, ROWS * COLS);
+        one->l.quant.sweeps = many->l.quant.sweeps = 2;
+        help_linear_run(&one->l, &vise_method_gptq);
+        help_linear_run(&many->l, &vise_method_gptq);
+        assert_memory_equal(one->l.q.codes, many->l.q.codes, ROWS * COLS);
         assert_memory_equal(one->values, many->values, sizeof one->values);
-        close_fixture(one);
-        close_fixture(many);
+        help_linear_close(&one->l);
+        help_linear_close(&many->l);
     }
     test_free(one);
     test_free(many);
@@ -347,32 +301,23 @@ static void test_gptq_stays_within_its_promise(void **state)
     fixture *f = test_malloc(sizeof *f);
     for (int sweeps = 0; sweeps <= 1; sweeps++) {
         open_fixture(f, "int4-g32", 2, -1);
-        f->quant.sweeps = sweeps;
-        vise_logical tensor = {.rows = ROWS, .cols = COLS};
-        vise_bound bound = {.tensor = &tensor};
-        vise_model model = {.count = 1, .bound = &bound};
-        f->planned.bound = &bound;
-        f->planned.passes = 1;
-        f->run.model = &model;
-        f->run.planned = &f->planned;
-        uint64_t promised = vise_method_gptq.group_bytes(&f->run);
-        run_group(f, &vise_method_gptq);
-        assert_true(vise_pool_peak(f->pool) <= promised + 64 * 8); /* the pool rounds each of its blocks up */
-        close_fixture(f);
+        f->l.quant.sweeps = sweeps;
+        help_linear_run_promised(&f->l, &vise_method_gptq);
+        help_linear_close(&f->l);
     }
     test_free(f);
 }
 
 /* ---- pruning --------------------------------------------------------------------------------------- */
 
-static void open_pruning(fixture *f, vise_prune_config *config)
+static void open_pruning(fixture *f, vise_prune_config *config, int threads)
 {
-    open_fixture(f, "int4-g32", 2, -1);
-    f->planned = (vise_planned){.masked = true};
-    f->weight.mask = f->mask;
-    f->weight.q = NULL;
+    open_fixture(f, "int4-g32", threads, -1);
+    f->l.planned = (vise_planned){.masked = true};
+    f->l.weight.mask = f->mask;
+    f->l.weight.q = NULL;
     memset(f->mask, 0xFF, sizeof f->mask);
-    f->run.config = config;
+    f->l.run.config = config;
 }
 
 /* Wanda by its definition: sort a row by |w| ||x||, prune the lower half. */
@@ -381,8 +326,8 @@ static void test_wanda_is_its_definition(void **state)
     (void)state;
     vise_prune_config config = {.sparsity = 0.5};
     fixture *f = test_malloc(sizeof *f);
-    open_pruning(f, &config);
-    run_group(f, &vise_method_wanda);
+    open_pruning(f, &config, 2);
+    help_linear_run(&f->l, &vise_method_wanda);
     for (int r = 0; r < ROWS; r++) {
         int zeros = 0;
         double highest_pruned = 0.0, lowest_kept = INFINITY;
@@ -398,14 +343,14 @@ static void test_wanda_is_its_definition(void **state)
         assert_int_equal(zeros, COLS / 2);
         assert_true(highest_pruned <= lowest_kept * (1.0 + 1e-6));
     }
-    close_fixture(f);
+    help_linear_close(&f->l);
 
     config = (vise_prune_config){.sparsity = NAN, .pattern = "2:4"};
-    open_pruning(f, &config);
-    run_group(f, &vise_method_wanda);
+    open_pruning(f, &config, 2);
+    help_linear_run(&f->l, &vise_method_wanda);
     assert_true(vise_pattern_holds((vise_pattern){2, 4}, f->values, ROWS, COLS));
     assert_int_equal(vise_mask_kept(f->mask, ROWS, COLS), ROWS * COLS / 2);
-    close_fixture(f);
+    help_linear_close(&f->l);
     test_free(f);
 }
 
@@ -425,7 +370,7 @@ static void test_sparsegpt_beats_wanda(void **state)
         vise_error err = {0};
         double error[3];
         for (int m = 0; m < 3; m++) {
-            open_pruning(f, &config);
+            open_pruning(f, &config, 2);
             assert_int_equal(vise_prune_target_of(&config, &target, &err), VISE_OK);
             if (m == 0) {
                 float score[COLS];
@@ -436,14 +381,14 @@ static void test_sparsegpt_beats_wanda(void **state)
                                      VISE_OK);
                 }
             } else {
-                run_group(f, m == 1 ? &vise_method_wanda : &vise_method_sparsegpt);
+                help_linear_run(&f->l, m == 1 ? &vise_method_wanda : &vise_method_sparsegpt);
             }
             error[m] = output_error(f, 0.0);
-            assert_null(f->weight.note);
+            assert_null(f->l.weight.note);
             if (m == 2) {
                 double loss = output_error(f, 0.01);
-                assert_true(fabs(f->weight.loss - loss) < 2e-3 * loss);
-                assert_true(f->weight.damp == 0.01);
+                assert_true(fabs(f->l.weight.loss - loss) < 2e-3 * loss);
+                assert_true(f->l.weight.damp == 0.01);
                 assert_int_equal(vise_mask_kept(f->mask, ROWS, COLS),
                                  ROWS * COLS - (int)floor(ROWS * COLS * target.sparsity));
                 assert_true(target.pattern.group == 0 ||
@@ -451,7 +396,7 @@ static void test_sparsegpt_beats_wanda(void **state)
                 for (int at = 0; at < ROWS * COLS; at++)
                     assert_true(f->values[at] == 0.0f || vise_mask_get(f->mask, COLS, at / COLS, at % COLS));
             }
-            close_fixture(f);
+            help_linear_close(&f->l);
         }
         assert_true(error[2] < 0.9 * error[1] && error[1] < error[0]);
     }
@@ -464,11 +409,11 @@ static void test_sparsegpt_of_independent_inputs(void **state)
     (void)state;
     vise_prune_config config = {.sparsity = 0.5, .damp = 0.0};
     fixture *f = test_malloc(sizeof *f);
-    open_pruning(f, &config);
+    open_pruning(f, &config, 2);
     for (int i = 0; i < COLS; i++)
         for (int j = 0; j < COLS; j++)
             f->gram[i * COLS + j] = i == j ? (float)(1 + i) : 0.0f;
-    run_group(f, &vise_method_sparsegpt);
+    help_linear_run(&f->l, &vise_method_sparsegpt);
     double highest_pruned = 0.0, lowest_kept = INFINITY;
     for (int at = 0; at < ROWS * COLS; at++) {
         double score = fabs((double)f->original[at]) * sqrt(1.0 + at % COLS);
@@ -479,7 +424,7 @@ static void test_sparsegpt_of_independent_inputs(void **state)
         assert_true(f->values[at] == 0.0f || f->values[at] == f->original[at]);
     }
     assert_true(highest_pruned <= lowest_kept * (1.0 + 1e-5));
-    close_fixture(f);
+    help_linear_close(&f->l);
     test_free(f);
 }
 
@@ -488,20 +433,20 @@ static void test_sparsegpt_falls_back_to_wanda(void **state)
     (void)state;
     vise_prune_config config = {.sparsity = 0.5, .damp = 0.01};
     fixture *f = test_malloc(sizeof *f), *wanda = test_malloc(sizeof *wanda);
-    open_pruning(f, &config);
-    open_pruning(wanda, &config);
+    open_pruning(f, &config, 2);
+    open_pruning(wanda, &config, 2);
     for (int i = 0; i < COLS; i++) { /* no damping up to 1 mends this */
         for (int j = i; j < COLS; j++)
             f->gram[i * COLS + j] = i == j ? 1.0f : 9.0f;
         wanda->square_sum[i] = 1.0;
     }
-    run_group(f, &vise_method_sparsegpt);
-    run_group(wanda, &vise_method_wanda);
-    assert_non_null(f->weight.note);
+    help_linear_run(&f->l, &vise_method_sparsegpt);
+    help_linear_run(&wanda->l, &vise_method_wanda);
+    assert_non_null(f->l.weight.note);
     assert_memory_equal(f->values, wanda->values, sizeof f->values);
     assert_memory_equal(f->mask, wanda->mask, sizeof f->mask);
-    close_fixture(f);
-    close_fixture(wanda);
+    help_linear_close(&f->l);
+    help_linear_close(&wanda->l);
     test_free(f);
     test_free(wanda);
 }
@@ -510,33 +455,16 @@ static void test_sparsegpt_same_bits_and_promise(void **state)
 {
     (void)state;
     vise_prune_config rows[] = {{.sparsity = 0.6, .damp = 0.01}, {.sparsity = NAN, .pattern = "2:4", .damp = 0.01}};
-    vise_logical tensor = {.rows = ROWS, .cols = COLS};
-    vise_bound bound = {.tensor = &tensor};
-    vise_model model = {.count = 1, .bound = &bound};
     fixture *f = test_malloc(sizeof *f);
     float *first = test_malloc(sizeof f->values);
     for (size_t i = 0; i < 2; i++)
         for (int threads = 1; threads <= 3; threads++) {
-            open_pruning(f, &rows[i]);
-            vise_workers_free(f->workers);
-            vise_backend_close(f->backend);
-            vise_error err = {0};
-            assert_int_equal(vise_workers_new(threads, &f->workers, &err), VISE_OK);
-            assert_int_equal(vise_backend_open("cpu", f->workers, &f->backend, &err), VISE_OK);
-            f->planned.bound = &bound;
-            f->planned.passes = 1;
-            f->run.workers = f->workers;
-            f->run.backend = f->backend;
-            f->run.model = &model;
-            f->run.planned = &f->planned;
-            f->run.threads = threads;
-            uint64_t promised = vise_method_sparsegpt.group_bytes(&f->run);
-            run_group(f, &vise_method_sparsegpt);
-            assert_true(vise_pool_peak(f->pool) <= promised + 64 * 8);
+            open_pruning(f, &rows[i], threads);
+            help_linear_run_promised(&f->l, &vise_method_sparsegpt);
             if (threads == 1)
                 memcpy(first, f->values, sizeof f->values);
             assert_memory_equal(first, f->values, sizeof f->values);
-            close_fixture(f);
+            help_linear_close(&f->l);
         }
     test_free(first);
     test_free(f);
@@ -548,10 +476,10 @@ static void test_magnitude_prunes_the_smallest(void **state)
     vise_prune_config config = {.sparsity = 0.3};
     vise_error err = {0};
     fixture *f = test_malloc(sizeof *f);
-    open_pruning(f, &config);
-    f->weight.q = NULL;
-    void *scratch = test_malloc(vise_method_magnitude.weight_bytes(&f->run, ROWS, COLS));
-    assert_int_equal(vise_method_magnitude.weight(&f->run, &f->weight, scratch, &err), VISE_OK);
+    open_pruning(f, &config, 2);
+    f->l.weight.q = NULL;
+    void *scratch = test_malloc(vise_method_magnitude.weight_bytes(&f->l.run, ROWS, COLS));
+    assert_int_equal(vise_method_magnitude.weight(&f->l.run, &f->l.weight, scratch, &err), VISE_OK);
     for (int r = 0; r < ROWS; r++) {
         int zeros = 0;
         float highest_pruned = 0.0f, lowest_kept = INFINITY;
@@ -566,7 +494,7 @@ static void test_magnitude_prunes_the_smallest(void **state)
         assert_true(highest_pruned <= lowest_kept);
     }
     test_free(scratch);
-    close_fixture(f);
+    help_linear_close(&f->l);
     test_free(f);
 }
 

@@ -145,6 +145,18 @@ static void turn_into_pass(vise_cli *cli, vise_command *command, int *argc, char
     }
 }
 
+/* `vise plan qunat MODEL ...` would end at the first option that is quant's alone. */
+static vise_status misspelt_pass(const vise_command *command, int argc, char **argv, vise_error *err)
+{
+    if (strcmp(command->name, "plan") != 0 || argc < 1 || argv[0][0] == '-' || vise_path_exists(argv[0]))
+        return VISE_OK;
+    for (size_t i = 0; vise_passes[i]; i++)
+        if (vise_nearest(argv[0], &vise_passes[i]->name, 1))
+            return VISE_FAIL(err, VISE_EUSAGE, "'%s' is no pass, and there is no such file; did you mean '%s'?",
+                             argv[0], vise_passes[i]->name);
+    return VISE_OK;
+}
+
 static vise_status run_command(vise_cli *cli, vise_command *command, int argc, char **argv, vise_error *err)
 {
     vise_options tables[VISE_CLI_TABLES_MAX];
@@ -153,6 +165,7 @@ static vise_status run_command(vise_cli *cli, vise_command *command, int argc, c
     size_t count;
 
     turn_into_pass(cli, command, &argc, argv);
+    VISE_TRY(misspelt_pass(command, argc, argv, err));
     plans = cli->plan || strcmp(command->name, "plan") == 0;
     cli->command = command;
     VISE_TRY(vise_arena_take(cli->arena, command->own_size + 1, &cli->own, err));

@@ -339,7 +339,8 @@ static vise_status check_length(const vise_st_input *input, uint64_t *header_byt
     if (n > VISE_SAFETENSORS_HEADER_MAX) {
         VISE_TRY(check_impostor(input, err));
         return VISE_FAIL(err, VISE_EFORMAT,
-                         "%s: the header claims %" PRIu64 " bytes, the format allows %u; no safetensors file",
+                         "%s: no safetensors file: the header claims %" PRIu64 " bytes, the format allows %u; a model "
+                         "is a folder with config.json, or a file of weights (.safetensors, .gguf, .bin, .pt)",
                          input->path, n, VISE_SAFETENSORS_HEADER_MAX);
     }
     if (n > input->bytes - 8) {

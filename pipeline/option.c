@@ -14,7 +14,8 @@ vise_status vise_options_init(const vise_options *table, vise_arena *arena, vise
 
 /* ---- the nearest name ------------------------------------------------------------------------------- */
 
-#define NEAREST_MAX 64
+#define NEAREST_MAX   64
+#define BEGINNING_MIN 3
 
 static size_t least(size_t a, size_t b)
 {
@@ -47,10 +48,18 @@ static size_t edit_distance(const char *a, size_t n, const char *b, size_t m)
 const char *vise_nearest(const char *text, const char *const *names, size_t count)
 {
     const char *best = NULL;
-    size_t best_distance = SIZE_MAX, length = strlen(text);
+    size_t best_distance = SIZE_MAX, length = strlen(text), beginnings = 0;
 
     if (length == 0 || length > NEAREST_MAX)
         return NULL;
+    for (size_t i = 0; i < count && length >= BEGINNING_MIN; i++)
+        if (strncmp(text, names[i], length) == 0) {
+            best = names[i];
+            beginnings++;
+        }
+    if (beginnings == 1)
+        return best;
+    best = NULL;
     for (size_t i = 0; i < count; i++) {
         size_t n = strlen(names[i]), longer = n > length ? n : length, distance;
 
@@ -108,7 +117,7 @@ static vise_status unknown_option(const vise_options *tables, size_t n_tables, c
     nearest = vise_nearest(name, names.items, names.count);
     if (nearest)
         return VISE_FAIL(err, VISE_EUSAGE, "unknown option --%s; did you mean --%s?", name, nearest);
-    return VISE_FAIL(err, VISE_EUSAGE, "unknown option --%s", name);
+    return VISE_FAIL(err, VISE_EUSAGE, "unknown option --%s; --help lists those that there are", name);
 }
 
 typedef struct cursor {

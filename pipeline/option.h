@@ -86,7 +86,8 @@ void vise_options_help(const vise_options *table, vise_buf *out);
 /* One row of such a table: the head, and the text in a column beside it, wrapped. */
 void vise_help_row(const char *head, const char *text, vise_buf *out);
 
-/* The nearest of `names` (by edit distance, at most a third of the length), or NULL. */
+/* The nearest of `names`: the only one that begins with text (of 3 letters or more), else by edit distance (at most a
+ * third of the length); or NULL. */
 const char *vise_nearest(const char *text, const char *const *names, size_t count);
 
 #endif

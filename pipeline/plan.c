@@ -326,6 +326,18 @@ static vise_status choose_layout(vise_plan *plan, vise_error *err)
     return layout_by_name(plan->cache.made ? "compressed-tensors" : "safetensors", &plan->layout, err);
 }
 
+static void warn_of_floats(const vise_plan *plan)
+{
+    const char *layout = plan->output.layout;
+    bool any = plan->cache.type != NULL;
+    for (size_t i = 0; i < plan->count; i++)
+        any = any || plan->planned[i].scheme.type != NULL;
+    if (!any && layout != NULL && strcmp(layout, "safetensors") != 0 && strcmp(layout, "gguf") != 0)
+        vise_warn("layout %s: no weight is quantized, and the output holds floats as layout safetensors does; "
+                  "vise quant --scheme S --layout %s quantizes",
+                  layout, layout);
+}
+
 /* A name that two types have, mxfp4, means GGUF's in that layout. */
 static void take_gguf_types(vise_plan *plan)
 {
@@ -649,6 +661,8 @@ static vise_status make(vise_plan *plan, const vise_scheme *chosen, vise_error *
     VISE_TRY(vise_plan_cache(plan, err));
     find_sparse(plan);
     VISE_TRY(choose_layout(plan, err));
+    if (chosen == NULL)
+        warn_of_floats(plan);
     VISE_TRY(vise_plan_cache_layout(plan, err));
     if (strcmp(plan->layout->name, "gguf") == 0) {
         take_gguf_types(plan);

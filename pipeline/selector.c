@@ -1,5 +1,6 @@
 #include "pipeline/selector.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "tensor/dtype.h"
@@ -79,6 +80,7 @@ bool vise_glob_match(const char *pattern, const char *text)
 /* ---- selectors -------------------------------------------------------------------------------------- */
 
 #define ROLE_PREFIX "role:"
+#define SELECTOR_SHOW_MAX 128
 
 /* The module that a tied head would have, when this tensor stands for it. */
 static const vise_arch_row *tied_head(const vise_model *model, const vise_bound *bound)
@@ -138,8 +140,17 @@ static vise_status unknown_role(const char *selector, vise_error *err)
 
 static vise_status no_match(const char *selector, const vise_model *model, vise_error *err)
 {
+    /* What is meant by a role's name alone, and by the end, the beginning and the middle of a module's. */
+    static const char *const around[][2] = {{ROLE_PREFIX, ""}, {"*.", ""}, {"", ".*"}, {"*.", ".*"}};
     const char *best = NULL;
+    char complete[SELECTOR_SHOW_MAX];
 
+    for (size_t a = 0; a < sizeof around / sizeof around[0] && !best; a++) {
+        const int length = snprintf(complete, sizeof complete, "%s%s%s", around[a][0], selector, around[a][1]);
+        for (size_t i = 0; i < model->count && length < SELECTOR_SHOW_MAX && !best; i++)
+            if (vise_selector_matches(complete, model, &model->bound[i]))
+                best = complete;
+    }
     for (size_t i = 0; i < model->count && !best; i++) {
         const char *module = model->bound[i].tensor->module;
 
@@ -153,8 +164,7 @@ static vise_status no_match(const char *selector, const vise_model *model, vise_
                      selector);
 }
 
-/* Every selector must name a module; one that includes, a module that a pass can work on. */
-static vise_status check(const vise_model *model, const char *selector, bool includes, vise_error *err)
+vise_status vise_selector_check(const vise_model *model, const char *selector, bool includes, vise_error *err)
 {
     bool matched = false;
     vise_role role;
@@ -187,9 +197,9 @@ vise_status vise_select(const vise_model *model, const vise_texts *include, cons
                         bool *selected, vise_error *err)
 {
     for (size_t i = 0; i < include->count; i++)
-        VISE_TRY(check(model, include->items[i], true, err));
+        VISE_TRY(vise_selector_check(model, include->items[i], true, err));
     for (size_t i = 0; i < exclude->count; i++)
-        VISE_TRY(check(model, exclude->items[i], false, err));
+        VISE_TRY(vise_selector_check(model, exclude->items[i], false, err));
     for (size_t i = 0; i < model->count; i++) {
         const vise_bound *bound = &model->bound[i];
         /* An unknown family has no blocks: what looks like a linear inside one counts. */

@@ -366,8 +366,8 @@ static vise_status plan_weight(vise_pass_run *run, size_t index, const vise_sche
     if (run->model->tied && planned->bound->role == VISE_ROLE_EMBEDDING && scheme->type->blocks == NULL)
         return VISE_FAIL(
             err, VISE_EUSAGE,
-            "%s: the embedding is tied to the head and is stored once; no layout of vise holds a quantized "
-            "tied embedding; exclude it",
+            "%s: embedding and head are tied and stored once, and runtimes look embeddings up in floats: a quantized "
+            "head would be a second copy that makes the file grow; exclude it, or choose a GGUF type",
             tensor->module);
     const vise_scheme *taken = scheme;
     const char *why = cannot_hold(scheme, tensor->cols);
@@ -510,7 +510,7 @@ vise_status vise_quant_plan(vise_pass_run *run, vise_error *err)
     if (mixture != NULL) {
         VISE_TRY(plan_mixture(run, mixture, &rules, err));
         VISE_TRY(plan_importance(run, err));
-        return vise_quant_rules_check(&rules, err);
+        return vise_quant_rules_check(&rules, run->model, err);
     }
     VISE_TRY(vise_scheme_parse(name, &scheme, err));
     if (config->scheme == NULL && !vise_quant_has_target(config))
@@ -537,7 +537,7 @@ vise_status vise_quant_plan(vise_pass_run *run, vise_error *err)
                                                  : &scheme,
                              &otherwise, has_otherwise, err));
     }
-    return vise_quant_rules_check(&rules, err);
+    return vise_quant_rules_check(&rules, run->model, err);
 }
 
 const vise_pass vise_pass_quant = {

@@ -35,13 +35,15 @@ const vise_scheme *vise_quant_rules_find(vise_quant_rules *rules, const vise_mod
     return found;
 }
 
-vise_status vise_quant_rules_check(const vise_quant_rules *rules, vise_error *err)
+vise_status vise_quant_rules_check(const vise_quant_rules *rules, const vise_model *model, vise_error *err)
 {
-    for (size_t i = 0; i < rules->count; i++)
-        if (!rules->items[i].used)
-            return VISE_FAIL(err, VISE_EUSAGE,
-                             "--set %s: no weight that quant works on matches; vise inspect shows the modules, "
-                             "and --include adds some",
-                             rules->items[i].text);
+    for (size_t i = 0; i < rules->count; i++) {
+        if (rules->items[i].used)
+            continue;
+        VISE_TRY(vise_selector_check(model, rules->items[i].selector, true, err));
+        return VISE_FAIL(err, VISE_EUSAGE,
+                         "--set %s: no weight that quant works on matches; --include SELECTOR adds what it names",
+                         rules->items[i].text);
+    }
     return VISE_OK;
 }

@@ -21,6 +21,7 @@ VISE_MUST_USE vise_status vise_quant_rules_parse(const vise_texts *texts, vise_a
 /* The last rule that names the tensor, marked as used; NULL: none does. */
 const vise_scheme *vise_quant_rules_find(vise_quant_rules *rules, const vise_model *model, const vise_bound *bound);
 /* VISE_EUSAGE if some rule was used for no weight. */
-VISE_MUST_USE vise_status vise_quant_rules_check(const vise_quant_rules *rules, vise_error *err);
+VISE_MUST_USE vise_status vise_quant_rules_check(const vise_quant_rules *rules, const vise_model *model,
+                                                 vise_error *err);
 
 #endif

@@ -1,7 +1,9 @@
 #include "tensor/scheme.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "tensor/activation_type.h"
 
@@ -107,18 +109,68 @@ static size_t edit_distance(const char *a, size_t length, const char *b)
     return row[b_length];
 }
 
-/* The longest name that text begins with, else the one with the fewest edits to text[0..length). */
+/* What llm-compressor and compressed-tensors call their presets. */
+static const struct {
+    const char *name, *scheme;
+} presets[] = {
+    {"w2a16", "int2-g128"},
+    {"w3a16", "int3-g128"},
+    {"w4a16", "int4-g128"},
+    {"w4a16_asym", "int4-g128-asym"},
+    {"w8a16", "int8-g128"},
+    {"w4a8", "int4-g128+int8-token"},
+    {"w8a8", "int8-channel+int8-token"},
+    {"w4afp8", "int4-g128+fp8-e4m3-token"},
+    {"fp8_dynamic", "fp8-e4m3-channel+fp8-e4m3-token"},
+    {"fp8_block", "fp8-e4m3-128x128+fp8-e4m3-g128"},
+    {"nvfp4a16", "nvfp4"},
+    {"mxfp4a16", "mxfp4"},
+};
+
+/* The scheme that is written otherwise: a preset's, or one with a dash missing, or with capitals and underscores.
+ * False: text is not near enough to one. */
+static bool respelled(const char *text, char scheme[VISE_SCHEME_TEXT_MAX])
+{
+    char rest[VISE_SCHEME_TEXT_MAX];
+    for (size_t i = 0; i < sizeof presets / sizeof *presets; i++)
+        if (strcasecmp(text, presets[i].name) == 0) {
+            snprintf(scheme, VISE_SCHEME_TEXT_MAX, "%s", presets[i].scheme);
+            return true;
+        }
+    for (size_t i = 0; i < WEIGHT_TYPES; i++) {
+        const char *name = weight_types[i].name;
+        const size_t length = strlen(name);
+        vise_scheme parsed;
+        if (strncasecmp(text, name, length) != 0)
+            continue;
+        const char *from = text + length + strspn(text + length, "-_");
+        size_t n = 0;
+        for (; from[n] != '\0'; n++)
+            rest[n] = from[n] == '_' ? '-' : (char)tolower((unsigned char)from[n]);
+        rest[n] = '\0';
+        const int wanted = snprintf(scheme, VISE_SCHEME_TEXT_MAX, "%s%s%s", name,
+                                    n == 0 || rest[0] == '+' ? "" : "-", rest);
+        if (wanted < VISE_SCHEME_TEXT_MAX && vise_scheme_parse(scheme, &parsed, NULL) == VISE_OK)
+            return true;
+    }
+    return false;
+}
+
+/* The longest name that text begins with, else the first that begins with it, else the one with the fewest edits to
+ * text[0..length), at most a third; or NULL. */
 static const char *nearest_weight_type(const char *text, size_t length)
 {
-    const char *nearest = weight_types[0].name, *prefix = NULL;
+    const char *nearest = NULL, *prefix = NULL;
     size_t best = SIZE_MAX;
     for (size_t i = 0; i < WEIGHT_TYPES + OTHER_WEIGHT_TYPES + MIXTURES; i++) {
         const char *name = i < WEIGHT_TYPES ? weight_types[i].name
                            : i < WEIGHT_TYPES + OTHER_WEIGHT_TYPES
                                ? other_weight_types[i - WEIGHT_TYPES]
                                : mixtures[i - WEIGHT_TYPES - OTHER_WEIGHT_TYPES];
-        size_t distance = edit_distance(text, length, name);
-        if (distance < best) {
+        const size_t name_length = strlen(name), longer = name_length > length ? name_length : length;
+        const bool begins = length >= 3 && strncmp(text, name, length) == 0;
+        const size_t distance = begins ? 0 : edit_distance(text, length, name);
+        if (distance < best && distance <= (longer + 2) / 3 && distance < longer) {
             best = distance;
             nearest = name;
         }
@@ -173,10 +225,13 @@ static vise_status parse_weight(const char *text, const vise_weight_type **type,
                 "inspect --schemes\"",
                 text, other_weight_types[i]);
     }
-    const char *nearest = nearest_weight_type(text, strcspn(text, "-+"));
+    char scheme[VISE_SCHEME_TEXT_MAX];
+    const char *nearest = respelled(text, scheme) ? scheme : nearest_weight_type(text, strcspn(text, "-+"));
     return VISE_FAIL(err, VISE_EUSAGE,
-                     "\"%s\" is no scheme; did you mean %s? (WEIGHT[-GRANULARITY][-asym][+ACTIVATION])", text,
-                     nearest);
+                     "\"%s\" is no scheme%s%s%s (WEIGHT[-GRANULARITY][-asym][+ACTIVATION]; vise inspect --schemes "
+                     "lists them)",
+                     text, nearest != NULL ? "; did you mean " : "", nearest != NULL ? nearest : "",
+                     nearest != NULL ? "?" : "");
 }
 
 const char *vise_weight_type_grains(const vise_weight_type *type, char buffer[64])
@@ -221,6 +276,11 @@ static vise_status parse_part(const char *text, const char *part, size_t length,
     } else if (length == 7 && memcmp(part, "channel", 7) == 0) {
         scheme->granularity = VISE_PER_CHANNEL;
         scheme->group = 0;
+    } else if (length == 5 && memcmp(part, "token", 5) == 0) {
+        return VISE_FAIL(err, VISE_EUSAGE,
+                         "scheme %s: token is how inputs are quantized, which stands behind a +, as in "
+                         "int8-channel+int8-token",
+                         text);
     } else {
         /* gN, bN or RxC */
         const char *p = part + (*part == 'g' || *part == 'b');

@@ -163,13 +163,15 @@ static vise_status cut_stream(const cutter *c, vise_windows **sets, size_t *coun
     size_t *chosen;
     vise_status status;
 
+    if (there == 0)
+        return VISE_FAIL(err, VISE_EUSAGE,
+                         "%s: %zu tokens are too few for a window of %zu; give more text or a smaller --length",
+                         c->path, stream->ids.count, options->length);
     if (there <= options->skip)
-        return VISE_FAIL(
-            err, VISE_EUSAGE,
-            "%s: %zu tokens make %zu windows of %zu (%zu tokens of text each); behind the %zu skipped "
-            "there is none. Give more text or a smaller --length",
-            c->path, stream->ids.count, there, options->length,
-            options->length - (c->plan.protocol == VISE_PROTOCOL_WINDOWS && c->plan.bos >= 0), options->skip);
+        return VISE_FAIL(err, VISE_EUSAGE,
+                         "%s: %zu tokens make %zu windows of %zu; behind the %zu skipped there is none; give more "
+                         "text, or a smaller --skip or --length",
+                         c->path, stream->ids.count, there, options->length, options->skip);
     there -= options->skip;
     wanted = options->samples == 0 || options->samples > there ? there : options->samples;
     if (wanted < options->samples)

@@ -4,6 +4,7 @@ set -u
 . tests/cli/cli.bash
 
 out=$folder/out
+echo 'Once upon a time.' >"$folder/short.txt"
 check "unknown option" 2 "" "vise quant: unknown option --smaples; did you mean --samples?" quant "$MODEL" --smaples 3
 check "value missing" 2 "" "-o needs a value: OUT" quant "$MODEL" -o
 check "unknown choice" 2 "" "--method: unknown value 'gtpq'; did you mean 'gptq'?" quant "$MODEL" --method gtpq
@@ -18,9 +19,26 @@ check "a model that is not there" 3 "" "$folder/none" inspect "$folder/none"
 check "no output" 2 "" "give -o OUT" quant "$MODEL" --scheme int8
 check "no scheme" 2 "" "--scheme" quant "$MODEL" -o "$out"
 check "unknown scheme" 2 "" "int44" quant "$MODEL" -o "$out" --scheme int44
+check "what llm-compressor calls a scheme" 2 "" "did you mean int4-g128?" quant "$MODEL" -o "$out" --scheme W4A16
+check "a scheme without its dash" 2 "" "did you mean int4-g128?" quant "$MODEL" -o "$out" --scheme int4g128
+check "the beginning of a scheme" 2 "" "did you mean fp8-e4m3?" quant "$MODEL" -o "$out" --scheme fp8
+check "nothing like a scheme" 2 "" '"bf16" is no scheme (' quant "$MODEL" -o "$out" --scheme bf16
+check "inputs in place of a granularity" 2 "" "int8-channel+int8-token" quant "$MODEL" -o "$out" --scheme int8-token
+check "the beginning of an option" 2 "" "did you mean --calibration?" quant "$MODEL" -o "$out" --scheme int8 --calib a.txt
 check "a group that does not divide" 2 "" "give --otherwise SCHEME" quant "$MODEL" -o "$out" --scheme int4-g128
 check "selector without a match" 2 "" "selector 'nothing.*' matches no module" quant "$MODEL" -o "$out" --scheme int8 --exclude 'nothing.*'
 check "unknown role" 2 "" "did you mean 'role:q_proj'?" quant "$MODEL" -o "$out" --scheme int8 --include role:q_porj
+check "a role without role:" 2 "" "did you mean 'role:q_proj'?" quant "$MODEL" -o "$out" --scheme int8 --include q_proj
+check "the middle of names" 2 "" "did you mean '*.mlp.*'?" quant "$MODEL" -o "$out" --scheme int8 --exclude mlp
+check "a rule of an unknown role" 2 "" "'role:attention': unknown role" quant "$MODEL" -o "$out" --scheme int8 --set role:attention=int4-g4
+for tied in lm_head model.embed_tokens; do
+    check "a tied $tied would be stored twice" 2 "" "a second copy that makes the file grow" plan quant "$MODEL" --scheme int8 --include $tied
+done
+check "but in GGUF once" 0 "131 kB    34.8 kB  quant rtn" "" plan quant "$MODEL" --layout gguf --scheme q8_0 --include lm_head
+check "text that is too short" 2 "" "too few for a window of" quant "$MODEL" -o "$out" --scheme int8 --calibration "$folder/short.txt"
+check "a misspelt pass" 2 "" "did you mean 'quant'?" plan qunat "$MODEL" --scheme int8
+check "a layout for what stays floats" 0 "*" "no weight is quantized" convert "$MODEL" -o "$folder/floats" --layout gptq
+check "a file that is no model" 3 "" "a model is a folder with config.json" inspect "$MODEL/config.json"
 check "calibration missing" 2 "" "calibration" quant "$MODEL" -o "$out" --scheme int8 --method gptq
 check "hqq with a clip" 2 "" "--clip goes with rtn and gptq" quant "$MODEL" -o "$out" --scheme int4-g4 --method hqq --clip mse
 check "hqq of nf4" 5 "" "not of nf4" quant "$MODEL" -o "$out" --scheme nf4 --method hqq

@@ -339,7 +339,8 @@ static void test_nearest(void **state)
     static const struct {
         const char *text, *nearest;
     } cases[] = {{"samples", "samples"}, {"smaples", "samples"}, {"lenght", "length"}, {"window", "windows"},
-                 {"skipp", "skip"},      {"elephant", NULL},     {"y", NULL},          {"", NULL}};
+                 {"skipp", "skip"},      {"win", "windows"},     {"elephant", NULL},   {"y", NULL},
+                 {"", NULL}};
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -196,8 +196,8 @@ static void test_protocols_refused(void **state)
         {{.protocol = VISE_PROTOCOL_LLAMA_CPP, .length = 3}, true, "at least 4"},
         {{.protocol = VISE_PROTOCOL_STRIDE, .length = 4, .stride = 5}, true, "a stride of 5"},
         {{.protocol = VISE_PROTOCOL_PAPERS, .length = 4, .bos_in_front = true}, false, "adds no BOS"},
-        {{.protocol = VISE_PROTOCOL_PAPERS, .length = 11}, true, "10 tokens make 0 windows of 11"},
-        {{.protocol = VISE_PROTOCOL_LLAMA_CPP, .length = 12}, true, "11 tokens make 0 windows of 12"},
+        {{.protocol = VISE_PROTOCOL_PAPERS, .length = 11}, true, "10 tokens are too few for a window of 11"},
+        {{.protocol = VISE_PROTOCOL_LLAMA_CPP, .length = 12}, true, "11 tokens are too few for a window of 12"},
     };
     vise_windows *sets;
     vise_protocol protocol;
@@ -288,7 +288,7 @@ static void test_refused(void **state)
         vise_status status;
         const char *says;
     } cases[] = {
-        {"a.txt", "0123", 8, 0, true, VISE_EUSAGE, "4 tokens make 0 windows of 8 (7 tokens of text each)"},
+        {"a.txt", "0123", 8, 0, true, VISE_EUSAGE, "4 tokens are too few for a window of 8"},
         {"a.txt", "0123456", 8, 1, true, VISE_EUSAGE, "behind the 1 skipped"},
         {"a.txt", "", 8, 0, true, VISE_EUSAGE, "0 tokens"},
         {"a.txt", "0123", 1, 0, true, VISE_EUSAGE, "at least 2"},

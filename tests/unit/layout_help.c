@@ -21,6 +21,40 @@ static vise_status write_part(void *context, int part, uint64_t offset, const vo
     return vise_sink_write(to->sink, to->ids[part], offset, bytes, n, err);
 }
 
+static vise_status keep_part(void *context, int part, uint64_t offset, const void *bytes, size_t n, vise_error *err)
+{
+    help_parts *to = context;
+    (void)err;
+    assert_true(offset + n <= sizeof to->part[part]);
+    memcpy(to->part[part] + offset, bytes, n);
+    return VISE_OK;
+}
+
+vise_part_writer help_keep(help_parts *to)
+{
+    memset(to, 0, sizeof *to);
+    return (vise_part_writer){keep_part, to};
+}
+
+vise_spelling help_spelling(const char *scheme, int64_t rows, int64_t cols, vise_dtype dtype)
+{
+    vise_spelling weight = {
+        .module = "blk.q", .name = "blk.q.weight", .rows = rows, .cols = cols, .dtype = dtype, .is_linear = true};
+    OK(vise_scheme_parse(scheme, &weight.scheme, &help_error));
+    return weight;
+}
+
+void help_spell_refuses(const help_refusal *rows, size_t n)
+{
+    vise_part parts[VISE_PARTS_MAX];
+    int n_parts;
+    for (size_t i = 0; i < n; i++) {
+        const vise_spelling weight = help_spelling(rows[i].scheme, rows[i].rows, rows[i].cols, VISE_DTYPE_F16);
+        FAILS(rows[i].status, rows[i].say,
+              vise_layout_find(rows[i].layout)->spell(&weight, parts, &n_parts, &help_error));
+    }
+}
+
 void *help_weight(const vise_spelling *weight, vise_dtype scale_dtype, vise_qweight *q)
 {
     const vise_scheme *scheme = &weight->scheme;

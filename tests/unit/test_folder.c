@@ -13,38 +13,27 @@
 
 #include "core/file.h"
 #include "core/mem.h"
+#include "tests/unit/formats_help.h"
 #include "text/tokenizer.h"
 
 #define MARK       "\xe2\x96\x81"
 #define VECTORS    "../shared/models/gguf-vocab/ggml-vocab-"
 #define TOKENIZERS "../shared/tokenizers/"
 
-static char folder[] = "/tmp/vise-test-folder-XXXXXX";
+static const char *folder;
 
 static int set_up(void **state)
 {
     (void)state;
-    return mkdtemp(folder) == NULL;
+    folder = help_folder();
+    return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    return vise_folder_remove(folder, NULL) != VISE_OK;
-}
-
-static void put(const char *name, const void *bytes, size_t length)
-{
-    char *path;
-
-    assert_int_equal(vise_path_join(folder, name, &path, NULL), VISE_OK);
-    assert_int_equal(vise_file_write_atomic(path, bytes, length, NULL), VISE_OK);
-    vise_free(path);
-}
-
-static void put_text(const char *name, const char *text)
-{
-    put(name, text, strlen(text));
+    help_remove(folder);
+    return 0;
 }
 
 static void clear(void)
@@ -169,7 +158,7 @@ static void test_pieces(void **state)
 
     (void)state;
     clear();
-    put("tokenizer.model", model.bytes, model.length);
+    help_write(folder, "tokenizer.model", model.bytes, model.length);
     tokenizer = open_folder(folder);
     assert_int_equal(vise_tokenizer_bos(tokenizer), 1);
     assert_true(vise_tokenizer_prepends(tokenizer));
@@ -183,7 +172,7 @@ static void test_pieces(void **state)
     check(tokenizer, "\xc3\xa9zz", IDS(5, 3, 4, 0));
     check(tokenizer, "a<s>b", IDS(10, 1, 5, 7));
     vise_tokenizer_close(tokenizer);
-    put_text("tokenizer_config.json", "{\"add_bos_token\":false,\"add_eos_token\":true}");
+    help_write_text(folder, "tokenizer_config.json", "{\"add_bos_token\":false,\"add_eos_token\":true}");
     tokenizer = open_folder(folder);
     assert_int_equal(vise_tokenizer_bos(tokenizer), -1);
     vise_tokenizer_close(tokenizer);
@@ -196,7 +185,7 @@ static void test_squeezed(void **state)
 
     (void)state;
     clear();
-    put("tokenizer.model", model.bytes, model.length);
+    help_write(folder, "tokenizer.model", model.bytes, model.length);
     tokenizer = open_folder(folder);
     check(tokenizer, "  a   a ", IDS(10, 10));
     check(tokenizer, "   ", IDS(-1));
@@ -219,33 +208,33 @@ static void test_pieces_refused(void **state)
     (void)state;
     clear();
     model = small_model(1, false, "");
-    put("tokenizer.model", model.bytes, model.length);
+    help_write(folder, "tokenizer.model", model.bytes, model.length);
     check_refused(VISE_EUNSUPPORTED, "Unigram");
     model = small_model(2, false, "map");
-    put("tokenizer.model", model.bytes, model.length);
+    help_write(folder, "tokenizer.model", model.bytes, model.length);
     check_refused(VISE_EUNSUPPORTED, "nmt_nfkc");
     model = small_model(2, false, "");
     add_piece(&model, "x", 0, 4);
-    put("tokenizer.model", model.bytes, model.length);
+    help_write(folder, "tokenizer.model", model.bytes, model.length);
     check_refused(VISE_EUNSUPPORTED, "\"x\" is given by the user");
     model = small_model(2, false, "");
     add_piece(&model, "a", 0, 1);
-    put("tokenizer.model", model.bytes, model.length);
+    help_write(folder, "tokenizer.model", model.bytes, model.length);
     check_refused(VISE_EFORMAT, "\"a\" is given twice");
     model = small_model(2, false, "");
     add_piece(&model, "x", 0, 2);
-    put("tokenizer.model", model.bytes, model.length);
+    help_write(folder, "tokenizer.model", model.bytes, model.length);
     check_refused(VISE_EFORMAT, "2 unknown pieces");
     model = small_model(2, false, "");
     add_piece(&model, "x", (float)(1e30 * 1e30), 1);
-    put("tokenizer.model", model.bytes, model.length);
+    help_write(folder, "tokenizer.model", model.bytes, model.length);
     check_refused(VISE_EFORMAT, "type or score");
-    put("tokenizer.model", "", 0);
+    help_write(folder, "tokenizer.model", "", 0);
     check_refused(VISE_EFORMAT, "not a sentencepiece model");
-    put_text("tokenizer.model", "version https://git-lfs.github.com/spec/v1\n");
+    help_write_text(folder, "tokenizer.model", "version https://git-lfs.github.com/spec/v1\n");
     check_refused(VISE_EFORMAT, "not a sentencepiece model");
     model = small_model(2, false, "");
-    put("tokenizer.model", model.bytes, model.length - 1);
+    help_write(folder, "tokenizer.model", model.bytes, model.length - 1);
     check_refused(VISE_EFORMAT, "not a sentencepiece model");
 }
 
@@ -263,13 +252,14 @@ static void test_gpt2(void **state)
 
     (void)state;
     clear();
-    put_text("vocab.json", VOCAB);
-    put_text("merges.txt", MERGES);
+    help_write_text(folder, "vocab.json", VOCAB);
+    help_write_text(folder, "merges.txt", MERGES);
     tokenizer = open_folder(folder);
     assert_int_equal(vise_tokenizer_bos(tokenizer), -1);
     check(tokenizer, "ab a<|endoftext|>b", IDS(2, 4, 5, 1));
     vise_tokenizer_close(tokenizer);
-    put_text("tokenizer_config.json", "{\"tokenizer_class\":\"RobertaTokenizer\",\"add_prefix_space\":true}");
+    help_write_text(folder, "tokenizer_config.json",
+                    "{\"tokenizer_class\":\"RobertaTokenizer\",\"add_prefix_space\":true}");
     tokenizer = open_folder(folder);
     assert_int_equal(vise_tokenize_pair(tokenizer, "a <mask>", "b", 0, &encoding, NULL), VISE_OK);
     assert_int_equal(encoding.ids.count, 8); /* <s> a <mask> </s> </s> space b </s> */
@@ -298,13 +288,13 @@ static void test_gpt2_refused(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         clear();
-        put_text("vocab.json", cases[i].vocab);
-        put_text("merges.txt", cases[i].merges);
-        put_text("tokenizer_config.json", cases[i].config);
+        help_write_text(folder, "vocab.json", cases[i].vocab);
+        help_write_text(folder, "merges.txt", cases[i].merges);
+        help_write_text(folder, "tokenizer_config.json", cases[i].config);
         check_refused(cases[i].status, cases[i].says);
     }
     clear();
-    put_text("vocab.json", VOCAB);
+    help_write_text(folder, "vocab.json", VOCAB);
     check_refused(VISE_EFORMAT, "merges.txt");
 }
 
@@ -376,9 +366,9 @@ static void test_out_of_memory(void **state)
         vise_status status = VISE_ERESOURCE;
         clear();
         if (kind == 0)
-            put("tokenizer.model", model.bytes, model.length);
-        put_text("vocab.json", VOCAB);
-        put_text("merges.txt", MERGES);
+            help_write(folder, "tokenizer.model", model.bytes, model.length);
+        help_write_text(folder, "vocab.json", VOCAB);
+        help_write_text(folder, "merges.txt", MERGES);
         for (uint64_t n = 1; status != VISE_OK; n++) {
             vise_tokenizer *tokenizer = NULL;
             vise_ids ids = {0};

@@ -29,18 +29,6 @@ static void *encoded(const vise_spelling *weight, vise_qweight *q)
     return block;
 }
 
-static vise_spelling spelled(const char *scheme, int64_t rows, int64_t cols)
-{
-    vise_spelling weight = {.module = "blk.q",
-                            .name = "blk.q.weight",
-                            .rows = rows,
-                            .cols = cols,
-                            .dtype = VISE_DTYPE_F16,
-                            .is_linear = true};
-    OK(vise_scheme_parse(scheme, &weight.scheme, &help_error));
-    return weight;
-}
-
 static void test_every_scheme(void **state)
 {
     (void)state;
@@ -59,7 +47,7 @@ static void test_every_scheme(void **state)
     const char *folder = help_folder();
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         for (int pack = 0; pack < 2; pack++) {
-            vise_spelling weight = spelled(rows[i].scheme, rows[i].rows, rows[i].cols);
+            vise_spelling weight = help_spelling(rows[i].scheme, rows[i].rows, rows[i].cols, VISE_DTYPE_F16);
             vise_qweight q;
             void *block = encoded(&weight, &q);
             help_write_model(layout, folder, &weight, &q, pack, rows[i].step);
@@ -77,7 +65,7 @@ static void test_tables(void **state)
     (void)state;
     const vise_layout *layout = vise_layout_find("bitsandbytes");
     float table[16], nested[256];
-    vise_spelling weight = spelled("nf4-dq", 256, 64);
+    vise_spelling weight = help_spelling("nf4-dq", 256, 64, VISE_DTYPE_F16);
     vise_qweight q;
     vise_pool *pool;
     const char *folder = help_folder();
@@ -105,20 +93,6 @@ static void test_tables(void **state)
 
 /* ---- words --------------------------------------------------------------------------------------------- */
 
-typedef struct words {
-    uint8_t part[VISE_PARTS_MAX][2048];
-} words;
-
-static vise_status keep(void *context, int part, uint64_t offset, const void *bytes, size_t n,
-                        vise_error *err)
-{
-    words *to = context;
-    (void)err;
-    assert_true(offset + n <= sizeof to->part[part]);
-    memcpy(to->part[part] + offset, bytes, n);
-    return VISE_OK;
-}
-
 static void test_words(void **state)
 {
     (void)state;
@@ -144,10 +118,9 @@ static void test_words(void **state)
          "256, \"nested_dtype\": \"float32\", \"nested_offset\": 9.9999996826552254e-21}",
          1e-20f},
     };
-    static words got;
-    vise_part_writer writer = {keep, &got};
+    static help_parts got;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        vise_spelling weight = spelled(rows[i].scheme, 3, 5);
+        vise_spelling weight = help_spelling(rows[i].scheme, 3, 5, VISE_DTYPE_F16);
         vise_part parts[VISE_PARTS_MAX];
         vise_qweight q;
         int n;
@@ -155,7 +128,7 @@ static void test_words(void **state)
         for (int c = 0; c < 15; c++)
             q.codes[c] = (uint8_t)c;
         q.offset = rows[i].offset;
-        memset(&got, 0, sizeof got);
+        vise_part_writer writer = help_keep(&got);
         OK(layout->spell(&weight, parts, &n, &help_error));
         OK(layout->store(&weight, 0, &q, scratch, &writer, &help_error));
         const char *text = (const char *)got.part[VISE_BNB_STATE];
@@ -177,18 +150,18 @@ static void test_words(void **state)
 static void test_spell_refuses(void **state)
 {
     (void)state;
+    static const help_refusal rows[] = {
+        {"bitsandbytes", "int8-channel", 32, 64, VISE_EUNSUPPORTED, "use layout compressed-tensors"},
+        {"bitsandbytes", "q4_k", 32, 256, VISE_EUNSUPPORTED, "use layout gguf"},
+        {"compressed-tensors", "nf4", 32, 64, VISE_EUNSUPPORTED, "not nf4"},
+        {"gptq", "nf4", 32, 64, VISE_EUNSUPPORTED, "not nf4"},
+        {"awq", "nf4", 32, 64, VISE_EUNSUPPORTED, "not nf4"},
+    };
+    help_spell_refuses(rows, sizeof rows / sizeof *rows);
     const vise_layout *layout = vise_layout_find("bitsandbytes");
     vise_part parts[VISE_PARTS_MAX];
     int n;
-    vise_spelling weight = spelled("int8-channel", 32, 64);
-    FAILS(VISE_EUNSUPPORTED, "use layout compressed-tensors", layout->spell(&weight, parts, &n, &help_error));
-    weight = spelled("q4_k", 32, 256);
-    FAILS(VISE_EUNSUPPORTED, "use layout gguf", layout->spell(&weight, parts, &n, &help_error));
-    weight = spelled("nf4", 32, 64);
-    FAILS(VISE_EUNSUPPORTED, "not nf4",
-          vise_layout_find("compressed-tensors")->spell(&weight, parts, &n, &help_error));
-    FAILS(VISE_EUNSUPPORTED, "not nf4", vise_layout_find("gptq")->spell(&weight, parts, &n, &help_error));
-    FAILS(VISE_EUNSUPPORTED, "not nf4", vise_layout_find("awq")->spell(&weight, parts, &n, &help_error));
+    vise_spelling weight = help_spelling("nf4", 32, 64, VISE_DTYPE_F16);
     weight.is_linear = false;
     FAILS(VISE_EUNSUPPORTED, "no linear", layout->spell(&weight, parts, &n, &help_error));
     weight.is_linear = true;

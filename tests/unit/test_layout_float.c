@@ -15,14 +15,6 @@
 #define ROWS 166 /* five whole tiles and a short one; blocks of 128 end within a tile */
 #define COLS 192
 
-static vise_spelling spelled(const char *scheme, int64_t rows, int64_t cols, vise_dtype dtype)
-{
-    vise_spelling weight = {
-        .module = "blk.q", .name = "blk.q.weight", .rows = rows, .cols = cols, .dtype = dtype, .is_linear = true};
-    OK(vise_scheme_parse(scheme, &weight.scheme, &help_error));
-    return weight;
-}
-
 static void *encoded(const vise_spelling *weight, vise_dtype scale_dtype, vise_qweight *q)
 {
     vise_rng rng;
@@ -92,7 +84,7 @@ static void test_every_scheme(void **state)
     const char *folder = help_folder();
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const vise_layout *layout = vise_layout_find(rows[i].layout);
-        vise_spelling weight = spelled(rows[i].scheme, rows[i].rows, COLS, VISE_DTYPE_BF16);
+        vise_spelling weight = help_spelling(rows[i].scheme, rows[i].rows, COLS, VISE_DTYPE_BF16);
         if (i % 2 == 0 && layout->scale_dtype == VISE_DTYPE_COUNT && (!weight.scheme.type->codebook ||
                                                                       !weight.scheme.type->codebook->scale_bits))
             weight.dtype = VISE_DTYPE_F32; /* elsewhere config.json says the dtype, and bfloat16 where it says none */
@@ -146,7 +138,7 @@ static void test_config_text(void **state)
     };
     const vise_layout *ct = vise_layout_find("compressed-tensors");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        vise_spelling weight = spelled(rows[i].scheme, 64, 64, VISE_DTYPE_BF16);
+        vise_spelling weight = help_spelling(rows[i].scheme, 64, 64, VISE_DTYPE_BF16);
         vise_buf text;
         char want[2048];
         vise_buf_init(&text, 1 << 20);
@@ -169,7 +161,7 @@ static void test_config_text(void **state)
                   {"int8-tensor", "\"kv_cache_scheme\":" ARGS("8", "int", "tensor", STATIC)},
                   {"int8-head", "\"kv_cache_scheme\":" ARGS("8", "int", "attn_head", STATIC)}};
     for (size_t i = 0; i < sizeof caches / sizeof *caches; i++) {
-        vise_spelling weights[2] = {spelled("fp8-e4m3", 64, 64, VISE_DTYPE_BF16),
+        vise_spelling weights[2] = {help_spelling("fp8-e4m3", 64, 64, VISE_DTYPE_BF16),
                                     {.module = "k_scale", .name = "k_scale", .rows = 1, .cols = 1}};
         weights[1].cache = vise_cache_type_find(caches[i].cache);
         for (size_t first = 0; first < 2; first++) { /* with weights, and alone */
@@ -193,7 +185,7 @@ static void test_fp8_config_text(void **state)
                 {"fp8-e4m3-tensor+fp8-e4m3-tensor", "static", "null"}};
     const vise_layout *fp8 = vise_layout_find("fp8");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        vise_spelling weights[2] = {spelled(rows[i].scheme, 256, 128, VISE_DTYPE_BF16),
+        vise_spelling weights[2] = {help_spelling(rows[i].scheme, 256, 128, VISE_DTYPE_BF16),
                                     {.module = "lm_head", .name = "lm_head.weight", .is_linear = true}};
         vise_buf text;
         char want[512];
@@ -206,8 +198,8 @@ static void test_fp8_config_text(void **state)
         assert_string_equal(text.data, want);
         vise_buf_deinit(&text);
     }
-    vise_spelling mixed[2] = {spelled("fp8-e4m3-128x128", 256, 128, VISE_DTYPE_BF16),
-                              spelled("fp8-e4m3-64x64", 256, 128, VISE_DTYPE_BF16)};
+    vise_spelling mixed[2] = {help_spelling("fp8-e4m3-128x128", 256, 128, VISE_DTYPE_BF16),
+                              help_spelling("fp8-e4m3-64x64", 256, 128, VISE_DTYPE_BF16)};
     vise_buf text;
     vise_buf_init(&text, 1 << 20);
     FAILS(VISE_EUNSUPPORTED, "one kind", fp8->config(mixed, 2, &text, &help_error));
@@ -217,12 +209,7 @@ static void test_fp8_config_text(void **state)
 static void test_spell_refuses(void **state)
 {
     (void)state;
-    static const struct {
-        const char *layout, *scheme;
-        int64_t rows, cols;
-        vise_status status;
-        const char *say;
-    } rows[] = {
+    static const help_refusal rows[] = {
         {"fp8", "fp8-e4m3-128x128", 192, 128, VISE_EUNSUPPORTED, "would decode the last ones wrongly"},
         {"fp8", "fp8-e4m3-128x128", 128, 192, VISE_EUNSUPPORTED, "would decode the last ones wrongly"},
         {"fp8", "fp8-e4m3-channel", 128, 128, VISE_EUNSUPPORTED, "use layout compressed-tensors"},
@@ -234,13 +221,7 @@ static void test_spell_refuses(void **state)
         {"bitsandbytes", "fp8-e4m3", 32, 64, VISE_EUNSUPPORTED, "use layout compressed-tensors"},
         {"safetensors", "mxfp8", 32, 64, VISE_EUNSUPPORTED, "compressed-tensors"},
     };
-    vise_part parts[VISE_PARTS_MAX];
-    int n;
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        vise_spelling weight = spelled(rows[i].scheme, rows[i].rows, rows[i].cols, VISE_DTYPE_BF16);
-        FAILS(rows[i].status, rows[i].say,
-              vise_layout_find(rows[i].layout)->spell(&weight, parts, &n, &help_error));
-    }
+    help_spell_refuses(rows, sizeof rows / sizeof *rows);
 }
 
 /* ---- files that are wrong ------------------------------------------------------------------------------ */

@@ -26,18 +26,6 @@ static const struct {
     {"awq", "int4-g128-asym"},    {"awq", "int4-channel-asym"},
 };
 
-static void parse(vise_spelling *weight, const char *scheme, int64_t rows, int64_t cols)
-{
-    *weight = (vise_spelling){.module = "blk.q",
-                              .name = "blk.q.weight",
-                              .rows = rows,
-                              .cols = cols,
-                              .dtype = VISE_DTYPE_F16,
-                              .is_linear = true};
-    if (scheme)
-        OK(vise_scheme_parse(scheme, &weight->scheme, &help_error));
-}
-
 static void test_every_scheme(void **state)
 {
     (void)state;
@@ -49,7 +37,7 @@ static void test_every_scheme(void **state)
             vise_spelling weight;
             vise_qweight q;
             const vise_layout *layout = vise_layout_find(held[i].layout);
-            parse(&weight, held[i].scheme, ROWS, COLS);
+            weight = help_spelling(held[i].scheme, ROWS, COLS, VISE_DTYPE_F16);
             void *block = help_weight(&weight, VISE_DTYPE_F16, &q);
             for (int64_t z = 0; q.zeros && z < ROWS * q.groups; z++)
                 q.zeros[z] = q.zeros[z] == 0 ? 1 : q.zeros[z]; /* version 1 has none of 0 */
@@ -75,7 +63,7 @@ static void test_act_order(void **state)
     int n;
     const char *folder = help_folder();
     OK(vise_pool_new(0, &pool, &help_error));
-    parse(&weight, "int4-g32-asym", ROWS, COLS);
+    weight = help_spelling("int4-g32-asym", ROWS, COLS, VISE_DTYPE_F16);
     void *block = help_weight(&weight, VISE_DTYPE_F16, &q);
     for (int64_t z = 0; z < ROWS * q.groups; z++)
         q.zeros[z] = q.zeros[z] == 0 ? 1 : q.zeros[z];
@@ -113,29 +101,14 @@ static void test_act_order(void **state)
 
 /* ---- words --------------------------------------------------------------------------------------------- */
 
-typedef struct words {
-    uint8_t part[VISE_PARTS_MAX][4096];
-} words;
-
-static vise_status keep(void *context, int part, uint64_t offset, const void *bytes, size_t n,
-                        vise_error *err)
-{
-    words *to = context;
-    (void)err;
-    assert_true(offset + n <= sizeof to->part[part]);
-    memcpy(to->part[part] + offset, bytes, n);
-    return VISE_OK;
-}
-
 /* Rows of 32 in features, 32 out features, one group: codes[c] for every row, zero points zeros[r]. */
 static vise_status store_words(const char *layout_name, const char *scheme, const uint8_t *codes,
-                               const uint8_t *zeros, words *out)
+                               const uint8_t *zeros, help_parts *out)
 {
     enum { N = 32 };
     const vise_layout *layout = vise_layout_find(layout_name);
-    vise_spelling weight;
+    const vise_spelling weight = help_spelling(scheme, N, N, VISE_DTYPE_F16);
     vise_qweight q;
-    parse(&weight, scheme, N, N);
     void *block = help_weight(&weight, VISE_DTYPE_F16, &q),
          *scratch = malloc(layout->store_scratch(&weight, N));
     assert_non_null(scratch);
@@ -144,15 +117,14 @@ static vise_status store_words(const char *layout_name, const char *scheme, cons
         if (q.zeros)
             q.zeros[r] = zeros[r];
     }
-    memset(out, 0, sizeof *out);
-    vise_part_writer writer = {keep, out};
+    vise_part_writer writer = help_keep(out);
     vise_status status = layout->store(&weight, 0, &q, scratch, &writer, &help_error);
     free(scratch);
     free(block);
     return status;
 }
 
-static uint32_t word(const words *w, int part, int index)
+static uint32_t word(const help_parts *w, int part, int index)
 {
     uint32_t value;
     memcpy(&value, w->part[part] + index * 4, 4);
@@ -176,7 +148,7 @@ static void test_golden_words(void **state)
         {"gptq-v2", "int8", 1, 8, {0x03020100, 0x07060504, 0x0b0a0908}, {0x80808080, 0x80808080, 0x80808080}},
         {"gptq", "int8", 1, 8, {0x03020100, 0x07060504, 0x0b0a0908}, {0x7f7f7f7f, 0x7f7f7f7f, 0x7f7f7f7f}},
     };
-    words got;
+    help_parts got;
     uint8_t codes[32], zeros[32];
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         int bits = rows[i].scheme[3] - '0';
@@ -213,7 +185,7 @@ static void test_golden_words(void **state)
 static void test_zero_of_zero(void **state)
 {
     (void)state;
-    words got;
+    help_parts got;
     uint8_t codes[32], zeros[32] = {0};
     for (int c = 0; c < 32; c++)
         codes[c] = (uint8_t)(c % 15);
@@ -361,12 +333,7 @@ static void test_bad_files(void **state)
 static void test_spell_refuses(void **state)
 {
     (void)state;
-    static const struct {
-        const char *layout, *scheme;
-        int64_t rows, cols;
-        vise_status status;
-        const char *say;
-    } rows[] = {
+    static const help_refusal rows[] = {
         {"gptq", "int5-g32", 32, 64, VISE_EUNSUPPORTED, "compressed-tensors"},
         {"gptq", "int4-tensor", 32, 64, VISE_EUNSUPPORTED, "compressed-tensors"},
         {"gptq-v2", "int8-channel+int8-token", 32, 64, VISE_EUNSUPPORTED, "compressed-tensors"},
@@ -380,15 +347,10 @@ static void test_spell_refuses(void **state)
         {"awq", "int4-g32", 36, 64, VISE_EUNSUPPORTED, "by eight"},
         {"awq", "int4-g48", 32, 64, VISE_EUSAGE, "do not divide"},
     };
+    help_spell_refuses(rows, sizeof rows / sizeof *rows);
     vise_part parts[VISE_PARTS_MAX];
-    vise_spelling weight;
     int n;
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        parse(&weight, rows[i].scheme, rows[i].rows, rows[i].cols);
-        FAILS(rows[i].status, rows[i].say,
-              vise_layout_find(rows[i].layout)->spell(&weight, parts, &n, &help_error));
-    }
-    parse(&weight, "int4-g32", 32, 64);
+    vise_spelling weight = help_spelling("int4-g32", 32, 64, VISE_DTYPE_F16);
     weight.is_linear = false;
     FAILS(VISE_EUNSUPPORTED, "no linear", vise_layout_find("gptq")->spell(&weight, parts, &n, &help_error));
     FAILS(VISE_EUNSUPPORTED, "no linear", vise_layout_find("awq")->spell(&weight, parts, &n, &help_error));
@@ -401,11 +363,10 @@ static void test_scale_beyond_f16(void **state)
     static const char *const layouts[] = {"gptq", "gptq-v2", "awq"};
     for (size_t i = 0; i < 3; i++) {
         const vise_layout *layout = vise_layout_find(layouts[i]);
-        words got;
-        vise_part_writer writer = {keep, &got};
-        vise_spelling weight;
+        help_parts got;
+        vise_part_writer writer = help_keep(&got);
+        const vise_spelling weight = help_spelling("int4-g32", 32, 32, VISE_DTYPE_F16);
         vise_qweight q;
-        parse(&weight, "int4-g32", 32, 32);
         void *block = help_weight(&weight, VISE_DTYPE_F16, &q),
              *scratch = malloc(layout->store_scratch(&weight, 32));
         assert_non_null(scratch);

@@ -12,6 +12,7 @@
 #include "core/file.h"
 #include "core/json.h"
 #include "core/mem.h"
+#include "tests/unit/formats_help.h"
 #include "text/tokenizer_internal.h"
 
 #define BERT "../shared/models/bert-tiny-sst2-local"
@@ -19,27 +20,20 @@
 static const char vocab_txt[] =
     "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nun\n##aff\n##able\ncafe\n,\n##!\n!\n\xe4\xb8\xad\nun##\n##a\na\n";
 
-static char folder[] = "/tmp/vise-test-wordpiece-XXXXXX";
+static const char *folder;
 
 static int set_up(void **state)
 {
     (void)state;
-    return mkdtemp(folder) == NULL;
+    folder = help_folder();
+    return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    return vise_folder_remove(folder, NULL) != VISE_OK;
-}
-
-static void put(const char *name, const char *text, size_t length)
-{
-    char *path;
-
-    assert_int_equal(vise_path_join(folder, name, &path, NULL), VISE_OK);
-    assert_int_equal(vise_file_write_atomic(path, text, length, NULL), VISE_OK);
-    vise_free(path);
+    help_remove(folder);
+    return 0;
 }
 
 static vise_tokenizer *open_folder(const char *path)
@@ -84,7 +78,7 @@ static void test_words(void **state)
     vise_tokenizer *tokenizer;
 
     (void)state;
-    put("vocab.txt", vocab_txt, sizeof vocab_txt - 1);
+    help_write(folder, "vocab.txt", vocab_txt, sizeof vocab_txt - 1);
     tokenizer = open_folder(folder);
     check(tokenizer, "Unaffable, caf\xc3\xa9!", NULL, 0, IDS(2, 5, 6, 7, 9, 8, 11, 3), "00000000", false);
     check(tokenizer, "", NULL, 0, IDS(2, 3), "00", false);
@@ -106,7 +100,7 @@ static void test_pairs(void **state)
     vise_encoding encoding;
 
     (void)state;
-    put("vocab.txt", vocab_txt, sizeof vocab_txt - 1);
+    help_write(folder, "vocab.txt", vocab_txt, sizeof vocab_txt - 1);
     tokenizer = open_folder(folder);
     check(tokenizer, "a", "un !", 0, IDS(2, 15, 3, 5, 11, 3), "000111", false);
     check(tokenizer, "a", "", 0, IDS(2, 15, 3, 3), "0001", false);
@@ -125,8 +119,8 @@ static void test_config(void **state)
     vise_tokenizer *tokenizer;
 
     (void)state;
-    put("vocab.txt", vocab_txt, sizeof vocab_txt - 1);
-    put("tokenizer_config.json", config, sizeof config - 1);
+    help_write(folder, "vocab.txt", vocab_txt, sizeof vocab_txt - 1);
+    help_write(folder, "tokenizer_config.json", config, sizeof config - 1);
     tokenizer = open_folder(folder);
     check(tokenizer, "Cafe cafe \xe4\xb8\xad\xe4\xb8\xad \xe4\xb8\xad", NULL, 0, IDS(2, 5, 8, 5, 12, 3),
           "000000", false);
@@ -151,8 +145,8 @@ static void test_refused(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         vise_tokenizer *tokenizer;
         vise_error err = {0};
-        put("vocab.txt", cases[i].vocab, strlen(cases[i].vocab));
-        put("tokenizer_config.json", cases[i].config, strlen(cases[i].config));
+        help_write_text(folder, "vocab.txt", cases[i].vocab);
+        help_write_text(folder, "tokenizer_config.json", cases[i].config);
         if (vise_tokenizer_open(folder, &tokenizer, &err) != VISE_EFORMAT ||
             strstr(err.message, cases[i].says) == NULL)
             fail_msg("case %zu: \"%s\"", i, err.message);
@@ -194,8 +188,8 @@ static void test_out_of_memory(void **state)
     vise_status status = VISE_ERESOURCE;
 
     (void)state;
-    put("vocab.txt", vocab_txt, sizeof vocab_txt - 1);
-    put("tokenizer_config.json", "{}", 2);
+    help_write(folder, "vocab.txt", vocab_txt, sizeof vocab_txt - 1);
+    help_write(folder, "tokenizer_config.json", "{}", 2);
     for (uint64_t n = 1; status != VISE_OK; n++) {
         vise_tokenizer *tokenizer = NULL;
         vise_encoding encoding = {0};

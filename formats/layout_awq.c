@@ -33,31 +33,21 @@ static vise_status check_scheme(const vise_spelling *weight, vise_error *err)
     const vise_scheme *scheme = &weight->scheme;
     if (strcmp(scheme->type->name, "int4") != 0 || scheme->activation ||
         scheme->granularity == VISE_PER_TENSOR)
-        return VISE_FAIL(
-            err, VISE_EUNSUPPORTED,
-            "%s: layout awq holds int4 per channel or group, weights alone, not %s; use layout %s",
-            weight->module, vise_scheme_text(scheme, text),
-            vise_starts_with(scheme->type->name, "int") && !scheme->activation ? "gptq-v2 or compressed-tensors"
-                                                                               : scheme->type->default_layout);
+        return VISE_FAIL(err, VISE_EUNSUPPORTED,
+                         "%s: layout awq holds int4 per channel or group, weights alone, not %s", weight->module,
+                         vise_scheme_text(scheme, text));
     if (weight->group_of)
-        return VISE_FAIL(
-            err, VISE_EUNSUPPORTED,
-            "%s: its groups are no runs of columns (act-order), which layout awq cannot say; use layout gptq "
-            "or gptq-v2",
-            weight->module);
+        return VISE_FAIL(err, VISE_EUNSUPPORTED,
+                         "%s: its groups are no runs of columns (act-order), which layout awq cannot say",
+                         weight->module);
     if (!weight->is_linear)
-        return VISE_FAIL(
-            err, VISE_EUNSUPPORTED,
-            "%s: is no linear; loaders of layout awq know quantized linears only: leave it out, or use "
-            "layout compressed-tensors",
-            weight->module);
+        return VISE_FAIL(err, VISE_EUNSUPPORTED,
+                         "%s: is no linear; loaders of layout awq know quantized linears only", weight->module);
     VISE_TRY(vise_check_groups(weight, err));
     if (weight->rows % 8 != 0)
         return VISE_FAIL(err, VISE_EUNSUPPORTED,
-                         "%s: has %" PRId64
-                         " out features; layout awq packs them by eight: exclude it, or use layout "
-                         "compressed-tensors",
-                         weight->module, weight->rows);
+                         "%s: has %" PRId64 " out features; layout awq packs them by eight", weight->module,
+                         weight->rows);
     return VISE_OK;
 }
 

@@ -23,12 +23,10 @@ static vise_status check_scheme(const vise_spelling *weight, vise_error *err)
     if (codebook != &vise_codebook_nf4 && codebook != &vise_codebook_fp4 &&
         codebook != &vise_codebook_llm_int8)
         return VISE_FAIL(err, VISE_EUNSUPPORTED,
-                         "%s: layout bitsandbytes holds nf4, fp4 and llm-int8, not %s; use layout %s",
-                         weight->module, vise_scheme_text(&weight->scheme, text),
-                         weight->scheme.type->default_layout);
+                         "%s: layout bitsandbytes holds nf4, fp4 and llm-int8, not %s", weight->module,
+                         vise_scheme_text(&weight->scheme, text));
     if (!weight->is_linear)
-        return VISE_FAIL(err, VISE_EUNSUPPORTED,
-                         "%s: is no linear; bitsandbytes loads quantized linears only: leave it out",
+        return VISE_FAIL(err, VISE_EUNSUPPORTED, "%s: is no linear; bitsandbytes loads quantized linears only",
                          weight->module);
     if (dtype != VISE_DTYPE_F32 && dtype != VISE_DTYPE_F16 && dtype != VISE_DTYPE_BF16)
         return VISE_FAIL(err, VISE_EUNSUPPORTED, "%s: layout bitsandbytes knows no weights of dtype %s",

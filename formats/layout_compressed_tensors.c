@@ -38,9 +38,8 @@ static vise_status check_scheme(const vise_spelling *weight, vise_error *err)
     const vise_scheme *scheme = &weight->scheme;
     if (!is_held(scheme))
         return VISE_FAIL(err, VISE_EUNSUPPORTED,
-                         "%s: layout compressed-tensors holds int2 to int8, fp8-e4m3, mxfp8, mxfp4 and nvfp4, not %s; "
-                         "use layout %s",
-                         weight->module, vise_scheme_text(scheme, text), scheme->type->default_layout);
+                         "%s: layout compressed-tensors holds int2 to int8, fp8-e4m3, mxfp8, mxfp4 and nvfp4, not %s",
+                         weight->module, vise_scheme_text(scheme, text));
     const vise_dtype_traits *dtype = vise_dtype_of(vise_scales_dtype(weight));
     if (!dtype->is_float || dtype->bits < 16)
         return VISE_FAIL(err, VISE_EUNSUPPORTED, "%s: layout compressed-tensors has no scales of dtype %s",
@@ -48,7 +47,7 @@ static vise_status check_scheme(const vise_spelling *weight, vise_error *err)
     if (weight->group_of)
         return VISE_FAIL(err, VISE_EUNSUPPORTED,
                          "%s: its groups are no runs of columns (act-order), which layout compressed-tensors is not "
-                         "written with; use layout gptq or gptq-v2",
+                         "written with",
                          weight->module);
     return vise_check_groups(weight, err);
 }

@@ -51,17 +51,15 @@ static vise_status check_scheme(const vise_spelling *weight, vise_error *err)
     if (!is_held(scheme))
         return VISE_FAIL(err, VISE_EUNSUPPORTED,
                          "%s: layout fp8 holds fp8-e4m3-RxC (128x128, also +fp8-e4m3-g128) and fp8-e4m3-tensor (also "
-                         "+fp8-e4m3-token, +fp8-e4m3-tensor), not %s; use layout %s",
-                         weight->module, vise_scheme_text(scheme, text), scheme->type->default_layout);
+                         "+fp8-e4m3-token, +fp8-e4m3-tensor), not %s",
+                         weight->module, vise_scheme_text(scheme, text));
     if (!weight->is_linear)
-        return VISE_FAIL(err, VISE_EUNSUPPORTED, "%s: is no linear; layout fp8 holds linears only: leave it out",
-                         weight->module);
+        return VISE_FAIL(err, VISE_EUNSUPPORTED, "%s: is no linear; layout fp8 holds linears only", weight->module);
     if (scheme->granularity == VISE_PER_BLOCK &&
         (!divides(weight->rows, scheme->group_rows) || !divides(weight->cols, scheme->group)))
         return VISE_FAIL(err, VISE_EUNSUPPORTED,
                          "%s: %" PRId64 " x %" PRId64 " weights do not divide into blocks of %" PRId64 " x %" PRId64
-                         ", and transformers would decode the last ones wrongly; use layout compressed-tensors, or "
-                         "leave it out",
+                         ", and transformers would decode the last ones wrongly",
                          weight->module, weight->rows, weight->cols, scheme->group_rows, scheme->group);
     return vise_check_groups(weight, err);
 }

@@ -83,10 +83,8 @@ static vise_status gguf_spell(const vise_spelling *weight, vise_part parts[VISE_
         return vise_plain_spell(weight, parts, n_parts, err);
     if (type == NULL)
         return VISE_FAIL(err, VISE_EUNSUPPORTED,
-                         "%s: layout gguf holds GGUF's types (q8_0, q4_k, ...), not %s; give one of them, or use "
-                         "layout %s",
-                         weight->module, vise_scheme_text(&weight->scheme, text),
-                         weight->scheme.type->default_layout);
+                         "%s: layout gguf holds GGUF's types (q8_0, q4_k, ...), not %s", weight->module,
+                         vise_scheme_text(&weight->scheme, text));
     const uint64_t row_bytes = vise_gguf_row_bytes(type, weight->cols);
     if (row_bytes == 0 || __builtin_mul_overflow((uint64_t)weight->rows, row_bytes, &bytes))
         return VISE_FAIL(

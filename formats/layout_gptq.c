@@ -20,20 +20,17 @@ static vise_status check_scheme(const vise_spelling *weight, vise_error *err)
         return VISE_FAIL(
             err, VISE_EUNSUPPORTED,
             "%s: layouts gptq and gptq-v2 hold int2, int3, int4 and int8 per channel or group, weights "
-            "alone, not %s; use layout %s",
-            weight->module, text, scheme->type->default_layout);
+            "alone, not %s",
+            weight->module, text);
     if (!weight->is_linear)
-        return VISE_FAIL(
-            err, VISE_EUNSUPPORTED,
-            "%s: is no linear; loaders of layout gptq know quantized linears only: leave it out, or use "
-            "layout compressed-tensors",
-            weight->module);
+        return VISE_FAIL(err, VISE_EUNSUPPORTED,
+                         "%s: is no linear; loaders of layout gptq know quantized linears only", weight->module);
     VISE_TRY(vise_check_groups(weight, err));
     if (weight->rows * bits % 32 != 0 || weight->cols * bits % 32 != 0)
         return VISE_FAIL(
             err, VISE_EUNSUPPORTED,
             "%s: [%" PRId64 ", %" PRId64 "]: layout gptq packs %d-bit codes and zero points into whole "
-            "32-bit words, so both must be multiples of %d; use layout compressed-tensors, or exclude it",
+            "32-bit words, so both must be multiples of %d",
             weight->module, weight->rows, weight->cols, bits, bits == 3 ? 32 : 32 / bits);
     return VISE_OK;
 }

@@ -3,20 +3,18 @@
 
 #include "formats/layout_internal.h"
 
-static vise_status no_scheme(const vise_scheme *scheme, vise_error *err)
+static vise_status no_scheme(const char *module, const vise_scheme *scheme, vise_error *err)
 {
     char text[VISE_SCHEME_TEXT_MAX];
-    return VISE_FAIL(
-        err, VISE_EUNSUPPORTED,
-        "layout safetensors holds floating-point tensors only, not %s; use layout %s, or --dequantize",
-        vise_scheme_text(scheme, text), scheme->type->default_layout);
+    return VISE_FAIL(err, VISE_EUNSUPPORTED, "%s: layout safetensors holds floating-point tensors only, not %s", module,
+                     vise_scheme_text(scheme, text));
 }
 
 vise_status vise_plain_spell(const vise_spelling *weight, vise_part parts[VISE_PARTS_MAX], int *n_parts,
                              vise_error *err)
 {
     if (weight->scheme.type)
-        return no_scheme(&weight->scheme, err);
+        return no_scheme(weight->module, &weight->scheme, err);
     uint64_t elements = 0, bytes = 0;
     if (__builtin_mul_overflow(weight->rows, weight->cols, &elements) ||
         !vise_dtype_bytes(weight->dtype, elements, &bytes))
@@ -40,18 +38,17 @@ static size_t plain_store_scratch(const vise_spelling *weight, int64_t rows)
 static vise_status plain_store(const vise_spelling *weight, int64_t row0, const vise_qweight *q, void *scratch,
                                const vise_part_writer *writer, vise_error *err)
 {
-    (void)weight;
     (void)row0;
     (void)scratch;
     (void)writer;
-    return no_scheme(&q->scheme, err);
+    return no_scheme(weight->module, &q->scheme, err);
 }
 
 static vise_status plain_config(const vise_spelling *weights, size_t n, vise_buf *buf, vise_error *err)
 {
     for (size_t i = 0; i < n; i++)
         if (weights[i].scheme.type)
-            return no_scheme(&weights[i].scheme, err);
+            return no_scheme(weights[i].module, &weights[i].scheme, err);
     vise_buf_add_text(buf, "null");
     return vise_buf_check(buf, "quantization_config", err);
 }
@@ -79,7 +76,7 @@ static vise_status plain_load(const vise_source *source, const vise_found *found
     (void)row0;
     (void)q;
     (void)pool;
-    return no_scheme(&found->scheme, err);
+    return no_scheme(found->module, &found->scheme, err);
 }
 
 const vise_layout vise_layout_plain = {

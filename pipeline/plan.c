@@ -387,8 +387,9 @@ vise_status vise_plan_bytes_as(const vise_plan *plan, size_t index, const vise_s
     return VISE_OK;
 }
 
-/* Adds to a layout's refusal which layouts would do. */
-static void name_holders(const vise_plan *plan, const vise_spelling *spelling, vise_error *err)
+/* Adds to a layout's refusal what would do: other layouts, or none of it. */
+static void add_remedy(const vise_plan *plan, const vise_planned *planned, const vise_spelling *spelling,
+                       vise_error *err)
 {
     char list[160] = "";
     size_t n, length = 0;
@@ -398,12 +399,12 @@ static void name_holders(const vise_plan *plan, const vise_spelling *spelling, v
         int n_parts;
         if (rows[i] == plan->layout || rows[i]->spell(spelling, parts, &n_parts, NULL) != VISE_OK)
             continue;
-        const int more = snprintf(list + length, sizeof list - length, "%s%s", length > 0 ? ", " : "", rows[i]->name);
+        const int more = snprintf(list + length, sizeof list - length, "%s%s", length > 0 ? " or " : "", rows[i]->name);
         length += more > 0 && (size_t)more < sizeof list - length ? (size_t)more : 0;
     }
-    vise_error_add(err, length > 0 ? " (layouts that hold it: " : " (no layout holds it as it is");
+    vise_error_add(err, length > 0 ? "; use layout " : "; no layout holds it");
     vise_error_add(err, list);
-    vise_error_add(err, ")");
+    vise_error_add(err, planned->carried ? ", or --dequantize" : ", or exclude it");
 }
 
 static vise_status spell_weight(vise_plan *plan, size_t index, vise_error *err)
@@ -431,7 +432,7 @@ static vise_status spell_weight(vise_plan *plan, size_t index, vise_error *err)
     if (planned->scheme.type != NULL) {
         const vise_status status = plan->layout->spell(spelling, parts->parts, &parts->n_parts, err);
         if (status == VISE_EUNSUPPORTED)
-            name_holders(plan, spelling, err);
+            add_remedy(plan, planned, spelling, err);
         return status;
     }
     if (vise_plan_cache_drops(plan, index)) {

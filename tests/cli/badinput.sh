@@ -208,9 +208,9 @@ bad "a scale that is calibrated" 2 "give --calibration" quant "$MODEL" -o "$out"
 bad "inputs that do not go with the weights" 5 "int8-token" quant "$MODEL" -o "$out" --scheme int8+fp8-e4m3-g128
 bad "a layout that is not written" 5 "gptq" quant "$MODEL" -o "$out" --scheme int4-g4 --layout gptq
 bad "a layout that cannot hold it" 5 "safetensors" quant "$MODEL" -o "$out" --scheme int4-g4 --layout safetensors
-bad "a layout of other kinds names those that hold it" 5 "use layout bitsandbytes (layouts that hold it: bitsandbytes)" quant "$MODEL" -o "$out" --scheme nf4 --otherwise float --layout gptq
-bad "GGUF's types or another layout" 5 "give one of them, or use layout compressed-tensors (layouts that hold it: compressed-tensors, awq)" quant "$MODEL" -o "$out" --scheme int4-g4 --layout gguf
-bad "a type of GGUF's elsewhere" 5 "use layout gguf (layouts that hold it: gguf)" quant "$MODEL" -o "$out" --scheme q8_0 --otherwise float --layout awq
+bad "a layout of other kinds names those that hold it" 5 "not nf4-b64; use layout bitsandbytes, or exclude it" quant "$MODEL" -o "$out" --scheme nf4 --otherwise float --layout gptq
+bad "GGUF's types or another layout" 5 "not int4-g4; use layout compressed-tensors or awq, or exclude it" quant "$MODEL" -o "$out" --scheme int4-g4 --layout gguf
+bad "a type of GGUF's elsewhere" 5 "not q8_0; use layout gguf, or exclude it" quant "$MODEL" -o "$out" --scheme q8_0 --otherwise float --layout awq
 bad "a misspelt layout" 2 "compressed-tensors" quant "$MODEL" -o "$out" --scheme int4-g4 --layout compressed-tensor
 bad "a device that is not there" 5 "cuda" quant "$MODEL" -o "$out" --scheme int8 --device cuda:9
 "$VISE" quant "$MODEL" -o "$folder/q" --scheme int8 -q

@@ -175,7 +175,7 @@ static void test_spell_refuses(void **state)
         .module = "m", .name = "m.weight", .rows = 4, .cols = 100, .dtype = VISE_DTYPE_BF16};
     OK(vise_scheme_parse("int4-g32", &weight.scheme, &help_error));
     FAILS(VISE_EUSAGE, "do not divide", ct->spell(&weight, parts, &n, &help_error));
-    FAILS(VISE_EUNSUPPORTED, "use layout compressed-tensors", plain->spell(&weight, parts, &n, &help_error));
+    FAILS(VISE_EUNSUPPORTED, "tensors only, not int4-g32", plain->spell(&weight, parts, &n, &help_error));
     weight.cols = 96;
     OK(ct->spell(&weight, parts, &n, &help_error));
     assert_int_equal(n, 3);
@@ -183,7 +183,7 @@ static void test_spell_refuses(void **state)
     FAILS(VISE_EUNSUPPORTED, "no scales of dtype F8_E4M3", ct->spell(&weight, parts, &n, &help_error));
     weight.dtype = VISE_DTYPE_BF16;
     OK(vise_scheme_parse("nf4", &weight.scheme, &help_error));
-    FAILS(VISE_EUNSUPPORTED, "use layout bitsandbytes", ct->spell(&weight, parts, &n, &help_error));
+    FAILS(VISE_EUNSUPPORTED, "nvfp4, not ", ct->spell(&weight, parts, &n, &help_error));
     weight.scheme = (vise_scheme){0};
     for (int i = 0; i < 2; i++) {
         OK((i ? ct : plain)->spell(&weight, parts, &n, &help_error));

@@ -151,8 +151,8 @@ static void test_spell_refuses(void **state)
 {
     (void)state;
     static const help_refusal rows[] = {
-        {"bitsandbytes", "int8-channel", 32, 64, VISE_EUNSUPPORTED, "use layout compressed-tensors"},
-        {"bitsandbytes", "q4_k", 32, 256, VISE_EUNSUPPORTED, "use layout gguf"},
+        {"bitsandbytes", "int8-channel", 32, 64, VISE_EUNSUPPORTED, "not int8-channel"},
+        {"bitsandbytes", "q4_k", 32, 256, VISE_EUNSUPPORTED, "not q4_k"},
         {"compressed-tensors", "nf4", 32, 64, VISE_EUNSUPPORTED, "not nf4"},
         {"gptq", "nf4", 32, 64, VISE_EUNSUPPORTED, "not nf4"},
         {"awq", "nf4", 32, 64, VISE_EUNSUPPORTED, "not nf4"},

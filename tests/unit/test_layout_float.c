@@ -212,14 +212,14 @@ static void test_spell_refuses(void **state)
     static const help_refusal rows[] = {
         {"fp8", "fp8-e4m3-128x128", 192, 128, VISE_EUNSUPPORTED, "would decode the last ones wrongly"},
         {"fp8", "fp8-e4m3-128x128", 128, 192, VISE_EUNSUPPORTED, "would decode the last ones wrongly"},
-        {"fp8", "fp8-e4m3-channel", 128, 128, VISE_EUNSUPPORTED, "use layout compressed-tensors"},
+        {"fp8", "fp8-e4m3-channel", 128, 128, VISE_EUNSUPPORTED, "not fp8-e4m3-channel"},
         {"fp8", "int8", 128, 128, VISE_EUNSUPPORTED, "not int8-channel"},
         {"compressed-tensors", "mxfp4", 32, 48, VISE_EUSAGE, "do not divide"},
-        {"compressed-tensors", "q4_0", 32, 64, VISE_EUNSUPPORTED, "use layout gguf"},
-        {"gptq", "fp8-e4m3", 32, 64, VISE_EUNSUPPORTED, "compressed-tensors"},
-        {"awq", "nvfp4", 32, 64, VISE_EUNSUPPORTED, "compressed-tensors"},
-        {"bitsandbytes", "fp8-e4m3", 32, 64, VISE_EUNSUPPORTED, "use layout compressed-tensors"},
-        {"safetensors", "mxfp8", 32, 64, VISE_EUNSUPPORTED, "compressed-tensors"},
+        {"compressed-tensors", "q4_0", 32, 64, VISE_EUNSUPPORTED, "not q4_0"},
+        {"gptq", "fp8-e4m3", 32, 64, VISE_EUNSUPPORTED, "not fp8-e4m3"},
+        {"awq", "nvfp4", 32, 64, VISE_EUNSUPPORTED, "not nvfp4"},
+        {"bitsandbytes", "fp8-e4m3", 32, 64, VISE_EUNSUPPORTED, "not fp8-e4m3"},
+        {"safetensors", "mxfp8", 32, 64, VISE_EUNSUPPORTED, "not mxfp8-g32"},
     };
     help_spell_refuses(rows, sizeof rows / sizeof *rows);
 }

@@ -334,16 +334,16 @@ static void test_spell_refuses(void **state)
 {
     (void)state;
     static const help_refusal rows[] = {
-        {"gptq", "int5-g32", 32, 64, VISE_EUNSUPPORTED, "compressed-tensors"},
-        {"gptq", "int4-tensor", 32, 64, VISE_EUNSUPPORTED, "compressed-tensors"},
-        {"gptq-v2", "int8-channel+int8-token", 32, 64, VISE_EUNSUPPORTED, "compressed-tensors"},
+        {"gptq", "int5-g32", 32, 64, VISE_EUNSUPPORTED, "weights alone, not "},
+        {"gptq", "int4-tensor", 32, 64, VISE_EUNSUPPORTED, "weights alone, not "},
+        {"gptq-v2", "int8-channel+int8-token", 32, 64, VISE_EUNSUPPORTED, "weights alone, not "},
         {"gptq", "int4-g48", 32, 64, VISE_EUSAGE, "do not divide"},
         {"gptq", "int4-g32", 36, 64, VISE_EUNSUPPORTED, "multiples of 8"},
         {"gptq", "int3-g8", 32, 72, VISE_EUNSUPPORTED, "multiples of 32"},
         {"gptq", "int2-g4", 32, 68, VISE_EUNSUPPORTED, "multiples of 16"},
-        {"awq", "int3-g32", 32, 64, VISE_EUNSUPPORTED, "gptq-v2 or compressed-tensors"},
-        {"awq", "int8-channel", 32, 64, VISE_EUNSUPPORTED, "gptq-v2 or compressed-tensors"},
-        {"awq", "int8-channel+int8-token", 32, 64, VISE_EUNSUPPORTED, "use layout compressed-tensors"},
+        {"awq", "int3-g32", 32, 64, VISE_EUNSUPPORTED, "holds int4 per channel or group"},
+        {"awq", "int8-channel", 32, 64, VISE_EUNSUPPORTED, "holds int4 per channel or group"},
+        {"awq", "int8-channel+int8-token", 32, 64, VISE_EUNSUPPORTED, "not int8-channel+int8-token"},
         {"awq", "int4-g32", 36, 64, VISE_EUNSUPPORTED, "by eight"},
         {"awq", "int4-g48", 32, 64, VISE_EUSAGE, "do not divide"},
     };

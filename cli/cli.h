@@ -28,6 +28,7 @@ typedef struct vise_cli_output {
     const char *path, *layout, *report;
     bool pack, force, resume, dry_run;
     uint64_t max_shard_size; /* VISE_UNSET_SIZE: not given */
+    vise_texts leave_out;
 } vise_cli_output;
 
 /* What `vise plan` is asked for, of a recipe, a model or a pass. */

@@ -22,6 +22,8 @@ void vise_cli_fill_request(const vise_cli *cli, vise_request *request)
     request->report_path = output->report;
     if (output->layout)
         request->output.layout = output->layout;
+    if (output->leave_out.count > 0)
+        request->output.leave_out = output->leave_out;
     if (output->pack)
         request->output.pack = true;
     if (cli->command->writes && output->max_shard_size != VISE_UNSET_SIZE)

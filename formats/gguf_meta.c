@@ -57,7 +57,7 @@ vise_status vise_gguf_family_of_source(const vise_source *source, const vise_ggu
     if (*family == NULL)
         return VISE_FAIL(err, VISE_EUNSUPPORTED,
                          "%s: layout gguf has no table of names for model_type \"%.50s\"; llama.cpp does not know "
-                         "it, or vise does not",
+                         "it, or vise does not; other layouts need none",
                          path, name);
     return VISE_OK;
 }

@@ -200,6 +200,7 @@ typedef struct vise_output {
     double smooth; /* alpha of SmoothQuant, likewise, behind the rotation; 0: none */
     const vise_cache_type *cache; /* what the key-value cache is calibrated for; NULL: nothing */
     bool replace, resume;
+    vise_texts leave_out; /* selectors of what a GGUF file does without, having no name for it */
     const char *offload_folder; /* for accelerate's disk offload, beside the output; NULL: none */
     uint64_t max_shard_bytes; /* 0: one file */
     uint32_t gguf_file_type;  /* of a mixture of GGUF types; 0: that of most weights */

@@ -668,6 +668,9 @@ static vise_status make(vise_plan *plan, const vise_scheme *chosen, vise_error *
     if (strcmp(plan->layout->name, "gguf") == 0) {
         take_gguf_types(plan);
         VISE_TRY(vise_plan_gguf(plan, err));
+    } else if (plan->output.leave_out.count > 0) {
+        return VISE_FAIL(err, VISE_EUSAGE, "--leave-out is for layout gguf; layout %s holds every tensor",
+                         plan->layout->name);
     }
     for (size_t i = 0; i < plan->count; i++)
         VISE_TRY(spell_weight(plan, i, err));

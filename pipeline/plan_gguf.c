@@ -6,6 +6,7 @@
 
 #include "core/event.h"
 #include "pipeline/plan_cache.h"
+#include "pipeline/selector.h"
 
 /* What becomes of a tensor. */
 typedef struct place {
@@ -36,7 +37,7 @@ static vise_status name_classifier(const vise_plan *plan, char name[VISE_GGUF_MO
 {
     const char **labels;
     size_t n;
-    if (strncmp(name, "cls.output.", 11) != 0)
+    if (strncmp(name, "cls.output.", 11) != 0 || plan->gguf->from_gguf)
         return VISE_OK;
     VISE_TRY(vise_gguf_labels(vise_store_source(plan->model->store), &labels, &n, err));
     vise_free(labels);
@@ -46,6 +47,84 @@ static vise_status name_classifier(const vise_plan *plan, char name[VISE_GGUF_MO
                   vise_source_config_path(vise_store_source(plan->model->store)));
     if (n == 0 && strcmp(plan->gguf->family->model_type, "bert") == 0)
         memmove(name + 4, name + 11, strlen(name + 11) + 1);
+    return VISE_OK;
+}
+
+/* Its module and its name in the file; none for a block behind the network's last. */
+static vise_gguf_named name_of(const vise_plan *plan, size_t index, char name[VISE_GGUF_MODULE_MAX])
+{
+    const vise_model *model = plan->model;
+    vise_gguf_named named = vise_gguf_name_from_hf(plan->gguf->family, plan->planned[index].bound->tensor->name, name);
+    if (model->arch != NULL && named.layer >= model->config.layers && !plan->gguf->from_gguf)
+        named.module = NULL;
+    return named;
+}
+
+static bool is_left_out(const vise_plan *plan, size_t index)
+{
+    const vise_texts *selectors = &plan->output.leave_out;
+    for (size_t s = 0; s < selectors->count; s++)
+        if (vise_selector_matches(selectors->items[s], plan->model, plan->planned[index].bound))
+            return true;
+    return false;
+}
+
+/* The shortest glob on whole parts of the tensor's name that names nothing which has a place. */
+static void glob_around(const vise_plan *plan, size_t index, char glob[VISE_GGUF_MODULE_MAX])
+{
+    const char *module = plan->planned[index].bound->tensor->module;
+    for (const char *dot = strchr(module, '.'); dot != NULL; dot = strchr(dot + 1, '.')) {
+        const size_t length = (size_t)(dot - module) + 1;
+        bool placed = false;
+        for (size_t i = 0; i < plan->count && !placed; i++) {
+            char name[VISE_GGUF_MODULE_MAX];
+            placed = strncmp(plan->planned[i].bound->tensor->name, module, length) == 0 &&
+                     name_of(plan, i, name).module != NULL;
+        }
+        if (!placed) {
+            snprintf(glob, VISE_GGUF_MODULE_MAX, "%.*s*", (int)length, module);
+            return;
+        }
+    }
+    snprintf(glob, VISE_GGUF_MODULE_MAX, "%s", module);
+}
+
+static vise_status refuse_nameless(const vise_plan *plan, size_t index, vise_error *err)
+{
+    const vise_bound *bound = plan->planned[index].bound;
+    const char *type = plan->gguf->family->model_type;
+    char glob[VISE_GGUF_MODULE_MAX];
+    if (bound->role != VISE_ROLE_UNKNOWN)
+        return VISE_FAIL(err, VISE_EUNSUPPORTED,
+                         "%s: llama.cpp has no place for this part of a %s model, and without it the model is another; "
+                         "layouts safetensors and compressed-tensors hold it",
+                         bound->tensor->name, type);
+    glob_around(plan, index, glob);
+    return VISE_FAIL(err, VISE_EUNSUPPORTED,
+                     "%s: llama.cpp has no name for this tensor of a %s model, which the network is not made of; "
+                     "--leave-out '%s' writes the file without it",
+                     bound->tensor->name, type, glob);
+}
+
+/* Each selector of what is left out must name something, and nothing that the file has a place for. */
+static vise_status check_left_out(const vise_plan *plan, vise_error *err)
+{
+    const vise_texts *selectors = &plan->output.leave_out;
+    for (size_t s = 0; s < selectors->count; s++) {
+        size_t n = 0;
+        VISE_TRY(vise_selector_check(plan->model, selectors->items[s], false, err));
+        for (size_t i = 0; i < plan->count; i++) {
+            const place *p = &plan->gguf->places[i];
+            if (!vise_selector_matches(selectors->items[s], plan->model, plan->planned[i].bound))
+                continue;
+            if (p->name != NULL)
+                return VISE_FAIL(err, VISE_EUSAGE, "--leave-out %s: names %s, which llama.cpp has a place for",
+                                 selectors->items[s], plan->planned[i].bound->tensor->name);
+            n++;
+        }
+        vise_warn("%s: the file lacks %zu tensors that --leave-out %s names",
+                  vise_source_path(vise_store_source(plan->model->store)), n, selectors->items[s]);
+    }
     return VISE_OK;
 }
 
@@ -63,14 +142,17 @@ static vise_status find_place(vise_plan *plan, size_t index, vise_error *err)
     }
     if (gguf->family == NULL)
         return VISE_OK;
-    p->named = vise_gguf_name_from_hf(gguf->family, tensor->name, name);
+    p->named = name_of(plan, index, name);
     if (p->named.dropped != NULL) {
         p->name = NULL;
         return VISE_OK;
     }
-    if (p->named.module == NULL && !gguf->from_gguf)
-        return VISE_FAIL(err, VISE_EUNSUPPORTED, "%s: llama.cpp has no name for this tensor of a %s model",
-                         tensor->name, gguf->family->model_type);
+    if (p->named.module == NULL && !gguf->from_gguf) {
+        p->name = NULL;
+        return is_left_out(plan, index) && plan->planned[index].bound->role == VISE_ROLE_UNKNOWN
+                   ? VISE_OK
+                   : refuse_nameless(plan, index, err);
+    }
     if (p->named.module == NULL)
         return VISE_OK;
     VISE_TRY(name_classifier(plan, name, err));
@@ -250,10 +332,6 @@ static vise_status describe(vise_plan *plan, vise_error *err)
         facts.importance = plan->runs[r].importance != NULL ? plan->runs[r].importance : facts.importance;
     if (gguf->from_gguf)
         return vise_gguf_describe(source, gguf->family, &facts, &gguf->values, err);
-    if (plan->model->arch == NULL)
-        return VISE_FAIL(err, VISE_EUNSUPPORTED,
-                         "%s: layout gguf tells the network's sizes, which are not known for this class of a %s model",
-                         vise_source_config_path(source), gguf->family->model_type);
     vise_plan_gguf_network(plan->model, &facts.network);
     VISE_TRY(vise_plan_gguf_extras(plan->model, gguf->family, plan->arena, gguf->extras, &facts.network, err));
     VISE_TRY(cut_rows(plan, err));
@@ -277,8 +355,13 @@ vise_status vise_plan_gguf(vise_plan *plan, vise_error *err)
     VISE_TRY(vise_arena_take(plan->arena, (plan->count + 1) * sizeof *gguf->places, &block, err));
     gguf->places = block;
     VISE_TRY(vise_gguf_family_of_source(source, &gguf->family, err));
+    if (!gguf->from_gguf && plan->model->arch == NULL)
+        return VISE_FAIL(err, VISE_EUNSUPPORTED,
+                         "%s: layout gguf tells the network's sizes, which are not known for this class of a %s model",
+                         vise_source_config_path(source), gguf->family->model_type);
     for (size_t i = 0; i < plan->count; i++)
         VISE_TRY(find_place(plan, i, err));
+    VISE_TRY(check_left_out(plan, err));
     VISE_TRY(choose_types(plan, err));
     return describe(plan, err);
 }

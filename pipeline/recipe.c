@@ -193,6 +193,7 @@ static vise_status read_passes(const reading *from, const cJSON *list, vise_erro
 
 typedef struct top_values {
     const char *input, *layout;
+    vise_texts leave_out;
     bool pack;
     uint64_t max_shard_size;
     int64_t seed;
@@ -209,6 +210,11 @@ static const vise_option top_rows[] = {
      .offset = offsetof(top_values, layout),
      .value = "LAYOUT",
      .help = "how quantized weights are spelled"},
+    {.name = "leave-out",
+     .type = VISE_OPTION_LIST,
+     .offset = offsetof(top_values, leave_out),
+     .value = "SELECTOR",
+     .help = "what a GGUF file does without"},
     {.name = "pack",
      .type = VISE_OPTION_FLAG,
      .offset = offsetof(top_values, pack),
@@ -241,6 +247,7 @@ static vise_status read_top(const reading *from, const cJSON *json, vise_error *
         return VISE_FAIL(err, VISE_EUSAGE, "%s: \"input\" is missing: the model to compress", from->name);
     request->input = values.input;
     request->output.layout = values.layout;
+    request->output.leave_out = values.leave_out;
     request->output.pack = values.pack;
     request->output.max_shard_bytes = values.max_shard_size;
     request->seed = (uint64_t)values.seed;
@@ -344,6 +351,13 @@ vise_status vise_request_describe(vise_request *request, vise_arena *arena, vise
     put_passes(request, &writer);
     if (request->output.layout)
         put_text(&writer, "layout", request->output.layout);
+    if (request->output.leave_out.count > 0) {
+        vise_json_key(&writer, "leave_out");
+        vise_json_array(&writer);
+        for (size_t i = 0; i < request->output.leave_out.count; i++)
+            vise_json_put_text(&writer, request->output.leave_out.items[i]);
+        vise_json_array_end(&writer);
+    }
     vise_json_key(&writer, "pack");
     vise_json_put_bool(&writer, request->output.pack);
     vise_json_key(&writer, "max_shard_size");

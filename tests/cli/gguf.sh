@@ -49,6 +49,24 @@ expect "has its own architecture" grep -qa 'mistral3.block_count' "$folder/image
 expect "and sections of its positions" grep -qa 'mistral3.rope.dimension_sections' "$folder/images.gguf"
 expect "and the text's tensors alone" test "$(grep -oa 'blk[.][0-9]*[.][a-z_]*.weight' "$folder/images.gguf" | sort | sha256sum)" = "$(grep -oa 'blk[.][0-9]*[.][a-z_]*.weight' "$folder/a.gguf" | sort | sha256sum)"
 
+# Tensors that the network is not made of and llama.cpp has no name for.
+mkdir -p "$folder/with/m" "$folder/plain/m"
+cp "$MODEL/config.json" "$folder/with/m"
+cp "$MODEL/config.json" "$MODEL/model.safetensors" "$folder/plain/m"
+layers=$(sed -n 's/.*"num_hidden_layers": *\([0-9]*\).*/\1/p' "$MODEL/config.json")
+with_tensor "$MODEL/model.safetensors" model.mtp.0.fc.weight "$folder/one"
+with_tensor "$folder/one" model.mtp.0.norm.weight "$folder/two"
+with_tensor "$folder/two" "model.layers.$layers.mlp.up_proj.weight" "$folder/with/m/model.safetensors"
+check "a block behind the last has no name" 5 '' "--leave-out 'model.layers.$layers.*'" convert "$folder/with/m" -o "$folder/mtp.gguf" --leave-out 'model.mtp*'
+check "what predicts further tokens has none" 5 '' "--leave-out 'model.mtp.*'" convert "$folder/with/m" -o "$folder/mtp.gguf" --leave-out "model.layers.$layers.*"
+check "they are left out" 0 '' 'lacks 2 tensors that --leave-out model.mtp.* names' convert "$folder/with/m" -o "$folder/mtp.gguf" --leave-out 'model.mtp.*' --leave-out "model.layers.$layers.*" -q
+check "of a model without them" 0 '*' '*' convert "$folder/plain/m" -o "$folder/plain.gguf" -q
+expect "it is the file" cmp "$folder/mtp.gguf" "$folder/plain.gguf"
+check "the plan tells, too" 0 '*' 'lacks 2 tensors' plan quant "$folder/with/m" --scheme q4_k_m --leave-out 'model.mtp.*' --leave-out "model.layers.$layers.*"
+check "what has a place stays" 2 '' 'names model.layers.0' convert "$folder/with/m" -o "$folder/mtp.gguf" --leave-out 'model.mtp.*' --leave-out 'model.layers.*' --force
+check "a selector names something" 2 '' 'matches no module' convert "$folder/plain/m" -o "$folder/no.gguf" --leave-out 'model.mtp.*'
+check "other layouts hold all" 2 '' 'layout safetensors' convert "$folder/with/m" -o "$folder/no" --leave-out 'model.mtp.*'
+
 # Types and mixtures. Rows of 64 are no whole super blocks: the mixture falls back, a type is refused.
 check "q8_0 goes to a GGUF file" 0 '*' '*' quant "$MODEL" -o "$folder/q8.gguf" --scheme q8_0 --include '*_proj' --otherwise float -q
 check "which says so" 0 'q8_0' '' inspect "$folder/q8.gguf"

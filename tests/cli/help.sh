@@ -18,7 +18,7 @@ for command in inspect plan run convert quant prune eval size report; do
     done
 done
 for command in run convert quant prune; do
-    for option in -o,\ --output --layout --pack --max-shard-size --force --resume --report --dry-run; do
+    for option in -o,\ --output --layout --leave-out --pack --max-shard-size --force --resume --report --dry-run; do
         grep -q -- " $option" <("$VISE" help $command) || say FAIL "help $command lacks $option"
     done
 done

@@ -178,6 +178,10 @@ static void test_describe(void **state)
     assert_int_equal(parse("{" MODEL ", " PASSES ", \"seed\": 5, \"calibration\": {\"text\": \"c\"}}"),
                      VISE_OK);
     assert_int_equal(request.calibration.seed, 5);
+    assert_int_equal(parse("{" MODEL ", " PASSES ", \"leave_out\": [\"mtp.*\", \"x\"]}"), VISE_OK);
+    assert_int_equal(request.output.leave_out.count, 2);
+    assert_non_null(strstr(request.recipe_text, "\"leave_out\":[\"mtp.*\",\"x\"],\"pack\""));
+    assert_int_equal(parse("{" MODEL ", " PASSES ", \"seed\": 5, \"calibration\": {\"text\": \"c\"}}"), VISE_OK);
     assert_non_null(strstr(request.recipe_text, "\"calibration\":{\"text\":\"dir/c\",\"windows\":\"random\","
                                                 "\"skip\":0,\"seed\":5}"));
 }

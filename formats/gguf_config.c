@@ -128,6 +128,7 @@ static const style styles[] = {
     {"llama", llama_ints, llama_floats, SILU, false, false},
     {"qwen2", llama_ints, llama_floats, SILU, false, false},
     {"qwen3", llama_ints, llama_floats, SILU, false, false},
+    {"mistral", llama_ints, llama_floats, SILU ", \"sliding_window\": null", false, false},
     {"smollm3", llama_ints, llama_floats, SILU ", \"no_rope_layer_interval\": 4", false, false},
     {"mixtral", mixtral_ints, llama_floats, SILU, false, true},
     {"qwen2_moe", qwen_moe_ints, llama_floats, SILU ", \"norm_topk_prob\": false, \"decoder_sparse_step\": 1",
@@ -201,14 +202,6 @@ static const char *obstacle(const vise_gguf *gguf, const vise_gguf_family *famil
         return "a sliding window";
     if (has_key(gguf, family->architecture, "attention.clamp_kqv"))
         return "clamped keys and values";
-    if (strcmp(family->architecture, "bert") == 0) {
-        const char *tokenizer = "none";
-        if (vise_gguf_get_text(gguf, "tokenizer.ggml.model", false, &tokenizer, NULL) != VISE_OK ||
-            strcmp(tokenizer, "bert") != 0)
-            return "positions that may be RoBERTa's, without a WordPiece vocabulary,";
-        if (has_labels(gguf) && family->classifier_name == NULL)
-            return "labels without a pooler";
-    }
     for (size_t i = 0; family->transposed && i < gguf->n_tensors; i++)
         if (gguf->tensors[i].type->dtype == VISE_DTYPE_COUNT)
             return "quantized matrices that transformers has transposed";
@@ -219,6 +212,14 @@ static bool may_refuse(const vise_gguf_family *family)
 {
     return strcmp(family->model_type, "llama") == 0 || strcmp(family->model_type, "qwen2") == 0 ||
            strcmp(family->model_type, "qwen3") == 0;
+}
+
+static bool is_told(const vise_gguf *gguf, const char *const names[2])
+{
+    for (int i = 0; i < 2; i++)
+        if (names[i] != NULL && vise_gguf_find_tensor(gguf, names[i]) == NULL)
+            return false;
+    return names[0] != NULL;
 }
 
 const vise_gguf_family *vise_gguf_family_of_file(const vise_gguf *gguf, const char **why)
@@ -234,7 +235,7 @@ const vise_gguf_family *vise_gguf_family_of_file(const vise_gguf *gguf, const ch
     const vise_gguf_family *all = vise_gguf_families(&count);
     for (size_t i = 0; i < count && family != NULL; i++)
         if (strcmp(all[i].architecture, architecture) == 0 &&
-            ((all[i].told_by != NULL && vise_gguf_find_tensor(gguf, all[i].told_by) != NULL) ||
+            (is_told(gguf, all[i].told_by) ||
              (all[i].lacks != NULL && vise_gguf_find_tensor(gguf, all[i].lacks) == NULL)))
             family = &all[i];
     if (family != NULL && !may_refuse(family))
@@ -386,7 +387,7 @@ static vise_status put_more(const vise_gguf *gguf, const vise_gguf_family *famil
         vise_json_key(json, "type_vocab_size");
         vise_json_put_int(json, kinds->dims[1]);
     }
-    if (has_labels(gguf))
+    if (has_labels(gguf) && family->classifier_name != NULL)
         VISE_TRY(put_labels(gguf, a, json, err));
     if (strcmp(type, "gemma2") == 0 || strcmp(type, "gemma3_text") == 0) {
         /* As llama.cpp: the largest of either takes the width of a head of the embedding. */

@@ -189,6 +189,13 @@ static const vise_gguf_module bert_modules[] = {
     {"cls.output", "classifier", PLAIN},
 };
 
+/* RoBERTa's files have positions from 0, as BERT's, and of them BERT's pooler as the first layer of the classifier. */
+static const vise_gguf_module roberta_as_bert_modules[] = {
+    BERT_LAYER("bert."),
+    {"cls", "bert.pooler.dense", PLAIN},
+    {"cls.output", "classifier", PLAIN},
+};
+
 static const vise_gguf_module roberta_modules[] = {
     BERT_LAYER("roberta."),
     {"cls", "classifier.dense", PLAIN},
@@ -292,6 +299,13 @@ static const vise_gguf_family families[] = {
      .keys = llama_keys,
      .vocab = VISE_GGUF_VOCAB_LLAMA,
      .rope_freqs = true},
+    {.architecture = "mistral3", /* what its files hold, the text part, is a Mistral */
+     .model_type = "mistral",
+     .readable = true,
+     .class_name = "MistralForCausalLM",
+     MODULES(llama_modules),
+     .keys = llama_keys,
+     .vocab = VISE_GGUF_VOCAB_LLAMA},
     {.architecture = "smollm3",
      .model_type = "smollm3",
      .readable = true,
@@ -326,6 +340,14 @@ static const vise_gguf_family families[] = {
      .within = true,
      MODULES(qwen_modules),
      .dropped = {"visual."},
+     .keys = qwen2_vl_keys,
+     .vocab = VISE_GGUF_VOCAB_PIECES},
+    {.architecture = "qwen2vl", /* likewise a Qwen2: positions of a text are the same in all sections */
+     .model_type = "qwen2",
+     .readable = true,
+     .class_name = "Qwen2ForCausalLM",
+     .has_qkv_bias = true,
+     MODULES(qwen_modules),
      .keys = qwen2_vl_keys,
      .vocab = VISE_GGUF_VOCAB_PIECES},
     {.architecture = "qwen3",
@@ -425,7 +447,7 @@ static const vise_gguf_family families[] = {
     {.architecture = "falcon",
      .model_type = "falcon",
      .readable = true,
-     .told_by = "blk.0.attn_norm_2.weight",
+     .told_by = {"blk.0.attn_norm_2.weight"},
      .class_name = "FalconForCausalLM",
      .prefix = "transformer.",
      MODULES(falcon_modules),
@@ -456,6 +478,16 @@ static const vise_gguf_family families[] = {
      .dropped = {"pooler.dense.", "lm_head."},
      .keys = bert_keys,
      .vocab = VISE_GGUF_VOCAB_UNIGRAM},
+    {.architecture = "bert",
+     .model_type = "bert",
+     .readable = true,
+     .told_by = {"cls.weight", "cls.output.weight"},
+     .class_name = "BertModel",
+     .classifier_name = "BertForSequenceClassification",
+     .prefix = "bert.",
+     MODULES(roberta_as_bert_modules),
+     .keys = bert_keys,
+     .vocab = VISE_GGUF_VOCAB_ROBERTA},
     {.architecture = "bert",
      .model_type = "distilbert",
      .readable = true,

@@ -94,8 +94,9 @@ typedef struct vise_gguf_family {
     const char *dropped[VISE_GGUF_DROPPED]; /* how names begin, behind the prefix, of what llama.cpp does not want */
     const vise_gguf_key *keys;
     vise_gguf_vocab vocab;
-    /* A tensor that files of it have, and others of the architecture have not; or that it alone lacks. NULL: none. */
-    const char *told_by, *lacks;
+    /* Tensors that files of it have, and others of the architecture have not; or one that it alone lacks. NULL: none.
+     * The last family that is told counts. */
+    const char *told_by[2], *lacks;
     const char *classifier_name; /* class_name of a file with a head of labels; NULL: such a file is not read */
     bool has_qkv_bias; /* always, whatever config.json says */
     bool readable;     /* a GGUF file of it is shown as transformers' model */

@@ -240,6 +240,10 @@ vise_status vise_source_open_gguf(vise_source *source, const char *path, vise_er
         vise_warn("%s: %s of %s have no place in transformers' configuration here; the tensors keep "
                   "llama.cpp's names",
                   source->path, why, w.architecture);
+    if (w.family != NULL && w.family->classifier_name == NULL &&
+        vise_gguf_find_tensor(gguf, "cls.output.weight") != NULL)
+        vise_warn("%s: its labels stand behind a pooler that the file lacks; it is read as a %s, without them",
+                  source->path, w.family->class_name);
     if (w.family != NULL) {
         VISE_TRY(vise_gguf_get_int(gguf, key_of(&w, "attention.head_count", key), true, 1, 1 << 20, &w.heads,
                                    err));

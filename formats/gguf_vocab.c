@@ -240,6 +240,12 @@ static vise_status size_tokens(vocab *v, size_t n, vise_error *err)
     return VISE_OK;
 }
 
+static bool is_encoder(const vise_gguf_family *family)
+{
+    return family->vocab == VISE_GGUF_VOCAB_WORDS || family->vocab == VISE_GGUF_VOCAB_ROBERTA ||
+           family->vocab == VISE_GGUF_VOCAB_UNIGRAM;
+}
+
 /* Of tokens, as encoders embed them. */
 static uint32_t count_of_types(const vocab *v)
 {
@@ -363,7 +369,7 @@ static vise_status describe_bytes(vocab *v, vise_arena *arena, vise_error *err)
     VISE_TRY(put_tokens(v, false, err));
     VISE_TRY(put_merges(v, err));
     VISE_TRY(put_special(v, 0, err));
-    if (v->family->vocab == VISE_GGUF_VOCAB_ROBERTA || v->family->vocab == VISE_GGUF_VOCAB_UNIGRAM)
+    if (is_encoder(v->family))
         put_count_of_types(v);
     return VISE_OK;
 }
@@ -545,7 +551,7 @@ static vise_status describe(vocab *v, vise_arena *arena, vise_error *err)
                                        .path = v->path != NULL ? v->path : vise_source_path(v->source),
                                        .vocab = (size_t)v->facts->network.vocab,
                                        .types = count_of_types(v)};
-    if (kind == VISE_GGUF_VOCAB_UNIGRAM && vise_gguf_is_unigram(&unigram)) {
+    if (is_encoder(v->family) && vise_gguf_is_unigram(&unigram)) {
         size_t n;
         VISE_TRY(vise_gguf_put_unigram(&unigram, arena, &n, v->values, err));
         return put_special(v, (int64_t)n, err);
@@ -562,7 +568,7 @@ static vise_status describe(vocab *v, vise_arena *arena, vise_error *err)
         vise_warn("%s: GGUF has no name for such a tokenizer; the vocabulary is left out", v->path);
     vise_gguf_put_text(v->values, "tokenizer.ggml.model", "none");
     put_size(v);
-    if (kind == VISE_GGUF_VOCAB_WORDS || kind == VISE_GGUF_VOCAB_ROBERTA || kind == VISE_GGUF_VOCAB_UNIGRAM)
+    if (is_encoder(v->family))
         put_count_of_types(v); /* llama.cpp loads no encoder without */
     return VISE_OK;
 }

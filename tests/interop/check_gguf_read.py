@@ -6,6 +6,7 @@ import os
 import shutil
 
 from common import LIMIT, check, distance, finish, load_file, logits_of, path, vise, vise_logits
+import check_architectures as families
 import torch
 import transformers
 
@@ -71,20 +72,22 @@ def back(name, sizes):
         (f" {wrong}" if wrong else "")
 
 
-ENCODERS = [("Bert", "Model", {}), ("DistilBert", "Model", {}),
-            ("DistilBert", "ForSequenceClassification", dict(id2label={0: "a", 1: "b", 2: "c"}, label2id={"a": 0, "b": 1, "c": 2}))]
-NAMES = {"Bert": {}, "DistilBert": {"hidden_size": "dim", "intermediate_size": "hidden_dim", "num_hidden_layers": "n_layers",
+LABELLED = dict(id2label={0: "a", 1: "b", 2: "c"}, label2id={"a": 0, "b": 1, "c": 2})
+ENCODERS = [("Bert", "Model", {}), ("DistilBert", "Model", {}), ("DistilBert", "ForSequenceClassification", LABELLED),
+            ("Roberta", "Model", {}), ("Roberta", "ForSequenceClassification", LABELLED),
+            ("XLMRoberta", "Model", dict(type_vocab_size=1)), ("XLMRoberta", "ForSequenceClassification", dict(num_labels=1))]
+NAMES = {"DistilBert": {"hidden_size": "dim", "intermediate_size": "hidden_dim", "num_hidden_layers": "n_layers",
                                    "num_attention_heads": "n_heads"}}
 
 
 def encoder(name, kind, more, first_token):
-    """The pooler of a BERT has no place in GGUF; what a sentence encoder pools is told."""
+    """The pooler of a BERT has no place in GGUF; what a sentence encoder pools is told. RoBERTa's are BERTs by other names."""
     folder, file, again = path("encoder"), path("encoder.gguf"), path("encoder-again")
     shutil.rmtree(folder, ignore_errors=True)
     sizes = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, vocab_size=40,
-                 max_position_embeddings=64, pad_token_id=0)
+                 max_position_embeddings=64, pad_token_id=1 if name.endswith("Roberta") else 0)
     torch.manual_seed(5)
-    config = getattr(transformers, name + "Config")(**{NAMES[name].get(key, key): value for key, value in sizes.items()}, **more)
+    config = getattr(transformers, name + "Config")(**{NAMES.get(name, {}).get(key, key): value for key, value in sizes.items()}, **more)
     model = getattr(transformers, name + kind)(config).eval()
     with torch.no_grad():
         for key, parameter in model.named_parameters():
@@ -110,7 +113,29 @@ def encoder(name, kind, more, first_token):
     mine, theirs = loaded.state_dict(), model.state_dict()
     wrong = [key for key in theirs if "pooler" not in key and (key not in mine or not torch.equal(mine[key], theirs[key]))]
     same = all(torch.equal(found[0], other) for other in found[1:])
-    return same and not wrong and loaded.config.id2label == model.config.id2label, f"{len(theirs)} tensors {wrong[:3]}"
+    ids = torch.tensor([[2, 7, 12, 9, 30, 3], [2, 30, 5, 39, 11, 3]])
+    with torch.no_grad():
+        off = distance(loaded.eval()(ids)[0], model(ids)[0])
+    if name.endswith("Roberta"):
+        wrong = []
+    return same and not wrong and off < LIMIT and loaded.config.id2label == model.config.id2label, \
+        f"{len(theirs)} tensors {wrong[:3]}, off by {off:.0e}"
+
+
+def text_part(family, prefix, options):
+    """The text part of a model with images is a model of its own: read back, it computes the same."""
+    folder, file, again = path("images"), path("images.gguf"), path("images-again")
+    model = families.make(family, prefix, families.WITH_IMAGES, options)
+    model.save_pretrained(folder)
+    vise("convert", folder, "-o", file, "--dtype", "f32", "--force")
+    vise("convert", file, "-o", again, "--force")
+    rows = torch.randint(3, 110, (2, 40), generator=torch.Generator().manual_seed(1))
+    theirs = logits_of(model, rows)
+    loaded, info = transformers.AutoModelForCausalLM.from_pretrained(again, dtype=torch.float32, output_loading_info=True)
+    wrong = [f"{key}: {value}" for key, value in info.items() if value]
+    far = max(distance(vise_logits(which, rows)[0], theirs) for which in (file, again))
+    far = max(far, distance(logits_of(loaded.eval(), rows), theirs))
+    return not wrong and far < LIMIT, f"{type(loaded).__name__}, off by {far:.0e} {wrong}"
 
 
 def unknown():
@@ -133,4 +158,8 @@ for name, kind, more in ENCODERS:
         check(f"gguf read {name}{kind}, {'first token' if first_token else 'mean'}", encoder, name, kind, more, first_token)
 for number, (name, sizes) in enumerate(MODELS):
     check(f"gguf read {number} {name}", back, name, sizes)
+for family, prefix, options in (("qwen2_vl", "Qwen2VL", families.SECTIONS), ("qwen2_5_vl", "Qwen2_5_VL", families.SECTIONS),
+                                ("mistral3", "Mistral3", dict(model_type="mistral", sliding_window=None)),
+                                ("gemma3", "Gemma3", dict(families.GEMMA3, query_pre_attn_scalar=16))):
+    check(f"gguf read {prefix}, text part", text_part, family, prefix, options)
 finish()

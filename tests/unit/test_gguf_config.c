@@ -199,6 +199,32 @@ static const struct {
      "distilbert",
      {{"distilbert.transformer.layer.0.attention.q_lin.weight", 4, 4, {1, 2}}, {"classifier.weight", 3, 4, {1, 2}}},
      {"\"DistilBertForSequenceClassification\"", "\"dim\": 4", "\"num_labels\": 3"}},
+    {{"bert", /* RoBERTa's, or XLM-RoBERTa's */
+      {EMBEDDING, {"token_types.weight", {4, 1}}, {"position_embd.weight", {4, 16}}},
+      {{"tokenizer", "t5"}}},
+     "bert",
+     {{"bert.embeddings.position_embeddings.weight", 16, 4, {1, 2}}},
+     {"\"BertModel\"", "\"type_vocab_size\": 1", "\"max_position_embeddings\": 16"}},
+    {{"bert",
+      {EMBEDDING, {"token_types.weight", {4, 1}}, {"cls.weight", {4, 4}}, {"cls.output.weight", {4, 3}}},
+      {{"tokenizer", "gpt2"}}},
+     "bert",
+     {{"bert.pooler.dense.weight", 4, 4, {1, 2}}, {"classifier.weight", 3, 4, {1, 2}}},
+     {"\"BertForSequenceClassification\"", "\"num_labels\": 3"}},
+    {{"bert", /* BERT's own pooler is lost */
+      {EMBEDDING, {"token_types.weight", {4, 2}}, {"cls.output.weight", {4, 3}}},
+      {{"tokenizer", "bert"}}},
+     "bert",
+     {{"classifier.weight", 3, 4, {1, 2}}},
+     {"\"BertModel\""}},
+    {{"qwen2vl", {EMBEDDING, {"blk.0.attn_q.weight", {4, 4}}}, {{"attention.head_count_kv", "1"}}},
+     "qwen2",
+     {{"model.layers.0.self_attn.q_proj.weight", 4, 4, {1, 2, 3, 4}}},
+     {"\"Qwen2ForCausalLM\"", "\"num_key_value_heads\": 1"}},
+    {{"mistral3", {EMBEDDING, {"blk.0.attn_q.weight", {4, 8}}}, {{"attention.key_length", "4"}}},
+     "mistral",
+     {{"model.layers.0.self_attn.q_proj.weight", 8, 4, {1, 2, 3, 4}}},
+     {"\"MistralForCausalLM\"", "\"sliding_window\": null", "\"head_dim\": 4"}},
 };
 
 static void check_tensor(const vise_source *source, const shown *s)
@@ -264,12 +290,6 @@ static void test_kept_names(void **state)
         {{"gemma", {EMBEDDING}, {{"attention.sliding_window", "5"}}}, "a sliding window of gemma"},
         {{"phi3", {EMBEDDING}, {{"expert_count", "5"}}}, "experts of phi3"},
         {{"nothing", {EMBEDDING}, {{NULL, NULL}}}, ""},
-        {{"bert", {EMBEDDING, {"token_types.weight", {4, 2}}}, {{NULL, NULL}}}, "may be RoBERTa's"},
-        {{"bert", {EMBEDDING, {"token_types.weight", {4, 2}}}, {{"tokenizer", "gpt2"}}}, "may be RoBERTa's"},
-        {{"bert",
-          {EMBEDDING, {"token_types.weight", {4, 2}}, {"cls.output.weight", {4, 3}}},
-          {{"tokenizer", "bert"}}},
-         "labels without a pooler"},
     };
     const char *folder = help_folder();
     vise_listen(listen, NULL);

@@ -1,9 +1,9 @@
 /* The tokenizer in a GGUF file's metadata as files that transformers loads: tokenizer.json and tokenizer_config.json.
  *
  * Held: sentencepiece's BPE ("llama": merges follow from the pieces' scores, as transformers has it), BPE over bytes
- * ("gpt2") with the ways of cutting words that the table in gguf_tokenizer.c names, WordPiece ("bert"; whether it is
- * cased is told by its tokens). What a file does not tell is not guessed: no tokenizer is made of it. The vocabulary
- * and every array beside it are checked: kinds, lengths, ids, UTF-8, merges of tokens that are there.
+ * ("gpt2") with the ways of cutting words that the table in gguf_tokenizer_bytes.c names, WordPiece ("bert"; whether
+ * it is cased is told by its tokens). What a file does not tell is not guessed: no tokenizer is made of it. The
+ * vocabulary and every array beside it are checked: kinds, lengths, ids, UTF-8, merges of tokens that are there.
  */
 #ifndef VISE_PIPELINE_GGUF_TOKENIZER_H
 #define VISE_PIPELINE_GGUF_TOKENIZER_H

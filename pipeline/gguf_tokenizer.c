@@ -10,6 +10,7 @@
 #include "pipeline/gguf_tokenizer_maker.h"
 
 #define FILE_MAX ((size_t)512 << 20)
+#define UNIGRAMS "t5"
 
 static const char *const role_names[VISE_TOKEN_ROLES] = {"bos", "eos", "unk", "sep", "pad", "cls", "mask"};
 
@@ -42,7 +43,7 @@ static vise_status make_words(vise_maker *m)
         return VISE_FAIL(m->err, VISE_EFORMAT, "%s: the vocabulary lacks the token that %s", m->gguf->path,
                          m->ids[VISE_TOKEN_CLS] < 0   ? "stands in front of texts ([CLS])"
                          : m->ids[VISE_TOKEN_SEP] < 0 ? "stands behind texts ([SEP])"
-                                           : "stands for what is unknown ([UNK])");
+                                                      : "stands for what is unknown ([UNK])");
     m->ids[VISE_TOKEN_BOS] = m->ids[VISE_TOKEN_EOS] = -1;
     vise_maker_begin(m, false, false);
     vise_json_key(m->w, "normalizer");
@@ -84,7 +85,9 @@ static vise_status put_config(vise_maker *m, vise_buf *config)
         if (m->ids[r] >= 0)
             vise_maker_put_text(m, key, vise_maker_text(m, m->ids[r]));
     }
-    vise_maker_put_flag(m, "clean_up_tokenization_spaces", strcmp(m->architecture, "bert") == 0);
+    vise_maker_put_flag(m, "clean_up_tokenization_spaces", strcmp(m->kind, "bert") == 0 || m->clean_up);
+    if (strcmp(m->kind, UNIGRAMS) == 0)
+        vise_maker_put_flag(m, "add_prefix_space", m->space_prefix);
     snprintf(key, sizeof key, "%.48s.context_length", m->architecture);
     VISE_TRY(vise_gguf_get_int(m->gguf, key, false, 1, INT32_MAX, &context, m->err));
     if (context > 0) {
@@ -107,16 +110,19 @@ static vise_status make(vise_maker *m, vise_buf *tokenizer)
     static const struct {
         const char *name;
         vise_status (*make)(vise_maker *m);
-    } kinds[] = {{"llama", vise_maker_pieces}, {"gpt2", vise_maker_bytes}, {"bert", make_words}};
-    m->kind = "none";
+    } kinds[] = {{"llama", vise_maker_pieces},
+                 {"gpt2", vise_maker_bytes},
+                 {UNIGRAMS, vise_maker_unigrams},
+                 {"bert", make_words}};
     vise_json_writer w;
+    m->kind = "none";
     m->architecture = "";
     VISE_TRY(vise_gguf_get_text(m->gguf, "general.architecture", false, &m->architecture, m->err));
     VISE_TRY(vise_gguf_get_text(m->gguf, "tokenizer.ggml.model", false, &m->kind, m->err));
     m->w = &w;
     vise_json_begin(&w, tokenizer, 0);
     m->why = strcmp(m->kind, "none") == 0 || strcmp(m->kind, "no_vocab") == 0 ? "the file has none"
-                                                                         : "it is of a kind that is not held here";
+                                                                              : "it is of a kind that is not held here";
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (strcmp(kinds[i].name, m->kind) == 0) {
             m->why = NULL;
@@ -141,11 +147,15 @@ vise_status vise_gguf_tokenizer_write(const vise_gguf *gguf, vise_buf *tokenizer
 static vise_status from_gguf(const char *model, const vise_gguf *gguf, bool may_lack, vise_tokenizer **out,
                              vise_error *err)
 {
-    const char *why;
+    const char *why, *kind = "";
     vise_buf text, config;
     vise_buf_init(&text, FILE_MAX);
     vise_buf_init(&config, FILE_MAX);
     vise_status status = vise_gguf_tokenizer_write(gguf, &text, &config, &why, err);
+    if (status == VISE_OK && why == NULL)
+        status = vise_gguf_get_text(gguf, "tokenizer.ggml.model", true, &kind, err);
+    if (strcmp(kind, UNIGRAMS) == 0)
+        why = "it is one of unigrams, by which texts are not cut here";
     if (status == VISE_OK && why != NULL && !may_lack)
         status = VISE_FAIL(err, VISE_EUSAGE, "%s: no tokenizer can be made of the metadata: %s; text needs one", model,
                            why);

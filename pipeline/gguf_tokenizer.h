@@ -2,8 +2,9 @@
  *
  * Held: sentencepiece's BPE ("llama": merges follow from the pieces' scores, as transformers has it), BPE over bytes
  * ("gpt2") with the ways of cutting words that the table in gguf_tokenizer_bytes.c names, WordPiece ("bert"; whether
- * it is cased is told by its tokens). What a file does not tell is not guessed: no tokenizer is made of it. The
- * vocabulary and every array beside it are checked: kinds, lengths, ids, UTF-8, merges of tokens that are there.
+ * it is cased is told by its tokens), and sentencepiece's unigrams ("t5"), for files alone. What a file does not tell
+ * is not guessed: no tokenizer is made of it. The vocabulary and every array beside it are checked: kinds, lengths,
+ * ids, UTF-8, merges of tokens that are there.
  */
 #ifndef VISE_PIPELINE_GGUF_TOKENIZER_H
 #define VISE_PIPELINE_GGUF_TOKENIZER_H

@@ -44,6 +44,7 @@ typedef struct vise_maker {
     vise_vocab vocab; /* as tokenizer.json spells them; unused ones are left out */
     int64_t ids[VISE_TOKEN_ROLES]; /* -1: none */
     bool add_bos, add_eos;
+    bool space_prefix, clean_up; /* told by unigrams: a space in front of texts, spaces that decoding takes away */
     const char *architecture, *kind; /* of the tokenizer */
     const char *why;                 /* set by what is not held; NULL: nothing */
     vise_json_writer *w;
@@ -82,5 +83,6 @@ void vise_maker_end_bpe(vise_maker *m);
 
 VISE_MUST_USE vise_status vise_maker_pieces(vise_maker *m);
 VISE_MUST_USE vise_status vise_maker_bytes(vise_maker *m);
+VISE_MUST_USE vise_status vise_maker_unigrams(vise_maker *m);
 
 #endif

@@ -23,14 +23,13 @@ from pathlib import Path
 
 SOURCES, BUILD, MAIN = sys.argv[1:4]
 sys.path[:0] = [os.path.join(SOURCES, "gguf-py"), SOURCES]
-from common import (CALIBRATION, LIMIT, MODELS, VISE, ViseError, check, distance, finish, path, skip, vise,
+from common import (CALIBRATION, LIMIT, MODELS, VISE, ViseError, check, distance, finish, path, skip, unigrams, vise,
                     vise_logits)
 import numpy
 import torch
 import transformers
 import check_architectures as families
 import gguf
-import sentencepiece
 from conversion import ModelBase, get_model_class
 
 logging.disable(logging.CRITICAL)
@@ -190,18 +189,6 @@ def words(folder):
     write_json(folder, "tokenizer_config.json",
                {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "cls_token": "[CLS]", "sep_token": "[SEP]",
                 "unk_token": "[UNK]", "pad_token": "[PAD]", "mask_token": "[MASK]"})
-
-
-def unigrams(folder):
-    """XLM-RoBERTa's: fairseq's ids over a model of sentencepiece."""
-    if not os.path.exists(path("unigrams.model")):
-        sentencepiece.SentencePieceTrainer.train(input=CALIBRATION, model_prefix=path("unigrams"), vocab_size=600,
-                                                 model_type="unigram", normalization_rule_name="nmt_nfkc", minloglevel=2)
-    shutil.copy(path("unigrams.model"), os.path.join(folder, "sentencepiece.bpe.model"))
-    write_json(folder, "tokenizer_config.json",
-               {"tokenizer_class": "XLMRobertaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>",
-                "pad_token": "<pad>", "cls_token": "<s>", "sep_token": "</s>",
-                "mask_token": {"__type": "AddedToken", "content": "<mask>", "lstrip": True, "special": True}})
 
 
 def unigrams_json(folder):

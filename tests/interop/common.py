@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -135,6 +136,19 @@ def distance(a, b):
         return float("inf")
     worst = ((a - b).norm(dim=-1) / b.norm(dim=-1)).max().item()
     return worst if worst == worst else float("inf")
+
+
+def unigrams(folder):
+    """XLM-RoBERTa's tokenizer in a folder: fairseq's ids over a model of sentencepiece."""
+    import sentencepiece
+    if not os.path.exists(path("unigrams.model")):
+        sentencepiece.SentencePieceTrainer.train(input=CALIBRATION, model_prefix=path("unigrams"), vocab_size=600,
+                                                 model_type="unigram", normalization_rule_name="nmt_nfkc", minloglevel=2)
+    shutil.copy(path("unigrams.model"), os.path.join(folder, "sentencepiece.bpe.model"))
+    with open(os.path.join(folder, "tokenizer_config.json"), "w") as file:
+        json.dump({"tokenizer_class": "XLMRobertaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>",
+                   "pad_token": "<pad>", "cls_token": "<s>", "sep_token": "</s>",
+                   "mask_token": {"__type": "AddedToken", "content": "<mask>", "lstrip": True, "special": True}}, file)
 
 
 def make_llama(folder, seed=0, dtype=torch.float32, max_shard_size="5GB", **config):

@@ -145,6 +145,7 @@ typedef struct change {
     int64_t bos, eos, unk;           /* 0: none */
     int add_bos;                     /* 0: not said, 1: false, 2: true */
     bool bos_text;                   /* the id is a text */
+    const char *map;                 /* of characters, compiled */
     const char *architecture;
 } change;
 
@@ -188,6 +189,8 @@ static void put_change(vise_gguf_values *values, const change *c)
         vise_gguf_put_u32(values, "tokenizer.ggml.eos_token_id", (uint32_t)c->eos);
     if (c->unk > 0)
         vise_gguf_put_u32(values, "tokenizer.ggml.unknown_token_id", (uint32_t)c->unk);
+    if (c->map != NULL)
+        vise_gguf_put_array(values, "tokenizer.ggml.precompiled_charsmap", VISE_GGUF_KIND_U8, strlen(c->map), c->map);
     if (c->add_bos > 0)
         vise_gguf_put_bool(values, "tokenizer.ggml.add_bos_token", c->add_bos == 2);
     vise_gguf_put_u32(values, "llama.context_length", 77);
@@ -210,7 +213,7 @@ static vise_status make_change(const change *c, made *m)
     return status;
 }
 
-enum kind { NONE, SPM, BPE, BERT };
+enum kind { NONE, SPM, BPE, BERT, UNIGRAM };
 
 static const change small[] = {
     [NONE] = {.no_scores = true},
@@ -232,6 +235,15 @@ static const change small[] = {
               .no_scores = true,
               .no_merges = true,
               .tokens = {"[UNK]", "[CLS]", "[SEP]", MARK "un", "do", MARK "#"}},
+    [UNIGRAM] = {.model = "t5",
+                 .architecture = "bert",
+                 .tokens = {"<pad>", "<s>", "</s>", "<unk>", "[PAD4]", MARK "a", "b", "<mask>", "[PAD8]"},
+                 .types = {3, 3, 3, 2, 5, 1, 1, 3, 5},
+                 .scores = {0, 0, 0, 0, -10000, -1.5f, -2, 0, -10000},
+                 .map = "ab\xffz",
+                 .bos = 1,
+                 .eos = 2,
+                 .no_merges = true},
 };
 
 /* The small vocabulary of the kind with what `with` has. */
@@ -357,7 +369,9 @@ static void test_not_held(void **state)
         {NONE, {.no_scores = true}, "has none"},
         {NONE, {.model = "none", .no_scores = true}, "has none"},
         {NONE, {.model = "no_vocab", .no_scores = true}, "has none"},
-        {NONE, {.model = "t5", .no_scores = true}, "of a kind that is not held"},
+        {NONE, {.model = "rwkv", .no_scores = true}, "of a kind that is not held"},
+        {UNIGRAM, {.no_scores = true}, "lacks scores"},
+        {UNIGRAM, {.types = {3, 3, 3, 1, 5, 1, 1, 3, 5}}, "lacks scores, or a token for what is unknown"},
         {BPE, {.pre = "default"}, "way of cutting words"},
         {BPE, {.pre = "deepseek-llm"}, "way of cutting words"},
         {BPE, {.pre = "gpt-2 olmo"}, "way of cutting words"},
@@ -372,6 +386,43 @@ static void test_not_held(void **state)
             fail_msg("row %zu: \"%s\", expected \"%s\"", i, m.why != NULL ? m.why : "", rows[i].why);
         drop(&m);
     }
+}
+
+/* Files alone: texts are not cut by unigrams here. */
+static void test_unigrams(void **state)
+{
+    (void)state;
+    static const char *const parts[] = {
+        "\"precompiled_charsmap\":\"YWL/eg==\"",
+        "\"prepend_scheme\":\"never\"",
+        "\"unk_id\":3,\"vocab\":[[\"<pad>\",0],[\"<s>\",0],[\"</s>\",0],[\"<unk>\",0],[\"[PAD4]\",-10000],[\"" MARK
+        "a\",-1.5],[\"b\",-2],[\"<mask>\",0]]",
+        "{\"SpecialToken\":{\"id\":\"</s>\",\"type_id\":0}},{\"SpecialToken\":{\"id\":\"</s>\",\"type_id\":1}},"
+        "{\"Sequence\":{\"id\":\"B\",\"type_id\":1}}",
+    };
+    static const struct {
+        const char *map, *text;
+    } maps[] = {{"abc", "\"YWJj\""}, {"abcd", "\"YWJjZA==\""}, {"abcde", "\"YWJjZGU=\""}, {"", "\"normalizer\":null"}};
+    change c = small[UNIGRAM];
+    made m;
+    OK(make_change(&c, &m));
+    assert_null(m.why);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (strstr(m.tokenizer.data, parts[i]) == NULL)
+            fail_msg("lacks %s:\n%s", parts[i], m.tokenizer.data);
+    assert_non_null(strstr(m.config.data, "\"cls_token\": \"<s>\""));
+    assert_non_null(strstr(m.config.data, "\"unk_token\": \"<unk>\""));
+    assert_non_null(strstr(m.config.data, "\"add_prefix_space\": false"));
+    drop(&m);
+    for (size_t i = 0; i < sizeof maps / sizeof *maps; i++) {
+        c.map = maps[i].map;
+        OK(make_change(&c, &m));
+        assert_non_null(strstr(m.tokenizer.data, maps[i].text));
+        drop(&m);
+    }
+    c.scores[6] = NAN;
+    assert_int_equal(make_change(&c, &m), VISE_EFORMAT);
+    drop(&m);
 }
 
 static void test_no_memory(void **state)
@@ -405,7 +456,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sentencepiece), cmocka_unit_test(test_bytes),    cmocka_unit_test(test_words),
         cmocka_unit_test(test_small),         cmocka_unit_test(test_damaged),  cmocka_unit_test(test_not_held),
-        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_unigrams),      cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -372,8 +372,17 @@ static size_t pass_count(void)
     return count;
 }
 
+static bool calibrates(const vise_pass *pass)
+{
+    for (size_t i = 0; pass->methods[i]; i++)
+        if (pass->methods[i]->needs != 0)
+            return true;
+    return false;
+}
+
 static vise_command command_of(const vise_pass *pass)
 {
+    const bool calibrated = calibrates(pass);
     return (vise_command){
         .name = pass->name,
         .group = COMPRESS,
@@ -382,9 +391,9 @@ static vise_command command_of(const vise_pass *pass)
         .rows = pass->options,
         .n_rows = pass->n_options,
         .own_size = pass->config_size,
-        .window_rows = vise_calibration_rows,
-        .n_window_rows = VISE_CALIBRATION_ROWS,
-        .calibrates = true,
+        .window_rows = calibrated ? vise_calibration_rows : NULL,
+        .n_window_rows = calibrated ? VISE_CALIBRATION_ROWS : 0,
+        .calibrates = calibrated,
         .writes = true,
         .pass = pass,
         .run = vise_cmd_pass,

@@ -25,6 +25,7 @@ check "the beginning of a scheme" 2 "" "did you mean fp8-e4m3?" quant "$MODEL" -
 check "nothing like a scheme" 2 "" '"bf16" is no scheme (' quant "$MODEL" -o "$out" --scheme bf16
 check "inputs in place of a granularity" 2 "" "int8-channel+int8-token" quant "$MODEL" -o "$out" --scheme int8-token
 check "the beginning of an option" 2 "" "did you mean --calibration?" quant "$MODEL" -o "$out" --scheme int8 --calib a.txt
+check "text for a pass that sees none" 2 "" "vise convert: unknown option --calibration" convert "$MODEL" -o "$out" --calibration "$folder/short.txt"
 check "a group that does not divide" 2 "" "give --otherwise SCHEME" quant "$MODEL" -o "$out" --scheme int4-g128
 check "selector without a match" 2 "" "selector 'nothing.*' matches no module" quant "$MODEL" -o "$out" --scheme int8 --exclude 'nothing.*'
 check "unknown role" 2 "" "did you mean 'role:q_proj'?" quant "$MODEL" -o "$out" --scheme int8 --include role:q_porj

@@ -52,6 +52,9 @@ gptq-int2-g32|llm-compressor 0.0620, AutoRound 0.0321|quant --scheme int2-g32 --
 gptq-int2-g32-asym|llm-compressor 0.0394, AutoRound 0.0285|quant --scheme int2-g32-asym --method gptq
 gptaq-int4-g128||quant --scheme int4-g128 --method gptq --asymmetric 1
 gptaq-int3-g128|AutoRound 0.0064|quant --scheme int3-g128 --method gptq --asymmetric 1
+gptaq-int4-g64||quant --scheme int4-g64 --method gptq --asymmetric 1
+gptaq-int3-g32||quant --scheme int3-g32 --method gptq --asymmetric 1
+gptaq-int3-g64||quant --scheme int3-g64 --method gptq --asymmetric 1
 gptaq-int2-g32|AutoRound 0.0321|quant --scheme int2-g32 --method gptq --asymmetric 1
 gptaq-int2-g32-asym|AutoRound 0.0285|quant --scheme int2-g32-asym --method gptq --asymmetric 1
 gptaq-residual-int2-g32|AutoRound 0.0321|quant --scheme int2-g32 --method gptq --asymmetric 1 --residual 1
@@ -63,6 +66,10 @@ target-2.5||quant --scheme int4-g32 --method gptq --target-bits 2.5
 target-3.25||quant --scheme int4-g32 --method gptq --target-bits 3.25
 target-3.5||quant --scheme int4-g32 --method gptq --target-bits 3.5
 target-4.25||quant --scheme int4-g32 --method gptq --target-bits 4.25
+target-asymmetric-2.5||quant --scheme int4-g32 --method gptq --asymmetric 1 --target-bits 2.5
+target-asymmetric-3.25||quant --scheme int4-g32 --method gptq --asymmetric 1 --target-bits 3.25
+target-asymmetric-3.5||quant --scheme int4-g32 --method gptq --asymmetric 1 --target-bits 3.5
+target-asymmetric-4.25||quant --scheme int4-g32 --method gptq --asymmetric 1 --target-bits 4.25
 rtn-int8-channel+int8-token||quant --scheme int8-channel+int8-token --method rtn
 static-int8||quant --scheme int8-channel+int8-tensor --method rtn
 static-int8-rotated||quant --scheme int8-channel+int8-tensor --method rtn --rotate r1+r2

@@ -177,6 +177,7 @@ rows | while IFS='|' read -r name peers arguments; do
         { r = $3 - $2; bits = $1; s += r; kl += $4; top += $5
           if (NR == 1 || r < lo) lo = r
           if (NR == 1 || r > hi) hi = r }
-        END { spread = NR > 1 ? sprintf(" [%.4f - %.4f]", lo, hi) : ""
+        END { if (NR == 0) { print "bench-quality: " name " failed" >"/dev/stderr"; exit 1 }
+              spread = NR > 1 ? sprintf(" [%.4f - %.4f]", lo, hi) : ""
               printf "| %s | %.2f | %.4f%s | %.4f | %.1f %% | %s |\n", name, bits, s / NR, spread, kl / NR, 100 * top / NR, peers }'
 done

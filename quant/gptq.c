@@ -11,8 +11,8 @@
  * columns in place on disk, as compressed-tensors' "weight" order and GPTQ's --static-groups do: no index is
  * stored and no runtime pays for it.
  *
- * Below 4 bits the grids are searched for the least error, with scales of either sign (--clip), and behind the last
- * column every weight is visited again, now that all others are known, and the scales are fitted to the codes
+ * Up to 4 bits the grids are searched for the least error, with scales of either sign (--clip). Below 4 bits every
+ * weight is visited again behind the last column, now that all others are known, and the scales are fitted to the codes
  * (--sweeps, compute/descend.h). Weighing the search by diag(H) was measured and left out: it lowers the layers'
  * losses and raises that of the model.
  *
